@@ -1,0 +1,45 @@
+# Two commands are enough for most people: `make demo` and `make test`. Both make the environment first if it is not there.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+READY   = $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help env demo test test-all test-slow check lab export pictures wheel clean
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+env: $(READY)    ## make the environment (.venv) with the tested versions
+$(READY): settings.ini setup.py constraints.txt tools/make_env.sh
+	PYTHON="$(PYTHON)" sh tools/make_env.sh $(VENV)
+	@touch $@
+
+demo: $(READY)   ## the chromatin protocol, end to end, on built-in practice data
+	cellprotocols demo
+
+lab: $(READY)    ## JupyterLab on the notebooks
+	jupyter lab nbs/index.ipynb
+
+export: $(READY) ## write cellprotocols/ from nbs/
+	nbdev-clean && nbdev-export
+
+check: $(READY)  ## are the notebooks clean and the library the one they export?
+	python tools/check_generated.py
+
+test: check      ## what a contributor needs, in minutes
+	nbdev-test --n-workers 2
+	python -m pytest -q -m "not slow and not browser"
+
+test-slow: $(READY) ## slow tests, browser tests and the slow cells of the notebooks
+	python -m pytest -q -m "slow or browser"
+
+test-all: test test-slow ## everything
+
+pictures: $(READY) ## run the notebooks again and keep their output pictures
+	python tools/run_notebooks.py
+
+wheel: $(READY)  ## build the wheel and the source package
+	rm -rf build && python -m build
+
+clean:           ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,151 @@
+"The house: every module has one notebook of its name, imports point down, nothing unpickles, nothing heavy at the front door."
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = sorted(p for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+MODULES = sorted(p for p in (ROOT/"cellprotocols").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+PROTOCOLS = {"cell_lines": 1, "chromatin": 2, "strings": 3, "organelles": 4, "artifacts": 5}
+STEPS = {"annotate": 1, "patches": 2, "selfsupervise": 3, "train": 4, "infer": 5, "visualize": 6}
+PAGES = {"index", "glossary"}  # notebooks without a module
+
+# Each row may import from itself (without circles) and from the rows above it in this list.
+ROWS = [
+    {"errors", "progress", "images", "dataset", "split", "metrics", "synth", "viz", "labelled"},
+    {"patches", "cells", "proposals"},
+    {"train", "features", "embed", "dino", "mil", "autoencoder", "classify", "cam", "unet"},
+    {"annotate", "explore", "bundle", "report"},
+    {"scale", "cli"},
+]
+ROW = {name: i for i, row in enumerate(ROWS) for name in row}
+
+
+def default_exp(nb):
+    for cell in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
+        if m := re.search(r"^#\|\s*default_exp\s+(\S+)", "".join(cell["source"]), re.M): return m[1]
+
+
+def own_imports(py):
+    "Names of the cellprotocols modules that a file imports, anywhere in it."
+    for node in ast.walk(ast.parse(py.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{py}: relative import; write `from cellprotocols.<module> import ...`"
+            if node.module.split(".")[0] == "cellprotocols":
+                yield from ([node.module[14:]] if "." in node.module else [a.name for a in node.names])
+        elif isinstance(node, ast.Import):
+            yield from (a.name[14:] for a in node.names if a.name.startswith("cellprotocols."))
+
+
+@pytest.mark.parametrize("nb", NBS, ids=lambda p: p.relative_to(ROOT/"nbs").as_posix())
+def test_notebook_sits_where_its_module_does(nb):
+    rel, exp = nb.relative_to(ROOT/"nbs"), default_exp(nb)
+    if rel.stem in PAGES: assert exp is None
+    elif len(rel.parts) == 1: assert exp == rel.stem
+    else:
+        protocol, (number, step) = rel.parts[0], rel.stem.split("_", 1)
+        assert number == f"{PROTOCOLS[protocol]}{STEPS[step]}", f"{rel}: the number should be protocol digit + step digit"
+        assert exp == f"{protocol}.{step}"
+
+
+def test_every_module_has_its_notebook_and_no_two_share_one():
+    exported = [e for e in map(default_exp, NBS) if e]
+    assert len(set(exported)) == len(exported), "two notebooks write one module: the later would win in silence"
+    names = {p.relative_to(ROOT/"cellprotocols").with_suffix("").as_posix().replace("/", ".") for p in MODULES}
+    assert names == set(exported)
+
+
+def test_no_cell_exports_into_another_module_or_imports_everything():
+    for nb in NBS:
+        for cell in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
+            src = "".join(cell["source"])
+            assert not re.search(r"^#\|\s*export\s+\S", src, re.M), f"{nb.name}: a cell exports into another module"
+            if re.search(r"^#\|\s*exporti?\b", src, re.M): assert "import *" not in src, f"{nb.name}: import * in an exported cell"
+
+
+@pytest.mark.parametrize("py", MODULES, ids=lambda p: p.relative_to(ROOT/"cellprotocols").as_posix())
+def test_imports_point_down(py):
+    rel = py.relative_to(ROOT/"cellprotocols")
+    for target in own_imports(py):
+        top = target.split(".")[0]
+        if len(rel.parts) == 1:  # a tool
+            assert top not in PROTOCOLS, f"{rel} imports the protocol {top}: a tool never imports a protocol"
+            assert ROW[top] <= ROW[rel.stem], f"{rel} imports {top}, which sits in a higher row"
+        else: assert top not in PROTOCOLS or top == rel.parts[0], f"{rel} imports {top}: protocols never import each other"
+
+
+def test_no_circles():
+    edges = {p.relative_to(ROOT/"cellprotocols").with_suffix("").as_posix().replace("/", "."): set(own_imports(p)) for p in MODULES}
+    def walk(name, trail):
+        assert name not in trail, " -> ".join([*trail, name])
+        for nxt in edges.get(name, ()): walk(nxt, [*trail, name])
+    for name in edges: walk(name, [])
+
+
+def test_no_module_hides_the_standard_library():
+    for p in MODULES: assert p.stem not in sys.stdlib_module_names, p
+
+
+# What a model file from a stranger could use to run code. `eval(` as a method (`model.eval()`) is fine.
+BANNED = [r"\bpickle\b", r"load_learner", r"weights_only\s*=\s*False", r"allow_pickle\s*=\s*True", r"read_pickle", r"\.export\(\s*['\"]", r"(?<![\w.])eval\(", r"torch\.load\(", r"joblib"]
+
+
+@pytest.mark.parametrize("pattern", BANNED)
+def test_nothing_unpickles(pattern):
+    for p in [*MODULES, *(ROOT/"tools").glob("*.py"), *(ROOT/"benchmarks").glob("*.py")]:
+        code = "\n".join(line.split("#")[0] for line in p.read_text(encoding="utf-8").splitlines())
+        assert not re.search(pattern, code), f"{p.relative_to(ROOT)} uses {pattern}"
+
+
+def test_nothing_exported_imports_nbdev_and_fastai_lives_in_train_alone():
+    for p in MODULES:
+        names = {a for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))) if isinstance(n, (ast.Import, ast.ImportFrom))
+                 for a in ([n.module or ""] if isinstance(n, ast.ImportFrom) else [x.name for x in n.names])}
+        tops = {n.split(".")[0] for n in names}
+        assert "nbdev" not in tops, p
+        if p.relative_to(ROOT/"cellprotocols").as_posix() != "train.py": assert "fastai" not in tops, p
+
+
+def test_public_functions_of_the_library_say_what_they_do():
+    for p in MODULES:
+        for node in ast.parse(p.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{p.name}: {node.name} has no docstring"
+
+
+def loaded_after(statement):
+    code = f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_front_door_is_light():
+    assert not loaded_after("import cellprotocols") & {"torch", "numpy", "pandas", "fastai", "timm"}
+    assert not loaded_after("import cellprotocols.cli") & {"torch", "numpy", "pandas", "fastai", "timm", "skimage"}
+    assert "fastai" not in loaded_after("import cellprotocols.train")
+
+
+def test_one_home_for_the_version():
+    from configparser import ConfigParser
+
+    import cellprotocols
+    ini = ConfigParser(delimiters=["="]); ini.read(ROOT/"settings.ini")
+    assert cellprotocols.__version__ == ini["DEFAULT"]["version"]
+    assert "[project]" not in (ROOT/"pyproject.toml").read_text()
+
+
+def test_no_traces_of_a_workplace():
+    "No absolute paths of somebody's machine, no registry hosts, no loose ends in what is committed."
+    out = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if out.returncode: pytest.skip("not a git checkout")
+    loose = "|".join(["TO" + "DO", "FIX" + "ME"])
+    rule = re.compile(r"/(?:home|root|Users)/\w+|/work/(?:main|shared)|" + rf"\b(?:{loose})\b" + "|pypi" + r"\.org|python" + "hosted")
+    for name in out.stdout.split("\n"):
+        p = ROOT/name
+        if p.suffix in {".py", ".md", ".ini", ".toml", ".txt", ".ipynb", ".sh", ".js", ".css"} and p.is_file() and p != Path(__file__):
+            found = rule.search(p.read_text(encoding="utf-8"))
+            assert not found, f"{name}: {found[0]}"
