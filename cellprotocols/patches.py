@@ -232,7 +232,7 @@ def find_padding(
     padding[padding.all((1, 2))] = False  # one value everywhere: an empty patch, not a border
     return padding
 
-# %% ../nbs/patches.ipynb #84df5d15
+# %% ../nbs/patches.ipynb #1421b658
 def _quantile(x, ok, q) -> np.ndarray:
     "Quantile of the valid values of each row; NaN where there are none."
     n = ok.sum(1)
@@ -254,14 +254,14 @@ def _block_means(x, ok) -> tuple:
     count = cut(ok)
     return cut(np.where(ok, x, 0)) / np.maximum(count, 1), count >= 8
 
-def _contrast(x, ok, whole) -> dict:
+def _contrast(x, ok, whole, min_area) -> dict:
     n = np.maximum(ok.sum((1, 2)), 1)
     mean = np.where(ok, x, 0).sum((1, 2)) / n
     sd, noise = np.sqrt((np.where(ok, x - mean[:, None, None], 0)**2).sum((1, 2)) / n), _noise(x, ok, whole)
-    low, middle, high = (_quantile(*_block_means(x, ok), q) for q in (.01, .5, .99))
+    low, middle, high = (_quantile(*_block_means(x, ok), q) for q in (min_area, .5, 1 - min_area))
     return dict(sd=sd, noise=noise, signal=np.fmax(high - middle, middle - low) / noise)
 
-# %% ../nbs/patches.ipynb #2bc5551c
+# %% ../nbs/patches.ipynb #088b21cd
 def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
     "Apply `numbers(x, ok, whole)` to pieces of the patches, one channel at a time; keep the largest over channels."
     parts, whole = [], np.dtype(patches.dtype).kind in "iub"
@@ -277,9 +277,10 @@ def check_blank(
     patches:np.ndarray, # (N, S, S) or (N, S, S, C), array or zarr
     valid:np.ndarray|None=None, # (N, S, S) bool; None: all but constant bands at the sides
     min_signal:float=4., # Less than this many noise deviations is blank
+    min_area:float=.05, # The share of the patch that a cell covers at least; smaller things are dust
 ) -> pd.DataFrame: # One row per patch: sd and noise (grey levels), signal (noise deviations), blank (bool)
     "Find patches that show no cell."
-    table = _measure(patches, valid, _contrast).reindex(columns=["sd", "noise", "signal"])
+    table = _measure(patches, valid, lambda x, ok, whole: _contrast(x, ok, whole, min_area)).reindex(columns=["sd", "noise", "signal"])
     return table.assign(blank=~(table.signal >= min_signal))
 
 # %% ../nbs/patches.ipynb #43b724f1
