@@ -9,7 +9,7 @@ __all__ = ['INK', 'MUTED', 'FAINT', 'BLUE', 'WARM', 'FLAGGED', 'PUBLISHED_COLOUR
            'show_calibration', 'show_abstention', 'show_scores', 'show_points', 'show_outlines', 'show_tracks_states',
            'show_embedding', 'find_medoids', 'make_montage', 'show_montage', 'to_png']
 
-# %% ../nbs/viz.ipynb #34c10083
+# %% ../nbs/viz.ipynb #b7b2631f
 import functools
 import io
 import math
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import matplotlib.textpath
 import numpy as np
 import pandas as pd
 from matplotlib import font_manager, patheffects
@@ -54,7 +55,7 @@ def _styled(draw):
         with house_style(): return draw(*args, **kwargs)
     return inner
 
-# %% ../nbs/viz.ipynb #55b2ae7b
+# %% ../nbs/viz.ipynb #d2824449
 class VizError(UserError): "What was asked for cannot be drawn."
 
 def _axes(ax, width=5., height=4.):
@@ -63,17 +64,26 @@ def _axes(ax, width=5., height=4.):
     return ax
 
 def _points(ax) -> np.ndarray:
-    "Width and height of `ax` in points (1/72 inch)."
-    return np.maximum(ax.get_window_extent().size * 72 / ax.figure.dpi, 1)
+    "Width and height in points (1/72 inch) that `ax` will have once the figure is laid out."
+    root = ax.figure.canvas.figure
+    if root.get_layout_engine(): root.get_layout_engine().execute(root)
+    return np.maximum(ax.get_window_extent().size * 72 / root.dpi, 1)
+
+@functools.cache
+def _letter() -> float:
+    "Mean width of a letter at font size 1."
+    text = "The quick brown fox jumps over 13 lazy dogs"
+    face = font_manager.FontProperties(family=_fonts())
+    return mpl.textpath.TextPath((0, 0), text, size=100, prop=face).get_extents().width / len(text) / 100
 
 def _wrap(text, width, size) -> str:
     "Break `text` into lines of at most `width` points at font size `size`."
-    n = max(int(width / (.52 * size)), 8)
+    n = max(int(width / (_letter() * size * 1.04)), 8)
     return "\n".join(line for part in str(text).split("\n") for line in (textwrap.wrap(part, n) or [""]))
 
 def _short(text, width, size) -> str:
     "Cut `text` with an ellipsis to fit `width` points at font size `size`."
-    n, text = max(int(width / (.54 * size)), 2), str(text)
+    n, text = max(int(width / (_letter() * size * 1.06)), 2), str(text)
     return text if len(text) <= n else text[:n - 1].rstrip() + "…"
 
 def _title(ax, title, good=""):
@@ -93,7 +103,7 @@ def _tidy(ax, xlabel="", ylabel="", grid=""):
     if ylabel: ax.set_ylabel(ylabel, fontfamily=_fonts(), fontsize=9)
     if grid: ax.grid(axis=grid, color=FAINT, lw=.7, alpha=.7); ax.set_axisbelow(True)
 
-# %% ../nbs/viz.ipynb #c0af1db5
+# %% ../nbs/viz.ipynb #f5204587
 PUBLISHED_COLOURS = {"interphase": "#1f77b4", "prometaphase": "#ff7f0e", "metaphase": "#2ca02c", "anaphase": "#d62728", "apoptosis": "#9467bd"}
 _pool = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#332288", "#882255", "#999933", "#6b6b6b", "#44AA99", "#AA4499",
          "#661100", "#b5bd00", "#6699CC", "#117733"]
@@ -111,7 +121,7 @@ def _oklab(colour) -> np.ndarray:
 def _next_colour(used) -> str:
     "The first colour of the pool that is clearly none of `used`."
     apart = lambda c: min([float(np.linalg.norm(_oklab(c) - _oklab(u))) for u in used], default=1)
-    return next(c for limit in (.09, .07, .05, .03, .01, -1) for c in _pool if apart(c) > limit)
+    return next(c for limit in (.12, .09, .07, .05, .03, .01, -1) for c in _pool if apart(c) > limit)
 
 def class_colours(
     classes:Sequence, # Class names, in the order of their codes
@@ -261,7 +271,7 @@ def _name_channels(ax, names, colours):
         ax.annotate(n, (0, 1), (5, -4 - 11 * i), "axes fraction", textcoords="offset points", color=c, fontsize=8.5, va="top",
                     weight="bold", path_effects=_halo, parse_math=False)
 
-# %% ../nbs/viz.ipynb #336940d8
+# %% ../nbs/viz.ipynb #5118ab53
 def _canvas(tiles, columns, gap, below) -> tuple:
     "Place RGB tiles row by row on a clear canvas; gives the RGBA canvas and the (x, y, w, h) of each tile's place."
     shapes = [t.shape[:2] for t in tiles if t is not None] or [(64, 64)]
@@ -277,17 +287,21 @@ def _canvas(tiles, columns, gap, below) -> tuple:
 
 def _grid(ax, tiles, columns, captions=None, frames=None, px_um=None, size=7.5):
     "Draw tiles as one picture with frames around them and captions below; returns the boxes."
-    w = max([t.shape[1] for t in tiles if t is not None] or [64])
-    gap, lines = max(1, round(w * .08)), max([str(c).count("\n") + 1 for c in captions or []] or [0])
-    points = _points(ax)[0] / (columns * (w + gap))                     # points a pixel
-    below = math.ceil(lines * size * 1.28 / points + gap * .2) if lines else 0
+    ax.axis("off")
+    h, w = (max([t.shape[i] for t in tiles if t is not None] or [64]) for i in (0, 1))
+    captions = None if captions is None else [str(c).split("\n") for c in captions]
+    gap, lines, rows = max(1, round(w * .08)), max(map(len, captions or [[]])), -(-len(tiles) // columns)
+    wide, high = _points(ax)
+    points = min(wide / (columns * (w + gap)), max(high / rows - lines * size * 1.28, 4) / (h + gap))    # points a pixel
+    if captions: size = float(np.clip((w + gap) * points / (_letter() * 1.06 * max(len(t) for c in captions for t in c + [" "])), .8 * size, size))
+    below = math.ceil(lines * size * 1.28 / points) if lines else 0
     canvas, boxes = _canvas(tiles, columns, gap, below)
     ax.imshow(canvas, extent=(0, canvas.shape[1], canvas.shape[0], 0))
-    ax.set(xlim=(-gap / 2, canvas.shape[1] + gap / 2), ylim=(canvas.shape[0] + gap / 2, -gap / 2)); ax.axis("off")
+    ax.set(xlim=(-gap / 2, canvas.shape[1] + gap / 2), ylim=(canvas.shape[0] + gap / 2, -gap / 2))
     for i, (x, y, bw, bh) in enumerate(boxes):
         colour, empty = (frames[i] if frames else None), tiles[i] is None
         if colour or empty: ax.add_patch(Rectangle((x, y), bw, bh, fill=False, ec=colour or FAINT, lw=1 if empty else 1.8, ls=(0, (3, 3)) if empty else "-"))
-        if captions: ax.text(x + bw / 2, y + bh + gap * .3, "\n".join(_short(t, (w + gap) * points, size) for t in str(captions[i]).split("\n")),
+        if captions: ax.text(x + bw / 2, y + bh + gap * .3, "\n".join(_short(t, (w + gap) * points, size) for t in captions[i]),
                              ha="center", va="top", fontsize=size, color=INK, linespacing=1.15, parse_math=False)
     if tiles and tiles[0] is not None: _scale_bar(ax, px_um, boxes[0], size=6.5)
     return boxes
@@ -366,7 +380,7 @@ def _nothing(ax, text, title=""):
     _title(ax, title or "")
     return ax
 
-# %% ../nbs/viz.ipynb #d563cf9a
+# %% ../nbs/viz.ipynb #b6570d7c
 @_styled
 def show_collage(
     patches:Sequence, # (N, S, S[, C]) array, zarr array or list of images, any dtype
@@ -397,10 +411,11 @@ def show_collage(
     return ax
 
 def _row_name(ax, name, count, colour, x, y):
-    ax.annotate(_wrap(name, 105, 9), (x, y), (-2, 1), textcoords="offset points", ha="right", va="bottom", fontsize=9, weight="bold", color=INK, parse_math=False)
-    ax.annotate(f"{count:,}" if count else "no examples", (x, y), (-2, -1), textcoords="offset points", ha="right", va="top", fontsize=8.5, color=MUTED if count else WARM)
+    put = dict(textcoords="offset points", ha="right", annotation_clip=False, parse_math=False)
+    ax.annotate(_wrap(name, 105, 9), (x, y), (-2, 1), va="bottom", fontsize=9, weight="bold", color=colour, **put)
+    ax.annotate(f"{count:,}" if count else "no examples", (x, y), (-2, -1), va="top", fontsize=8.5, color=MUTED if count else WARM, **put)
 
-# %% ../nbs/viz.ipynb #b82dbd8e
+# %% ../nbs/viz.ipynb #7a283479
 def _as_codes(y_true, prob, classes) -> tuple:
     "True codes (-1 = unknown), probabilities (N, K) and class names, checked against each other."
     prob = np.asarray(prob, float)
@@ -418,8 +433,8 @@ def show_worst(
     prob:np.ndarray, # Probabilities (N, K)
     classes:Sequence, # The K classes
     ax:plt.Axes|None=None, # None makes one
-    n:int=16, # At most so many
-    columns:int=8, # Patches a row
+    n:int=12, # At most so many
+    columns:int=6, # Patches a row
     px_um:float|None=None, # Pixel size, um; None: no scale bar
     title:str="Wrong and sure of it", # Says what these are
     limits:tuple|list|None=None, # Grey levels shown black and white; None: common to all
@@ -432,7 +447,7 @@ def show_worst(
     wrong = np.flatnonzero((guess != y) & (y >= 0) & (guess >= 0))
     worst, palette = wrong[np.argsort(-sure[wrong], kind="stable")][:n], class_colours(known)
     columns = max(1, min(columns, len(worst)))
-    ax = _axes(ax, max(1.15 * columns, 3.5), 1.45 * max(-(-len(worst) // columns), 1) + .6)
+    ax = _axes(ax, max(1.3 * columns, 3.5), 1.58 * max(-(-len(worst) // columns), 1) + .6)
     if not len(worst): return _nothing(ax, "no wrong prediction among these", title)
     captions = [f"true {known[y[i]]}\n{sure[i]:.2f} {known[guess[i]]}" for i in worst]
     _grid(ax, _tiles(_take(patches, worst), limits, colours), columns, captions, [palette[known[y[i]]] for i in worst], px_um)
@@ -610,7 +625,7 @@ def _finish_curve(ax, x, labels, best, ylabel):
     if best is not None: ax.axvline(x[best], color=WARM, lw=1, ls=(0, (4, 3)), zorder=0)
     _spread_labels(ax, labels)
 
-# %% ../nbs/viz.ipynb #e7c4bd1c
+# %% ../nbs/viz.ipynb #b8adb56c
 def _reliability(y, prob, bins) -> pd.DataFrame:
     "Per confidence bin: predictions, mean confidence, share right, Wilson 95 % interval."
     right, sure = prob.argmax(1) == y, prob.max(1)
@@ -642,7 +657,9 @@ def show_calibration(
     top, low = ax.inset_axes([0, .28, 1, .72]), ax.inset_axes([0, 0, 1, .2])
     top.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
     top.vlines(used.conf, used.low, used.high, color=BLUE, lw=1.4, alpha=.55)
-    top.plot(used.conf, used.acc, "o-", color=BLUE, lw=1.2, ms=5)
+    many = used[used.n >= 10]
+    top.plot(many.conf, many.acc, "-", color=BLUE, lw=1.2)
+    top.scatter(used.conf, used.acc, s=np.where(used.n >= 10, 32, 12), c=BLUE, zorder=3, clip_on=False)
     low.bar((np.arange(bins) + .5) / bins, table.n, .9 / bins, color=BLUE, alpha=.85)
     for a in (top, low): a.set(xlim=(0, 1.01), xticks=np.linspace(0, 1, 6)); a.tick_params(labelbottom=a is low)
     top.set(ylim=(0, 1.02), yticks=np.linspace(0, 1, 6))
@@ -650,7 +667,7 @@ def show_calibration(
     _tidy(top, "", "share that is right", grid="y"); _tidy(low, "probability the model gives", "count")
     over = float((used.n * (used.conf - used.acc)).sum() / used.n.sum())
     lean = "too sure of itself" if over > .03 else "less sure than it could be" if over < -.03 else "about as sure as it should be"
-    _title(ax, f"{title}: ECE {ece:.3f}", f"good: dots on the dashed line (ECE 0); here the model is {lean}")
+    _title(ax, f"{title}: ECE {ece:.3f}", f"good: dots on the dashed line (ECE 0); small dots stand for fewer than 10. Here the model is {lean}")
     return ax
 
 # %% ../nbs/viz.ipynb #0b777b21
@@ -763,7 +780,7 @@ def _outline_colours(ids) -> list:
     bright = ["#ffd040", "#40e0ff", "#ff70c0", "#70ff70", "#ff9040", "#b0a0ff"]
     return [bright[i % len(bright)] for i in ids]
 
-# %% ../nbs/viz.ipynb #51ccc928
+# %% ../nbs/viz.ipynb #6d3dadde
 @_styled
 def show_tracks_states(
     table:pd.DataFrame, # One row a cell and frame: `t`, `track_id`, `state`
@@ -781,19 +798,26 @@ def show_tracks_states(
     seen = pd.DataFrame(dict(track=track, t=t, s=names)).groupby("track").agg(states=("s", "nunique"), start=("t", "min"), n=("t", "size"))
     chosen = seen.sort_values(["states", "n"], ascending=False, kind="stable").head(n).sort_values(["start", "n"], kind="stable").index
     row, unit = {k: i for i, k in enumerate(chosen)}, (dt_s or 3600.) / 3600
-    for c, colour in class_colours(known).items():
-        here = [i for i in np.flatnonzero(names == c) if track[i] in row]
-        boxes = [Rectangle(((t[i] - .5) * unit, row[track[i]] - .4), unit, .8) for i in here]
-        ax.add_collection(PatchCollection(boxes, fc=colour, ec=colour, lw=.2, alpha=.45 if c == "Interphase" else 1))
+    palette = _pale_first(class_colours(known), names)
+    for k in chosen:
+        at = np.flatnonzero(track == k); at = at[np.argsort(t[at], kind="stable")]
+        for run in np.split(at, np.flatnonzero((names[at][1:] != names[at][:-1]) | (np.diff(t[at]) > 1)) + 1):
+            ax.broken_barh([((t[run[0]] - .5) * unit, (t[run[-1]] - t[run[0]] + 1) * unit)], (row[k] - .4, .8), fc=palette.get(names[run[0]], FAINT), lw=0)
     ax.set(xlim=((t.min() - .5) * unit, (t.max() + .5) * unit), ylim=(len(chosen) - .4, -.6))
     ax.set_yticks(range(len(chosen)) if len(chosen) <= 30 else [], [str(k) for k in chosen] if len(chosen) <= 30 else [])
     _tidy(ax, "time, h" if dt_s else "frame", "track"); ax.tick_params(axis="y", length=0, labelsize=7)
-    handles = [Rectangle((0, 0), 1, 1, fc=v, alpha=.45 if c == "Interphase" else 1, label=c) for c, v in class_colours(known).items()]
+    handles = [Rectangle((0, 0), 1, 1, fc=colour, label=_short(c, 150, 8.5)) for c, colour in palette.items()]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1), borderaxespad=0, handlelength=1, handleheight=1)
     _title(ax, title, f"{f'{len(chosen)} of {len(seen)}' if len(chosen) < len(seen) else len(seen)} tracks; good: states follow each other without flicker")
     return ax
 
-# %% ../nbs/viz.ipynb #5358078f
+def _pale_first(palette, names) -> dict:
+    "The commonest state in a pale tint, so that the rare ones stand out."
+    common = max(palette, key=lambda c: (names == c).sum(), default=None)
+    tint = lambda c: mpl.colors.to_hex(.45 * np.array(mpl.colors.to_rgb(c)) + .55)
+    return {c: tint(v) if c == common else v for c, v in palette.items()}
+
+# %% ../nbs/viz.ipynb #aaa1fe1c
 @_styled
 def show_embedding(
     xy:np.ndarray, # Positions on the map (N, 2)
@@ -807,7 +831,7 @@ def show_embedding(
 ) -> plt.Axes: # No ticks: the axes of a UMAP or t-SNE have no unit
     "Show a map of cells."
     xy = np.asarray(xy, float).reshape(-1, 2)
-    ax = _axes(ax, 6.2, 4.6)
+    ax = _axes(ax, 6, 4.4)
     size, raster = float(np.clip(9000 / max(len(xy), 1), 2.5, 26)), len(xy) > 2000
     if values is not None:
         dots = ax.scatter(*xy.T, s=size, c=np.asarray(values, float), cmap="cividis", lw=0, rasterized=raster, plotnonfinite=False)
@@ -819,7 +843,7 @@ def show_embedding(
         for c in sorted(known, key=lambda c: -counts[c]):
             ax.scatter(*xy[names == c].T, s=size, c=palette[c], marker=marks[c], ec="white", lw=.3 if size > 8 else 0, rasterized=raster)
         if known: _legend(ax, known, counts)
-    ax.set(xticks=[], yticks=[]); ax.set_aspect("equal", "datalim"); ax.spines[:].set_color(FAINT)
+    ax.set(xticks=[], yticks=[]); ax.set_aspect("equal", "datalim"); ax.spines[:].set_visible(False)
     _title(ax, title, good)
     return ax
 
