@@ -518,7 +518,7 @@ def show_histogram(
     _title(ax, title, f"{missing:,} without a number are not drawn" if missing else "")
     return ax
 
-# %% ../nbs/viz.ipynb #f2bfd47c
+# %% ../nbs/viz.ipynb #b2ff00ad
 def _ink_on(rgba) -> str:
     "Black or white, whichever reads better on a colour."
     r, g, b = (v / 12.92 if v <= .04045 else ((v + .055) / 1.055) ** 2.4 for v in rgba[:3])
@@ -534,25 +534,31 @@ def show_confusion(
     "Show which classes are taken for which."
     matrix, names = np.asarray(matrix), [str(c) for c in classes]
     k = len(names)
+    if not k: return _nothing(_axes(ax), "no classes", title)
     if matrix.shape != (k, k): raise VizError(f"a matrix of shape {matrix.shape} for {k} classes", f"({k}, {k})", "pass all classes")
     support = matrix.sum(1)
     share = np.divide(matrix, support[:, None], out=np.full((k, k), np.nan), where=support[:, None] > 0)
     ax = _axes(ax, *[min(max(.62 * k, 2.2), 9) + extra for extra in (1.9, 1.5)])
     cmap = mpl.colormaps["Blues"]
     ax.imshow(np.ma.masked_invalid(share), cmap=cmap, vmin=0, vmax=1)
+    _class_ticks(ax, names, support)
     cell = min(_points(ax)) / k
     _confusion_text(ax, matrix, share, cmap, cell)
     for i in np.flatnonzero(support == 0): _no_support(ax, i, k, cell)
-    ax.set(xticks=range(k), yticks=range(k), xlabel="predicted", ylabel="true")
+    _title(ax, title, "good: a dark diagonal" if support.any() else "no examples")
+    return ax
+
+def _class_ticks(ax, names, support):
+    "Class names along both sides, slanted below where they would touch; the number of examples beside the rows."
+    k, cell = len(names), min(_points(ax)) / len(names)
     size = float(np.clip(cell / 1.7, 5, 8.5))
-    slant = max(map(len, names), default=0) * size * .55 > cell
-    ax.set_xticklabels([_short(n, 130, size) for n in names], rotation=45 if slant else 0, ha="right" if slant else "center", rotation_mode="anchor" if slant else None, parse_math=False)
+    slant = dict(rotation=45, ha="right", rotation_mode="anchor") if max(map(len, names)) * size * _letter() > .75 * cell else {}
+    ax.set(xticks=range(k), yticks=range(k), xlabel="predicted", ylabel="true")
+    ax.set_xticklabels([_short(n, 130, size) for n in names], parse_math=False, **slant)
     ax.set_yticklabels([f"{_short(n, 130, size)}  {s:,}" for n, s in zip(names, support)], parse_math=False)
     _tidy(ax); ax.tick_params(length=0, labelsize=size, colors=INK, pad=3); ax.spines[:].set_visible(False)
     ax.set_xticks(np.arange(k + 1) - .5, minor=True); ax.set_yticks(np.arange(k + 1) - .5, minor=True)
     ax.grid(which="minor", color="white", lw=1 if k < 15 else .5); ax.tick_params(which="minor", length=0)
-    _title(ax, title, "good: a dark diagonal" if support.any() else "no examples")
-    return ax
 
 def _confusion_text(ax, matrix, share, cmap, cell):
     "Percent of the row and, where there is room, the count."
@@ -718,7 +724,7 @@ def show_scores(
     _title(ax, title, "good: far right, short line" + ("; hollow = random split, flatters, not for comparing" if hollow.any() else ""))
     return ax
 
-# %% ../nbs/viz.ipynb #1ef7315c
+# %% ../nbs/viz.ipynb #0aa66eb5
 def _marks(known) -> dict: return {c: MARKERS[i % len(MARKERS)] for i, c in enumerate(known)}
 
 def _legend(ax, known, counts, size=7):
@@ -736,7 +742,7 @@ def show_points(
     img:np.ndarray|None=None, # Field to draw below; None: what `ax` shows already
     px_um:float|None=None, # Pixel size, um, for the scale bar
     radius:float=8, # Of the circles, points (1/72 inch)
-    title:str="One mark a cell, none missed, none twice", # What good looks like
+    title:str="One mark a cell, none missed", # What good looks like
 ) -> plt.Axes:
     "Draw detections over an image, coloured by class."
     yx = np.asarray(yx, float).reshape(-1, 2)
