@@ -181,25 +181,39 @@ def _digest(sources):
     if len(sources) == 1: return one(sources[0])
     return hashlib.sha256("".join(f"{Path(s.name).name} {one(s)}\n" for s in sources).encode()).hexdigest()
 
-# %% ../nbs/images.ipynb #7ab386c5
+# %% ../nbs/images.ipynb #5f14a07e
 def _walk_pages(src):
-    "Offsets of a TIFF's pages, and whether the chain breaks off before its end."
+    "Offsets of a TIFF's pages; the place of the link that leads nowhere, or 0 if the chain ends as it should; size of a link."
     order, big = ("<" if src.head[:1] == b"I" else ">"), src.head[2:4] in (b"+\0", b"\0+")
     count, entry, link = (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
     n, m = struct.calcsize(count), struct.calcsize(link)
-    seen, at = {}, src.head[8:16] if big else src.head[4:8]
-    if len(at) < m: return [], True
-    offset = struct.unpack(link, at)[0]
-    while offset:
+    seen, place = {}, 8 if big else 4
+    while True:
+        offset = src.at(place, m)
+        offset = struct.unpack(link, offset)[0] if len(offset) == m else src.size
+        if not offset: return list(seen), 0, m
         if offset in seen:
             raise ImageError(f"the list of pages runs in a circle after page {len(seen)}", do="the file is damaged: copy it again", file=src.name)
-        tags = src.at(offset, n)
+        tags = src.at(offset, n) if offset < src.size else b""
         tags = struct.unpack(count, tags)[0] if len(tags) == n else 0
-        at = src.at(offset + n + tags * entry, m) if 0 < tags <= 4096 else b""
-        if len(at) < m: return list(seen), True
-        seen[offset] = True
-        offset = struct.unpack(link, at)[0]
-    return list(seen), False
+        if not 0 < tags <= 4096 or offset + n + tags * entry + m > src.size: return list(seen), place, m
+        seen[offset], place = True, offset + n + tags * entry
+
+# %% ../nbs/images.ipynb #f5e8c29e
+class _Mended(io.RawIOBase):
+    "A file seen with `n` bytes at `place` set to zero."
+    def __init__(self, file, place, n): self.file, self.span = file, (place, place + n)
+    def readable(self): return True
+    def seekable(self): return True
+    def seek(self, *where): return self.file.seek(*where)
+    def tell(self): return self.file.tell()
+    def readinto(self, out):
+        start, view = self.file.tell(), memoryview(out).cast("B")
+        got = self.file.readinto(view) if hasattr(self.file, "readinto") else None
+        if got is None: data = self.file.read(len(view)); got = len(data); view[:got] = data
+        a, b = (min(max(p - start, 0), got) for p in self.span)
+        view[a:b] = bytes(b - a)
+        return got
 
 # %% ../nbs/images.ipynb #4e8d0362
 @dataclass
@@ -234,7 +248,7 @@ class _Layout:
         page = page.transpose([axes.index(a) for a in "YXCS" if a in axes])
         return page.reshape(*page.shape[:2], -1)
 
-# %% ../nbs/images.ipynb #61f22b68
+# %% ../nbs/images.ipynb #d9d0416c
 def _layout(axes, sizes, page):
     "Split the axes of a series into pages and what a page holds; None when the two do not fit."
     if len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes) or len(axes) != len(sizes): return None
@@ -270,7 +284,7 @@ def _plain_series(tif, key, n, broken):
         except Exception: page = None
         fits = page is not None and page.shape == key.shape and page.dtype == key.dtype
         pages.append(page if fits else None)
-    pages += [None] * broken
+    if broken: pages.append(None)
     return _Layout("I" + key.axes, (len(pages), *key.shape), 1), key, pages
 
 def _check_declared(page, src, most=10_000_000):
@@ -307,7 +321,7 @@ def _paint(img, lut):
     "Look up the first channel's colours; further channels (alpha) stay."
     return np.concatenate([lut[img[..., 0].astype(np.intp)], img[..., 1:].astype(np.uint8)], axis=-1)
 
-# %% ../nbs/images.ipynb #a49a0011
+# %% ../nbs/images.ipynb #ce298295
 def _decode_page(page, tif, src):
     "Pixels of one page, shape of the page."
     if page is None: raise ImageError("this frame is missing or damaged: the file is incomplete, or was cut off here", do="copy the file again; the other frames can be read", file=src.name)
@@ -316,6 +330,8 @@ def _decode_page(page, tif, src):
     try:
         pieces = [(o, n) for o, n in zip(page.dataoffsets, page.databytecounts) if n]
         if not pieces and page.nbytes: raise ImageError("no pixels are stored for this frame", do="copy the file again", file=src.name)
+        if math.prod(page.keyframe.chunked) > 10 * len(pieces) + 1000:
+            raise ImageError(f"only {len(pieces)} of {math.prod(page.keyframe.chunked)} strips or tiles of this frame are stored", do="copy the file again", file=src.name)
         if max(o + n for o, n in pieces) > fh.size:
             raise ImageError(f"the file ends at byte {fh.size:,}, before the end of this frame", do="it was cut off: copy it again; earlier frames can be read", file=src.name)
         try: return page.asarray()
@@ -334,12 +350,14 @@ def _read_block(tif, src, key, offset, i):
     tif.filehandle.readinto(img.view(np.uint8))
     return img.astype(key.dtype, copy=False)
 
-# %% ../nbs/images.ipynb #a6c87cc0
+# %% ../nbs/images.ipynb #18b636ff
 def _open_tiff(src, limit):
     "Read a TIFF's header; returns (header, plane function, close function)."
-    offsets, broken = _walk_pages(src)
+    offsets, broken, n = _walk_pages(src)
     if not offsets: raise ImageError("the TIFF holds no page" + (": it is cut off" if broken else ""), do="copy it again", file=src.name)
-    tif = tifffile.TiffFile(src.path if src.path else src.handle, name=str(Path(src.name).name) if src.path is None else None)
+    src.handle.seek(0)
+    handle = io.BufferedReader(_Mended(src.handle, broken, n)) if broken else src.path or src.handle
+    tif = tifffile.TiffFile(handle, name=None if handle is src.path else Path(str(src.name)).name)
     notes = []
     try:
         lay, key, where = _series(tif, src, offsets, broken, notes)
