@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'ImageError', 'ImageFile', 'open_image', 'read_image', 'read_image_bytes', 'write_image']
 
-# %% ../nbs/images.ipynb #7f040860
-import hashlib, io, itertools, json, logging, math, os, re, struct, threading
+# %% ../nbs/images.ipynb #c8e453be
+import hashlib, io, itertools, json, logging, math, os, re, struct, threading, zlib
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
@@ -248,9 +248,10 @@ class _Layout:
         page = page.transpose([axes.index(a) for a in "YXCS" if a in axes])
         return page.reshape(*page.shape[:2], -1)
 
-# %% ../nbs/images.ipynb #d9d0416c
+# %% ../nbs/images.ipynb #9c5da8cc
 def _layout(axes, sizes, page):
     "Split the axes of a series into pages and what a page holds; None when the two do not fit."
+    axes = "".join(a if a in "ZCSYX" or axes.index(a) == i else chr(97 + i) for i, a in enumerate(axes)) # QQYX: two different Qs
     if len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes) or len(axes) != len(sizes): return None
     squeeze = lambda shape: [n for n in shape if n != 1]
     for lead in range(len(axes), -1, -1):
@@ -292,12 +293,16 @@ def _check_declared(page, src, most=10_000_000):
     text = page.description if "<OME" in page.description[:4096] else ""
     found = [(k, int(v[:20])) for k, v in re.findall(r'\b(Size[TZC]|PlaneCount|NumPlanes|IFD|First[TZC])="(\d+)"', text)]
     sizes = [max((v for k, v in found if k == f"Size{a}"), default=1) for a in "TZC"]
-    if math.prod(sizes) > most or any(v > most for _, v in found):
-        raise ImageError(f"its OME metadata declares {math.prod(sizes)} planes", do="the file is damaged: export it again", file=src.name)
+    for along in re.findall(r"<ModuloAlong[^>]*>", text):
+        start, end, step = (float(m[1]) if (m := re.search(rf'{k}="([-+.\deE]+)"', along)) else d for k, d in (("Start", 0), ("End", 0), ("Step", 1)))
+        sizes.append((end - start) / step if step else math.inf)
+    if math.prod(sizes[:3]) > most or any(n > most for n in sizes) or any(v > most for _, v in found):
+        raise ImageError(f"its OME metadata declares {max(math.prod(sizes[:3]), *sizes):.0f} planes", do="the file is damaged: export it again", file=src.name)
 
-# %% ../nbs/images.ipynb #cd05fd08
+# %% ../nbs/images.ipynb #411e94f2
 _samples = {2: ["R", "G", "B"], 5: ["C", "M", "Y", "K"], 8: ["L", "a", "b"]}
 _jpegs = {6, 7, 34892, 33007}
+_pictures = _jpegs | {33003, 33004, 33005, 34712, 34933} # each strip or tile is a JPEG, JPEG 2000 or PNG
 _by_libtiff = {6, 32809, 34676, 34677} # old JPEG, ThunderScan, SGI LogLuv
 
 def _sample_names(page, n):
@@ -321,7 +326,33 @@ def _paint(img, lut):
     "Look up the first channel's colours; further channels (alpha) stay."
     return np.concatenate([lut[img[..., 0].astype(np.intp)], img[..., 1:].astype(np.uint8)], axis=-1)
 
-# %% ../nbs/images.ipynb #ce298295
+# %% ../nbs/images.ipynb #417dd684
+def _piece_pixels(data):
+    "Pixels that an encoded strip or tile says it holds; 0 if it does not say."
+    if data.startswith(b"\x89PNG") and len(data) > 24: return math.prod(struct.unpack(">II", data[16:24]))
+    if (i := data[:200].find(b"\xff\x4f\xff\x51")) >= 0 and len(data) > i + 24:
+        x1, y1, x0, y0 = struct.unpack(">IIII", data[i + 8:i + 24])
+        return max(x1 - x0, 0) * max(y1 - y0, 0)
+    if data.startswith(b"\xff\xd8"):
+        try: return math.prod(_jpeg_head(_Source(data))[:2])
+        except ImageError: return 0
+    return 0
+
+def _check_pieces(page, pieces, src):
+    "Refuse a page with pieces outside the file, missing, or larger inside than out."
+    fh, key = page.parent.filehandle, page.keyframe
+    if not pieces: raise ImageError("no pixels are stored for this frame", do="copy the file again", file=src.name)
+    if math.prod(key.chunked) > 10 * len(pieces) + 1000:
+        raise ImageError(f"only {len(pieces)} of {math.prod(key.chunked)} strips or tiles of this frame are stored", do="copy the file again", file=src.name)
+    if max(o + n for o, n in pieces) > fh.size:
+        raise ImageError(f"the file ends at byte {fh.size:,}, before the end of this frame", do="it was cut off: copy it again; earlier frames can be read", file=src.name)
+    if key.compression not in _pictures: return
+    for o, n in pieces:
+        fh.seek(o)
+        if _piece_pixels(fh.read(n)) > 16 * math.prod(key.chunks) + 1e6:
+            raise ImageError("a tile says it is much larger than the image", do="the file is damaged: export it again", file=src.name)
+
+# %% ../nbs/images.ipynb #c7447a72
 def _decode_page(page, tif, src):
     "Pixels of one page, shape of the page."
     if page is None: raise ImageError("this frame is missing or damaged: the file is incomplete, or was cut off here", do="copy the file again; the other frames can be read", file=src.name)
@@ -329,11 +360,7 @@ def _decode_page(page, tif, src):
     if closed := fh.closed: fh.open() # another file of the same OME-TIFF set
     try:
         pieces = [(o, n) for o, n in zip(page.dataoffsets, page.databytecounts) if n]
-        if not pieces and page.nbytes: raise ImageError("no pixels are stored for this frame", do="copy the file again", file=src.name)
-        if math.prod(page.keyframe.chunked) > 10 * len(pieces) + 1000:
-            raise ImageError(f"only {len(pieces)} of {math.prod(page.keyframe.chunked)} strips or tiles of this frame are stored", do="copy the file again", file=src.name)
-        if max(o + n for o, n in pieces) > fh.size:
-            raise ImageError(f"the file ends at byte {fh.size:,}, before the end of this frame", do="it was cut off: copy it again; earlier frames can be read", file=src.name)
+        _check_pieces(page, pieces, src)
         try: return page.asarray()
         except (ValueError, NotImplementedError, RuntimeError) as e:
             if page.keyframe.compression not in _by_libtiff and not page.keyframe.is_subsampled: raise
@@ -350,7 +377,7 @@ def _read_block(tif, src, key, offset, i):
     tif.filehandle.readinto(img.view(np.uint8))
     return img.astype(key.dtype, copy=False)
 
-# %% ../nbs/images.ipynb #18b636ff
+# %% ../nbs/images.ipynb #b5c40d4a
 def _open_tiff(src, limit):
     "Read a TIFF's header; returns (header, plane function, close function)."
     offsets, broken, n = _walk_pages(src)
@@ -365,12 +392,14 @@ def _open_tiff(src, limit):
         if key.dtype is None or key.dtype.kind not in "buif":
             raise ImageError(f"its numbers are {key.dtype or f'{key.bitspersample} bits of an unknown kind'}", need="whole or real numbers", do="save magnitude and phase as two channels", file=src.name)
         head = _tiff_header(tif, key, lay, kind, notes)
+        head.axes = re.sub('[a-z]', 'Q', lay.axes)
         lut, odd = _palette(key, kind), key.compression in _by_libtiff or key.is_subsampled and key.compression not in _jpegs
-        if odd: head = _Header((*lay.shape[:2], key.imagelength, key.imagewidth, 3), np.uint8, lay.axes, ["R", "G", "B"], head.px_um, head.dt_s, head.cost, notes + ["decoded to 8-bit RGB by libtiff"])
+        if odd:
+            notes[:] = ["decoded to 8-bit RGB by libtiff"]
+            head = replace(head, shape=(*lay.shape[:4], 3), dtype=np.uint8, channels=["R", "G", "B"])
         if lut is not None:
-            names = ["R", "G", "B"] if lut.shape[1] == 3 else ["gray"]
-            extra = lay.shape[4] - 1
-            head = _Header((*lay.shape[:4], lut.shape[1] + extra), np.uint8, lay.axes, names + [f"A{i or ''}" for i in range(extra)], head.px_um, head.dt_s, head.cost * 4, notes)
+            names = (["R", "G", "B"] if lut.shape[1] == 3 else ["gray"]) + [f"A{i or ''}" for i in range(lay.shape[4] - 1)]
+            head = replace(head, shape=(*lay.shape[:4], len(names)), dtype=np.uint8, channels=names, cost=head.cost * 4)
     except BaseException: tif.close(); raise
 
     def plane(t, z):
@@ -386,6 +415,7 @@ def _open_tiff(src, limit):
 
 def _tiff_header(tif, key, lay, kind, notes):
     "The header of a TIFF before palettes and odd compressions."
+    if lay.size("Z") > 1 and lay.shape[0] == 1 and kind == "imagej": notes.append("ImageJ calls this a z-stack; if it is a movie, set its frames in Image > Properties")
     if key.photometric == 0: notes.append("min-is-white: small numbers are bright; the numbers are not inverted")
     meta = _tiff_scale(tif, key, kind)
     names = _sample_names(key, lay.size("S")) if lay.size("S") > 1 and lay.size("C") == 1 else None
@@ -428,7 +458,7 @@ def _tiff_scale(tif, page, kind):
         meta["px_um"] = _number(_resolution(page, unit), low=1e-3, high=20.)
     return meta
 
-# %% ../nbs/images.ipynb #5e4a6602
+# %% ../nbs/images.ipynb #60b95d5b
 def _ome_scale(xml):
     "Scale of the first image of an OME-XML."
     local = lambda e: e.tag.rsplit("}", 1)[-1]
@@ -437,7 +467,7 @@ def _ome_scale(xml):
     dt = _number(a.get("TimeIncrement"), _unit(a.get("TimeIncrementUnit", "s"), _units_s) or 1.)
     planes = [e.attrib for e in pixels if local(e) == "Plane" and "DeltaT" in e.attrib and e.get("TheC", "0") == "0" and e.get("TheZ", "0") == "0"]
     if dt is None and len(planes) > 1:
-        first, last = (min, max)[0](planes, key=lambda p: int(p["TheT"])), max(planes, key=lambda p: int(p["TheT"]))
+        first, last = min(planes, key=lambda p: int(p["TheT"])), max(planes, key=lambda p: int(p["TheT"]))
         unit = _unit(first.get("DeltaTUnit", "s"), _units_s) or 1.
         dt = _number((float(last["DeltaT"]) - float(first["DeltaT"])) / max(int(last["TheT"]) - int(first["TheT"]), 1), unit)
     unit = _unit(a.get("PhysicalSizeXUnit", "µm"), _units_um)
@@ -458,7 +488,7 @@ def _shaped_scale(meta):
     return dict(px_um=_number(meta.get("PhysicalSizeX"), unit) if unit else None, channels=[names] if isinstance(names, str) else names,
         dt_s=_number(meta.get("TimeIncrement"), _unit(meta.get("TimeIncrementUnit", "s"), _units_s) or 1.))
 
-# %% ../nbs/images.ipynb #eb6192ff
+# %% ../nbs/images.ipynb #856a4379
 def _png_head(src):
     "Size, depth and channels of a PNG."
     w, h, depth, colour = struct.unpack(">IIBB", src.head[16:26])
@@ -488,24 +518,41 @@ def _jpeg_head(src):
 def _bmp_head(src):
     "Size and channels of a Windows bitmap."
     w, h = struct.unpack("<ii", src.head[18:26]) if struct.unpack("<I", src.head[14:18])[0] >= 40 else struct.unpack("<HH", src.head[18:22])
-    bits = struct.unpack("<H", src.head[28:30])[0]
-    return abs(h), w, None if bits <= 8 else ["R", "G", "B", "A"][:bits // 8], np.uint8, None
+    bits, size = struct.unpack("<H", src.head[28:30])[0], struct.unpack("<I", src.head[14:18])[0]
+    table = np.frombuffer(src.head[14 + size:14 + size + 4 * 2 ** min(bits, 8)], np.uint8)
+    table = table[:len(table) // 4 * 4].reshape(-1, 4)[:, :3]
+    grey = bits <= 8 and (table == table[:, :1]).all()
+    return abs(h), w, ["gray"] if grey else ["R", "G", "B"], np.uint8, None
 
-def _decode_picture(kind, data, src):
+def _check_png(data, src):
+    "Compare the checksum of every chunk of a PNG: libpng reads past wrong ones."
+    at, kind = 8, b""
+    while kind != b"IEND":
+        head = data[at:at + 8]
+        n, kind = struct.unpack(">I4s", head) if len(head) == 8 else (len(data), b"")
+        body = data[at + 4:at + 12 + n]
+        if len(body) < n + 8: raise ImageError("the PNG ends in the middle of the picture", do="it was cut off: copy it again", file=src.name)
+        if zlib.crc32(body[:-4]) != int.from_bytes(body[-4:], "big"):
+            raise ImageError(f"the PNG is damaged near byte {at:,} (wrong checksum)", do="copy it again", file=src.name)
+        at += 12 + n
+
+def _decode_picture(kind, data, n, src):
     "Pixels of a whole PNG, JPEG or BMP."
+    if kind == "png": _check_png(data, src)
     if kind == "jpeg" and data.find(b"\xff\xd9", data.find(b"\xff\xda")) < 0: # libjpeg would fill the rest with grey
         raise ImageError("the JPEG ends in the middle of the picture", do="it was cut off: copy it again", file=src.name)
     decode = {"png": imagecodecs.png_decode, "jpeg": imagecodecs.jpeg8_decode, "bmp": imagecodecs.bmp_decode}[kind]
     img = decode(data)
-    return img[..., None] if img.ndim == 2 else img
+    if img.ndim == 2: img = img[..., None]
+    return img[..., :n] if kind == "bmp" else img # a grey colour table comes back as RGB
 
 def _open_picture(kind):
     def opener(src, limit):
         h, w, names, dtype, px = {"png": _png_head, "jpeg": _jpeg_head, "bmp": _bmp_head}[kind](src)
         notes = []
-        n = len(names) if names else 1
+        n = len(names)
         head = _Header((1, 1, h, w, n), dtype, "YX" if n == 1 else "YXS", names, px, None, h * w * max(n, 3) * np.dtype(dtype).itemsize, notes)
-        return head, lambda t, z: _decode_picture(kind, src.at(0, src.size), src), lambda: None
+        return head, lambda t, z: _decode_picture(kind, src.at(0, src.size), n, src), lambda: None
     return opener
 
 # %% ../nbs/images.ipynb #4705b191
