@@ -53,7 +53,7 @@ def _collect_remarks():
     try: yield _remarks.get()
     finally: _remarks.reset(token)
 
-# %% ../nbs/images.ipynb #2977a1f3
+# %% ../nbs/images.ipynb #a2fe1ddf
 _magic = [(b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"), (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"), (b"BM", "bmp"), (b"\xda\xce\xbe\x0a", "nd2"), (b"ZISRAWFILE", "czi"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "nd2")]
@@ -69,7 +69,7 @@ def _sniff(head, file):
     seen = next((name for magic, name in _strangers if head.startswith(magic)), None)
     if head[4:8] == b"ftyp": seen = "a video"
     if not seen and not head.strip(b"\0"): seen = "nothing but zero bytes"
-    if not seen and all(b >= 32 or b in b"\t\r\n\f" for b in head): seen = "text"
+    if not seen and all(b >= 32 or b in b"\t\r\n\f" for b in head) and sum(b > 127 for b in head) < len(head) / 3: seen = "text"
     raise ImageError(f"this is {seen}, not an image" if seen else "no image format begins with these bytes", 
         need="TIFF, PNG, JPEG, BMP, ND2 or CZI", do="open it in Fiji and save it as OME-TIFF", file=file)
 
