@@ -169,7 +169,7 @@ def make_groups(
     safe = [pd.Series(c).astype(str).str.replace("%", "%25").str.replace("/", "%2F") for c in cols]
     return np.array(["/".join(row) for row in zip(*safe)], dtype=str)
 
-# %% ../nbs/split.ipynb #39e88f59
+# %% ../nbs/split.ipynb #795ab047
 def _near_pairs(points, radius, p=2., chunk=2048):
     "Pairs i < j of points at most `radius` apart, a chunk at a time, so that memory stays bounded."
     tree = cKDTree(points)
@@ -208,7 +208,7 @@ def link_clicks(
         mine = np.flatnonzero(film == m)
         mine = mine[np.argsort(tyx[mine, 0], kind="stable")]
         p = tyx[mine]
-        for i, j in _near_pairs(p * [radius/max(gap, .5), 1, 1], radius, p=np.inf):
+        for i, j in _near_pairs(p * [radius/(gap + .5), 1, 1], radius, p=np.inf):
             close = (np.hypot(*(p[i, 1:] - p[j, 1:]).T) < radius) & (np.abs(p[i, 0] - p[j, 0]) <= gap)
             ids = _join(ids, mine[i[close]], mine[j[close]])
     return pd.factorize(ids)[0]
@@ -258,7 +258,7 @@ def find_near_clicks(
     pairs = pd.DataFrame({"i": i, "j": j, "distance": np.hypot(*(tyx[i, 1:] - tyx[j, 1:]).T)})
     return pairs[pairs.distance < radius].sort_values(["i", "j"], ignore_index=True)
 
-# %% ../nbs/split.ipynb #15197570
+# %% ../nbs/split.ipynb #a4de88ae
 def _pool(n, size):
     "Averaging matrix (size, n): each row is the mean over its stretch of the n px, edges weighted by overlap."
     edge = np.linspace(0, n, size + 1)
@@ -268,8 +268,8 @@ def _pool(n, size):
 def _thumbnails(images, size=16, chunk=512):
     "One descriptor of length 1 (0 for a constant image) and one fingerprint of the bytes for each image."
     n, h, w = images.shape[:3]
-    rows, cols = _pool(h, min(size, h)), _pool(w, min(size, w))
-    thumbs, prints = [], []
+    rows, cols, prints = _pool(h, min(size, h)), _pool(w, min(size, w)), []
+    thumbs = np.empty((n, len(rows)*len(cols)*int(np.prod(images.shape[3:]))), np.float32)
     for a in range(0, n, chunk):
         block = np.ascontiguousarray(images[a:a+chunk])
         prints += [hashlib.blake2b(img.tobytes(), digest_size=16).digest() for img in block]
@@ -279,25 +279,33 @@ def _thumbnails(images, size=16, chunk=512):
         norm = np.sqrt((small**2).sum((1, 2), keepdims=True))
         live = norm > 1e-4*np.abs(block).max(initial=1)
         small = np.where(live, small / np.maximum(norm, 1e-12), 0) / np.sqrt(np.maximum(live.sum(-1, keepdims=True), 1))
-        thumbs.append(small.reshape(len(block), -1))
-    return np.concatenate(thumbs), np.array(pd.factorize(pd.Series(prints))[0])
+        thumbs[a:a+chunk] = small.reshape(len(block), -1)
+    return thumbs, pd.factorize(pd.Series(prints))[0]
 
-# %% ../nbs/split.ipynb #88b85763
+# %% ../nbs/split.ipynb #43f82b73
 def _check_images(images):
     "An (N, H, W[, C]) array or something sliced like one."
     if not hasattr(images, "shape"): images = np.asarray(images)
     if len(images.shape) not in (3, 4): raise SplitError(f"images of shape {tuple(images.shape)}", "(N, H, W) or (N, H, W, C)", "fit them to one size first")
     return images
 
+def _candidates(u, max_distance, rows=1024, cols=8192):
+    "Pairs i < j that may be at most `max_distance` apart, in batches."
+    v = u if len(u) < 4096 else u @ np.linalg.eigh(u.T @ u)[1][:, ::-1][:, :64]   # for few images the rotation costs more than it saves
+    half, one = (v**2).sum(1, keepdims=True)/2, np.ones((len(v), 1), v.dtype)
+    left, right = np.hstack([v, -half, one]), np.hstack([v, one, -half])      # left @ right.T = -(distance in 64 directions)
+    for a in range(0, len(v), rows):
+        for b in range(a, len(v), cols):
+            i, j = np.nonzero(left[a:a+rows] @ right[b:b+cols].T > -max_distance - 1e-4)
+            i, j = i + a, j + b
+            i, j = i[i < j], j[i < j]
+            for s in range(0, len(i), 50_000): yield i[s:s+50_000], j[s:s+50_000]
+
 def _alike(thumbs, max_distance, max_pairs):
-    "Pairs of thumbnails at most `max_distance` apart: i, j, distance."
-    dark = ~thumbs.any(1)
-    real = np.flatnonzero(~dark)
-    if len(real) < 2: return np.empty(0, int), np.empty(0, int), np.empty(0, np.float32)
-    u = thumbs[real]
-    axes = np.linalg.eigh(u.T @ u)[1][:, ::-1][:, :12]
-    found, n = [], 0
-    for i, j in _near_pairs(u @ axes, np.sqrt(2*max_distance) + 1e-4, chunk=512):
+    "Pairs of thumbnails at most `max_distance` apart: i, j, distance; constant images are like nothing."
+    real = np.flatnonzero(thumbs.any(1))
+    u, n, found = thumbs[real], 0, [(np.empty(0, int), np.empty(0, int), np.empty(0, np.float32))]
+    for i, j in _candidates(u, max_distance):
         d = 1 - np.einsum("nd,nd->n", u[i], u[j])
         keep = d <= max_distance
         found.append((real[i[keep]], real[j[keep]], np.clip(d[keep], 0, None)))
@@ -314,7 +322,6 @@ def find_duplicates(
 ) -> pd.DataFrame: # One row a pair: i, j (i < j), distance, exact (bool)
     "Pairs of images that are copies. Each exact copy is paired with the first one; near pairs are between different pictures."
     images = _check_images(images)
-    if not len(images): return pd.DataFrame({"i": [], "j": [], "distance": [], "exact": []}).astype({"i": int, "j": int, "exact": bool})
     thumbs, same = _thumbnails(images)
     first = np.unique(same, return_index=True)[1]
     copies = np.flatnonzero(first[same] != np.arange(len(same)))
@@ -335,7 +342,7 @@ def find_conflicts(
     out = pairs.assign(label_i=labels[pairs.i.to_numpy(int)], label_j=labels[pairs.j.to_numpy(int)])
     return out[out.label_i != out.label_j].reset_index(drop=True)
 
-# %% ../nbs/split.ipynb #01bf462b
+# %% ../nbs/split.ipynb #1aff45aa
 def audit_split(
     images:np.ndarray, # (N, H, W) or (N, H, W, C)
     split:np.ndarray, # Part or fold of each item, (N,)
@@ -344,11 +351,11 @@ def audit_split(
 ) -> pd.DataFrame: # One row a leak: i, j, distance, exact, split_i, split_j [, group_i, group_j]
     "Exact and near copies across the parts of a split; of many equal copies in one part the first stands for all."
     images = _check_images(images)
-    split = _column(split, "parts", len(images))
+    split = _column(split, "parts", images.shape[0])
     pairs = find_duplicates(images, max_distance)
-    first = np.arange(len(images))
+    first = np.arange(images.shape[0])
     first[pairs.j[pairs.exact]] = pairs.i[pairs.exact]
-    stand_in = pd.DataFrame({"first": first, "split": split, "item": np.arange(len(images))}).drop_duplicates(["first", "split"])
+    stand_in = pd.DataFrame({"first": first, "split": split, "item": np.arange(images.shape[0])}).drop_duplicates(["first", "split"])
     itself = pd.DataFrame({"i": np.unique(first), "j": np.unique(first), "distance": 0., "exact": True})
     links = pd.concat([pairs[~pairs.exact], itself])
     for s in "ij": links = links.merge(stand_in.rename(columns={"first": s, "split": f"split_{s}", "item": f"item_{s}"}), on=s)
@@ -357,7 +364,7 @@ def audit_split(
     turned = out.rename(columns={"i": "j", "j": "i", "split_i": "split_j", "split_j": "split_i"})
     out = pd.concat([out[out.i < out.j], turned[turned.i < turned.j]])
     if groups is not None:
-        groups = _column(groups, "groups", len(images))
+        groups = _column(groups, "groups", images.shape[0])
         out = out.assign(group_i=groups[out.i.to_numpy(int)], group_j=groups[out.j.to_numpy(int)])
     first_cols = ["i", "j", "distance", "exact", "split_i", "split_j"]
     return out.astype({"i": int, "j": int})[first_cols + [c for c in out if c not in first_cols]].sort_values(["i", "j"], ignore_index=True)
