@@ -6,10 +6,10 @@
 __all__ = ['CONTRACT', 'KINDS', 'DatasetError', 'fingerprint', 'check_items', 'Dataset', 'read_dataset', 'is_done',
            'DatasetWriter', 'write_dataset', 'check_dataset', 'append_label', 'undo_labels', 'read_labels']
 
-# %% ../nbs/dataset.ipynb #8335ffa2
+# %% ../nbs/dataset.ipynb #bd52cdb3
 import csv, errno, hashlib, json, os, re, shutil, sys, time, warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from enum import Enum
 from fnmatch import fnmatch
@@ -92,17 +92,24 @@ def fingerprint(
         seen = [(name, _file_digest(f, 3)) for name, f in files if not any(p.startswith(".") for p in name.split("/"))]
     return _sha256(_json(seen))
 
-# %% ../nbs/dataset.ipynb #b27f1406
+# %% ../nbs/dataset.ipynb #7b663f12
 _TEXT = ("item_id", "group", "field_id", "label", "by", "at", "file", "split", "members") # Text, whatever they look like
 
-def _missing_or_text(value): return "" if pd.isna(value) else str(value)
+def _missing(value): return value is None or value is pd.NA or value is pd.NaT or isinstance(value, (float, np.floating)) and value != value
 
-def _text_of(col):
-    "Ids and labels as text; whole numbers lose their point, other numbers are refused."
-    if pd.api.types.is_bool_dtype(col.dtype) or not pd.api.types.is_numeric_dtype(col.dtype): return col.map(_missing_or_text)
-    bad = col.notna() & (col != col.round())
-    if bad.any(): raise DatasetError(f"column {col.name} holds the number {col[bad].iloc[0]}", "text or whole numbers")
-    return col.map(lambda v: "" if pd.isna(v) else str(int(v)))
+def _texts(col, text=str):
+    "Every value as text, a missing one as the empty text."
+    if pd.api.types.infer_dtype(col, skipna=False) == "string" and not col.isna().any(): return col
+    return col.astype(object).map(lambda v: "" if _missing(v) else text(v))
+
+def _id_text(name):
+    "How values of an id or label column become text: whole numbers without a point, other numbers refused."
+    def text(v):
+        if isinstance(v, (str, PurePath, bool, np.bool_, int, np.integer, datetime)): return str(v)
+        if isinstance(v, (float, np.floating)) and v % 1 == 0: return str(int(v))
+        if name == "members" and isinstance(v, (list, tuple)): return json.dumps(_plain(v), ensure_ascii=False)
+        raise DatasetError(f"column {name} holds {v!r}", "text or whole numbers")
+    return text
 
 def _whole(col):
     "Whole numbers as int64, or as float64 where some are missing."
@@ -113,20 +120,20 @@ def _whole(col):
 def _objects(col):
     "A column of Python objects as one kind."
     guess = pd.api.types.infer_dtype(col, skipna=True)
-    if guess in ("string", "empty") or all(isinstance(v, (str, PurePath)) or pd.isna(v) for v in col): return col.map(_missing_or_text)
+    if guess in ("string", "empty") or all(isinstance(v, (str, PurePath)) or _missing(v) for v in col): return _texts(col)
     if guess in ("floating", "mixed-integer-float", "decimal"): return col.astype("float64")
     if guess == "integer": return _whole(col)
     if guess == "boolean" and not col.isna().any(): return col.astype(bool)
-    if guess in ("datetime", "datetime64", "date"): return col.map(lambda v: "" if pd.isna(v) else v.isoformat())
+    if guess in ("datetime", "datetime64", "date"): return col.map(lambda v: "" if _missing(v) else v.isoformat())
     raise DatasetError(f"column {col.name} mixes kinds of values ({guess})", "all text, all numbers or all true/false")
 
-# %% ../nbs/dataset.ipynb #714437fe
+# %% ../nbs/dataset.ipynb #ecdc6a7b
 def _tidy_column(col):
     "`col` as int64, float64, float32, bool or text, and the name of that kind (`?` where there is nothing to see)."
     d, api = col.dtype, pd.api.types
     if isinstance(d, pd.CategoricalDtype): col = col.astype(object)
     known = len(col) and not col.isna().all()
-    if col.name in _TEXT: return _text_of(col), "str"
+    if col.name in _TEXT: return _texts(col, _id_text(col.name)), "str"
     if api.is_bool_dtype(d) and not isinstance(d, pd.CategoricalDtype) and not col.isna().any(): return col.astype(bool), "bool"
     if api.is_integer_dtype(d): col = _whole(col)
     elif api.is_float_dtype(d): col = col.astype("float32" if d.itemsize <= 4 else "float64")
@@ -146,15 +153,16 @@ def _wider(name, old, new):
     if frozenset((old, new)) in _WIDER: return _WIDER[frozenset((old, new))]
     raise DatasetError(f"column {name} holds {new} here and {old} in earlier rows", "one kind of value in a column")
 
-# %% ../nbs/dataset.ipynb #209a8e03
+# %% ../nbs/dataset.ipynb #858ada15
 def _tidy(items):
     "A frame with plain columns and the kind of each."
     for name in items.columns:
         if not (isinstance(name, str) and name.strip() and name.isprintable()):
             raise DatasetError(f"a column is called {name!r}", "a name of printable text")
     if not items.columns.is_unique: raise DatasetError(f"the column {items.columns[items.columns.duplicated()][0]} is there twice")
+    items = items.reset_index(drop=True)
     pairs = {name: _tidy_column(items[name]) for name in items.columns}
-    return pd.DataFrame({n: c for n, (c, _) in pairs.items()}, index=items.index).reset_index(drop=True), {n: k for n, (_, k) in pairs.items()}
+    return pd.DataFrame({n: c for n, (c, _) in pairs.items()}, index=items.index), {n: k for n, (_, k) in pairs.items()}
 
 def _to_csv(items, header=True):
     "The rows as UTF-8 CSV; everything textual is quoted where a carriage return needs it."
@@ -172,7 +180,7 @@ def _read_csv(path, columns, usecols=None):
     return pd.read_csv(path, dtype=kinds, usecols=usecols, keep_default_na=False, skip_blank_lines=False,
         na_values={n: [""] for n, k in kinds.items() if k.startswith("float")}, encoding="utf-8", **_exact)
 
-# %% ../nbs/dataset.ipynb #26ddbbaf
+# %% ../nbs/dataset.ipynb #b12a145c
 def _refuse(items, column, bad, need):
     "Complain about the first row where `bad`."
     bad = np.asarray(bad, bool)
@@ -184,11 +192,11 @@ def _check_numbers(items, names, positive=(), gaps=False):
     "Finite numbers in the columns `names`; above zero in `positive`; missing ones allowed where `gaps`."
     for name in names:
         if name not in items: continue
-        col = items[name]
-        if len(col) and not pd.api.types.is_numeric_dtype(col.dtype): _refuse(items, name, [True], "a number")
-        col = pd.to_numeric(col)
-        _refuse(items, name, ~np.isfinite(col) & ~(gaps & col.isna()), "a finite number")
-        if name in positive: _refuse(items, name, col <= 0, "a number above 0")
+        if not len(items): continue
+        if not pd.api.types.is_numeric_dtype(items[name].dtype): _refuse(items, name, [True], "a number")
+        values = items[name].to_numpy("float64", na_value=np.nan)
+        _refuse(items, name, ~(np.isfinite(values) | gaps & np.isnan(values)), "a finite number")
+        if name in positive: _refuse(items, name, values <= 0, "a number above 0")
 
 def _check_probs(items, multilabel):
     "Probabilities in [0, 1] that sum to 1, unless several classes may be true at once."
@@ -206,7 +214,7 @@ def _is_members(text):
     try: return isinstance(members := json.loads(text), list) and len(members) > 0
     except ValueError: return False
 
-# %% ../nbs/dataset.ipynb #62de22dd
+# %% ../nbs/dataset.ipynb #70b8c960
 def _check_kind(kind, items, arrays, multilabel):
     "What each kind asks for beyond its columns."
     if kind == "fields": _check_numbers(items, ("frame", "z", "px_um"), positive=("px_um",), gaps=True)
@@ -231,7 +239,7 @@ def check_items(
         if not any(fnmatch(c, need) for c in items.columns):
             raise DatasetError(f"the column {need} is missing (there are {', '.join(map(str, items.columns))})", f"{need} in every table of {kind}")
     full = {"item_id", "group"} | set(KINDS[kind]) & {"file", "field_id", "by", "at"} | ({"label"} if kind == "labels" else set())
-    for name in sorted(full): _refuse(items, name, items[name].isna() | (items[name] == ""), "a value in every row")
+    for name in sorted(full): values = items[name].to_numpy(object); _refuse(items, name, pd.isna(values) | (values == ""), "a value in every row")
     _refuse(items, "item_id", items.item_id.duplicated(), "every item_id only once")
     for name, a in arrays.items():
         if a.shape[:1] != (len(items),): raise DatasetError(f"the array {name} has the shape {tuple(a.shape)}", f"{len(items)} rows, one per item")
@@ -309,7 +317,7 @@ def _load(path):
     check_items(meta["kind"], items, arrays, bool(meta["settings"].get("multilabel")))
     return Dataset(path, meta, items, arrays)
 
-# %% ../nbs/dataset.ipynb #347a238f
+# %% ../nbs/dataset.ipynb #ec6494ed
 def _partial(path): return path.with_name(f".{path.name}.partial")
 
 def _no_dataset(path, asks):
@@ -332,9 +340,9 @@ def read_dataset(
         if not (path/"dataset.json").is_file(): raise _no_dataset(path, asks)
         meta = _read_meta(path)
         if kind and meta["kind"] != kind: raise DatasetError(f"{path.name} holds {meta['kind']} (made by {meta['made_by']})", do=asks)
-        return _load(path)
+        return _load(path.absolute())
 
-# %% ../nbs/dataset.ipynb #9850de91
+# %% ../nbs/dataset.ipynb #b368d904
 try: import fcntl
 except ImportError: fcntl = None # Windows
 try: import msvcrt
@@ -353,16 +361,16 @@ class _Lock:
     "One writer per dataset; the lock of a dead process is taken over."
     def __init__(self, path, name):
         while True:
-            f = open(path, "a+b")
+            f = open(path, "a+b", buffering=0)
             if not _try_lock(f):
-                f.seek(0); pid = f.read(20).decode() or "?"; f.close()
+                f.seek(0); pid = f.read().decode() or "?"; f.close()
                 who = "this same session" if pid == str(os.getpid()) else f"process {pid}"
                 raise DatasetError(f"{name} is being written by {who}", do="wait for it to finish, stop it, or choose another out")
             try: same = os.path.samestat(os.fstat(f.fileno()), os.stat(path)) # the one before us may just have removed it
             except FileNotFoundError: same = False
             if same: break
             f.close()
-        f.truncate(0); f.write(str(os.getpid()).encode()); f.flush()
+        f.truncate(0); f.write(str(os.getpid()).encode())
         self.file, self.path = f, path
 
     def close(self):
@@ -470,12 +478,22 @@ def _differences(there, now):
     compare("the input ", *({n: i["fingerprint"] for n, i in p["inputs"].items()} for p in (there, now)), say=lambda v: v[:8])
     return told
 
-# %% ../nbs/dataset.ipynb #8d5dd3f9
+# %% ../nbs/dataset.ipynb #7b347881
 def _versions():
     def get(name):
         try: return version(name)
         except PackageNotFoundError: return "?"
     return {"python": sys.version.split()[0]} | {n: get(n) for n in ("cellprotocols", "numpy", "pandas", "zarr")}
+
+def _sweep(path):
+    "Remove what a writer leaves that was killed between giving the folder its name and tidying up."
+    home, lock = _partial(path), path.with_name(f".{path.name}.lock")
+    if home.exists() and not (home/"data").exists() or lock.exists():
+        with suppress(OSError, DatasetError): # busy or read-only: somebody else's turn
+            mine = _Lock(lock, path.name)
+            if not (home/"data").exists(): shutil.rmtree(home, ignore_errors=True)
+            mine.close()
+    return True
 
 def is_done(
     path:str|Path, # The folder this step would write
@@ -492,7 +510,7 @@ def is_done(
             raise DatasetError(f"{path} is there already and is not a dataset", do="choose another out; nothing in it was touched")
         there, now = _read_meta(path), _plan(path, made_by, settings, inputs, seed)
     told = _differences(there, now)
-    if not told: return True
+    if not told: return _sweep(path.absolute())
     more = f" and {len(told) - 3} more" if len(told) > 3 else ""
     raise DatasetError(f"{path.name} was finished with other settings: {', '.join(told[:3])}{more}",
         do=f"choose another out, or go back to the former settings, or remove the folder {path} yourself")
@@ -650,7 +668,7 @@ def _array(self, name, a):
     if name not in self._arrays: self._arrays[name] = _RowArray(self.folder, name, a.shape[1:], a.dtype.newbyteorder("="))
     return self._arrays[name]
 
-# %% ../nbs/dataset.ipynb #36107128
+# %% ../nbs/dataset.ipynb #56515acf
 @patch_to(DatasetWriter)
 def _fit(self, items, arrays):
     "Check a part against its kind and the parts before; give its tidy rows and the columns so far."
@@ -658,8 +676,7 @@ def _fit(self, items, arrays):
     if items.shape == (0, 0): return items, self._columns
     items, columns = _tidy(items)
     check_items(self.kind, items, arrays, bool(self.plan["settings"].get("multilabel")))
-    twice = items.item_id.isin(self._ids)
-    if twice.any(): raise DatasetError(f"the item_id {items.item_id[twice].iloc[0]!r} is there already", "every item_id only once")
+    if twice := self._ids.intersection(items.item_id): raise DatasetError(f"the item_id {min(twice)!r} is there already", "every item_id only once")
     if self._columns:
         if odd := set(columns) ^ set(self._columns):
             raise DatasetError(f"the column {min(odd)} is not in every part", "the same columns in every part")
@@ -686,7 +703,7 @@ def _check_array(name, a):
     if a.dtype.kind not in "biufc" or a.dtype.itemsize > 8*(1 + (a.dtype.kind == "c")): raise DatasetError(f"the array {name} is of dtype {a.dtype}", "numbers or true/false, up to 64 bits")
     if 0 in a.shape[1:]: raise DatasetError(f"the array {name} has rows of shape {tuple(a.shape[1:])}", "rows with something in them")
 
-# %% ../nbs/dataset.ipynb #cdb86ef0
+# %% ../nbs/dataset.ipynb #d8cc541e
 @patch_to(DatasetWriter)
 def commit(self) -> Dataset:
     "Check everything, read it back, and give the folder its name."
@@ -714,7 +731,9 @@ def close(self):
     if self._lock.file.closed: return
     try:
         if self._keys and not self._broken: self.flush()
-    finally: self._csv.close(); self._lock.close()
+    finally:
+        with suppress(OSError): self._csv.close() # on a full disk; nothing that counts is left in it
+        self._lock.close()
 
 @patch_to(DatasetWriter)
 def __exit__(self, kind, error, traceback):
