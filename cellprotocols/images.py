@@ -36,7 +36,7 @@ def _explain(file, doing, do="copy the file again from the microscope, or export
     except Exception as e:
         raise ImageError(f"{doing} failed ({type(e).__name__}: {str(e)[:200]})", do=do, file=file) from e
 
-# %% ../nbs/images.ipynb #bd94a2d9
+# %% ../nbs/images.ipynb #ed5a60b2
 _remarks = ContextVar("remarks", default=None)
 
 def _keep_quiet(record):
@@ -45,6 +45,15 @@ def _keep_quiet(record):
     return kept is None
 
 logging.getLogger("tifffile").addFilter(_keep_quiet)
+
+@contextmanager
+def _closing_on_error(thing):
+    "Close `thing` when the block fails; otherwise leave it open."
+    try: yield
+    except BaseException:
+        try: thing.close()
+        except Exception: pass # half-opened: the first error is the one to tell
+        raise
 
 @contextmanager
 def _collect_remarks():
@@ -377,8 +386,8 @@ def _read_block(tif, src, key, offset, i):
     tif.filehandle.readinto(img.view(np.uint8))
     return img.astype(key.dtype, copy=False)
 
-# %% ../nbs/images.ipynb #b5c40d4a
-def _open_tiff(src, limit):
+# %% ../nbs/images.ipynb #7a7bf77c
+def _open_tiff(src):
     "Read a TIFF's header; returns (header, plane function, close function)."
     offsets, broken, n = _walk_pages(src)
     if not offsets: raise ImageError("the TIFF holds no page" + (": it is cut off" if broken else ""), do="copy it again", file=src.name)
@@ -386,7 +395,7 @@ def _open_tiff(src, limit):
     handle = io.BufferedReader(_Mended(src.handle, broken, n)) if broken else src.path or src.handle
     tif = tifffile.TiffFile(handle, name=None if handle is src.path else Path(str(src.name)).name)
     notes = []
-    try:
+    with _closing_on_error(tif):
         lay, key, where = _series(tif, src, offsets, broken, notes)
         kind = next((k for k in ("ome", "imagej", "shaped", "lsm", "stk") if getattr(tif, f"is_{k}")), "")
         if key.dtype is None or key.dtype.kind not in "buif":
@@ -400,7 +409,6 @@ def _open_tiff(src, limit):
         if lut is not None:
             names = (["R", "G", "B"] if lut.shape[1] == 3 else ["gray"]) + [f"A{i or ''}" for i in range(lay.shape[4] - 1)]
             head = replace(head, shape=(*lay.shape[:4], len(names)), dtype=np.uint8, channels=names, cost=head.cost * 4)
-    except BaseException: tif.close(); raise
 
     def plane(t, z):
         if odd: return _decode_page(where[next(lay.pages(t, z))[0]] if not isinstance(where, int) else key, tif, src)
@@ -488,7 +496,7 @@ def _shaped_scale(meta):
     return dict(px_um=_number(meta.get("PhysicalSizeX"), unit) if unit else None, channels=[names] if isinstance(names, str) else names,
         dt_s=_number(meta.get("TimeIncrement"), _unit(meta.get("TimeIncrementUnit", "s"), _units_s) or 1.))
 
-# %% ../nbs/images.ipynb #856a4379
+# %% ../nbs/images.ipynb #9336f01e
 def _png_head(src):
     "Size, depth and channels of a PNG."
     w, h, depth, colour = struct.unpack(">IIBB", src.head[16:26])
@@ -547,7 +555,7 @@ def _decode_picture(kind, data, n, src):
     return img[..., :n] if kind == "bmp" else img # a grey colour table comes back as RGB
 
 def _open_picture(kind):
-    def opener(src, limit):
+    def opener(src):
         h, w, names, dtype, px = {"png": _png_head, "jpeg": _jpeg_head, "bmp": _bmp_head}[kind](src)
         notes = []
         n = len(names)
@@ -555,7 +563,7 @@ def _open_picture(kind):
         return head, lambda t, z: _decode_picture(kind, src.at(0, src.size), n, src), lambda: None
     return opener
 
-# %% ../nbs/images.ipynb #4705b191
+# %% ../nbs/images.ipynb #e8368655
 def _need(module, extra, src):
     "Import an optional package, or say how to install it."
     try: return __import__(module, fromlist=["_"])
@@ -566,10 +574,14 @@ def _on_disk(src):
     if src.path is None: raise ImageError("this format can only be read from disk", do="save the file to a folder first", file=src.name)
     return str(src.path)
 
-def _open_nd2(src, limit):
+def _open_nd2(src):
     "Nikon ND2 through the nd2 package."
     nd2 = _need("nd2", "nd2", src)
     f = nd2.ND2File(_on_disk(src))
+    with _closing_on_error(f): return _read_nd2(f)
+
+def _read_nd2(f):
+    "Header and plane function of an open ND2 file."
     sizes = dict(f.sizes)
     inside = [a for a in sizes if a in "CYXS"]
     lead = [a for a in sizes if a not in "CYXS"]
@@ -588,11 +600,15 @@ def _open_nd2(src, limit):
         return lay.arrange(np.asarray(f.read_frame(where[tuple(at[a] for a in lead)])), at)
     return _Header(lay.shape, f.dtype, lay.axes, names, px, dt), plane, f.close
 
-# %% ../nbs/images.ipynb #c9a1ca09
-def _open_czi(src, limit):
+# %% ../nbs/images.ipynb #26d6afdf
+def _open_czi(src):
     "Zeiss CZI through pylibCZIrw; scenes of one size count as time."
     pyczi = _need("pylibCZIrw.czi", "czi", src)
     doc = pyczi.CziReader(_on_disk(src))
+    with _closing_on_error(doc): return _read_czi(doc, src)
+
+def _read_czi(doc, src):
+    "Header and plane function of an open CZI file."
     box, scenes = doc.total_bounding_box, sorted(doc.scenes_bounding_rectangle.items())
     if len({(r.w, r.h) for _, r in scenes}) > 1: scenes = [] # a mosaic of unlike scenes: the whole canvas
     rect = scenes[0][1] if scenes else doc.total_bounding_rectangle
@@ -625,7 +641,7 @@ def _czi_scale(doc):
     except Exception: pass # metadata is optional, pixels are not
     return names, px, dt
 
-# %% ../nbs/images.ipynb #3016933c
+# %% ../nbs/images.ipynb #dc9cda04
 _openers = {"tiff": _open_tiff, "png": _open_picture("png"), "jpeg": _open_picture("jpeg"), "bmp": _open_picture("bmp"), "nd2": _open_nd2, "czi": _open_czi}
 
 def _check_size(head, limit, file):
@@ -638,17 +654,13 @@ def _check_size(head, limit, file):
 def _open_one(source, limit, name=None):
     "Open one file."
     name = name or (str(getattr(source, "name", "image")) if hasattr(source, "read") or isinstance(source, (bytes, bytearray, memoryview)) else source)
-    src = None
     with _explain(name, "reading the header"), _collect_remarks():
-        try:
-            src = _Source(source, name)
-            head, plane, close = _openers[_sniff(src.head, src.name)](src, limit)
+        src = _Source(source, name)
+        with _closing_on_error(src):
+            head, plane, close = _openers[_sniff(src.head, src.name)](src)
             def close_both(): close(); src.close()
             try: _check_size(head, limit, src.name)
-            except ImageError: close_both(); raise
-        except BaseException:
-            if src is not None: src.close()
-            raise
+            except ImageError: close(); raise
     return ImageFile(src.path or src.name, head, plane, close_both, [src])
 
 def open_image(
@@ -659,7 +671,8 @@ def open_image(
     "Open a TIFF (any flavour), PNG, JPEG, BMP, ND2 or CZI, by content and not by suffix."
     limit = psutil.virtual_memory().total // 4 if limit is None else limit
     if isinstance(path, (list, tuple)): return _open_sequence([Path(p) for p in path], limit, "the list of images")
-    if isinstance(path, (str, os.PathLike)) and Path(path).is_dir(): return _open_sequence(_images_in(Path(path)), limit, Path(path))
+    with _explain(path, "looking for it"): is_folder = isinstance(path, (str, os.PathLike)) and Path(path).is_dir()
+    if is_folder: return _open_sequence(_images_in(Path(path)), limit, Path(path))
     return _open_one(path, limit, name)
 
 # %% ../nbs/images.ipynb #b75cd415
@@ -718,7 +731,7 @@ def read_image_bytes(
     "Read an image file that is in memory."
     with open_image(bytes(data), limit, name) as img: return _only_frame(img)
 
-# %% ../nbs/images.ipynb #b67bd0d4
+# %% ../nbs/images.ipynb #d1a60774
 _ome_types = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 def _to_tzcyx(img, axes, file):
@@ -743,7 +756,7 @@ def write_image(
     if img.dtype.kind not in "buif" or not img.size: raise ImageError(f"an array of {img.dtype}, shape {img.shape}", need="whole or real numbers, at least one pixel", file=path)
     data = _to_tzcyx(img, axes, path)
     if channels and len(channels) != data.shape[2]: raise ImageError(f"{len(channels)} channel names for {data.shape[2]} channels", do="give one name per channel", file=path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with _explain(path, "writing", do="check the folder"):
             _write_ome(part, data, px_um, channels and [str(c) for c in channels], dt_s)
