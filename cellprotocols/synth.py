@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-# %% ../nbs/synth.ipynb #f2080d8c
+# %% ../nbs/synth.ipynb #abdee5b2
 STATES = ("Interphase", "Prometaphase", "Metaphase", "Anaphase", "Apoptosis")
 _mean_frames = dict(Interphase=225, Prometaphase=5, Metaphase=5, Anaphase=4, Apoptosis=7)
 _next_state = dict(Prometaphase="Metaphase", Anaphase="Interphase")
@@ -37,6 +37,7 @@ class _Cell:
     track_id: int = 0
     parent_id: int = 0
     inside: bool = True
+    grown: float = 1. # a daughter begins small
 
     @property
     def phase(self): return min(1., (self.age + .5) / self.span)
@@ -54,14 +55,14 @@ def _texture(cell, u, v, scale):
     i, j = (u / _step).astype(int) + cell.offset[0], (v / _step).astype(int) + cell.offset[1]
     return _noise_table(scale)[i & 255, j & 255]
 
-# %% ../nbs/synth.ipynb #f014fd7e
+# %% ../nbs/synth.ipynb #c2998692
 def _interphase(c, u, v):
-    rho = np.hypot(u / c.ratio**.5, v * c.ratio**.5) / c.radius
+    rho = np.hypot(u / c.ratio**.5, v * c.ratio**.5) / (c.radius * c.grown)
     turn = np.arctan2(v, u)
     rho /= 1 + .05 * np.cos(2 * turn + c.offset[0]) + .04 * np.cos(3 * turn + c.offset[1])
     dome = .8 + .3 * np.sqrt(np.clip(1 - rho**2, 0, 1))
     nucleoli = 1 - .35 * np.clip(_texture(c, u, v, 1.) - 1.2, 0, 1)
-    return np.clip((1 - rho) * 5 + .5, 0, 1) * dome * nucleoli * (1 + .12 * _texture(c, u, v, .4)), rho < 1
+    return np.clip((1 - rho) * 5 + .5, 0, 1) / c.grown * dome * nucleoli * (1 + .12 * _texture(c, u, v, .4)), rho < 1
 
 def _prometaphase(c, u, v):
     rho = np.hypot(u, v) / (.95 * c.radius) * (1 + .10 * _texture(c, u, v, 1.5))
@@ -156,8 +157,8 @@ class _Dish:
 
     def _is_inside(self, cell): return bool((cell.yx >= 0).all() and (cell.yx < self.size).all())
 
-# %% ../nbs/synth.ipynb #b218c941
-def _room_of(cell) -> float: return dict(Anaphase=.45, Metaphase=.8).get(cell.state, 1.) * cell.radius
+# %% ../nbs/synth.ipynb #f785d337
+def _room_of(cell) -> float: return dict(Anaphase=.45, Metaphase=.8).get(cell.state, cell.grown) * cell.radius
 
 def _push(self):
     "Nuclei that overlap move apart by half of the overlap."
@@ -180,14 +181,15 @@ def _wander(self):
 
 _Dish._push, _Dish._wander = _push, _wander
 
-# %% ../nbs/synth.ipynb #3a6390b3
+# %% ../nbs/synth.ipynb #cd2524e6
 def _divide(self, mother) -> list:
     "Two plates side by side that fly apart across the mother's plate."
     across = np.array([np.cos(mother.angle), -np.sin(mother.angle)])
     daughters = []
     for side in (-1, 1):
         d = _new_cell(self.rng, mother.yx + side * 1.5 * across)
-        d.radius, d.bright, d.velocity = .92 * mother.radius, mother.bright, mother.velocity + side * 1.1 * across
+        d.radius, d.grown, d.bright = (d.radius + mother.radius) / 2, .72, mother.bright
+        d.velocity = mother.velocity + side * 1.1 * across
         d.angle = mother.angle if side > 0 else mother.angle + np.pi  # both bend towards their pole
         d.state, d.parent_id, d.inside = "Anaphase", mother.track_id * mother.inside, mother.inside
         d.span = daughters[0].span if daughters else _frames_in(self.rng, "Anaphase", 1)
@@ -203,6 +205,7 @@ def _choose_fate(self) -> str:
 def _grow_older(self, cell) -> list:
     "What one nucleus has become a frame later: itself, its two daughters, or nothing."
     cell.age += 1
+    cell.grown = min(1., cell.grown + .012)
     if cell.age < cell.span: return [cell]
     if cell.state == "Apoptosis": return []
     if cell.state == "Metaphase": return self._divide(cell)
@@ -289,7 +292,7 @@ def make_movie(
     return PracticeMovie(np.stack([p.frame for p in parts]), pd.concat([p.cells for p in parts], ignore_index=True),
         np.stack([p.labels for p in parts]), px_um)
 
-# %% ../nbs/synth.ipynb #d39a84a0
+# %% ../nbs/synth.ipynb #2071a07f
 def _draw_patch(cell, state, size, difficulty, rng, shading) -> np.ndarray:
     "One patch of `cell` in `state`, with neighbours at its sides."
     px_um, middle = .333, size * .333 / 2
@@ -307,7 +310,7 @@ def make_patches(
     n:int=100, # Patches per state
     size:int=64, # Side, px
     seed:int=0, # The same seed gives the same patches
-    difficulty:float=.5, # 0: a simple model is right every time; 1: also a person hesitates
+    difficulty:float=.5, # 0: a simple model is mostly right; 1: also a person hesitates
     per_track:int=5, # Patches of one state from one track
 ) -> tuple: # patches (5 n, size, size, 1) uint8, labels (5 n,) state names, groups (5 n,) track ids
     "Make practice patches of the five states; patches of one track share their looks, so split by `groups`."
