@@ -386,7 +386,7 @@ def _read_block(tif, src, key, offset, i):
     tif.filehandle.readinto(img.view(np.uint8))
     return img.astype(key.dtype, copy=False)
 
-# %% ../nbs/images.ipynb #7a7bf77c
+# %% ../nbs/images.ipynb #2b454e46
 def _open_tiff(src):
     "Read a TIFF's header; returns (header, plane function, close function)."
     offsets, broken, n = _walk_pages(src)
@@ -401,7 +401,7 @@ def _open_tiff(src):
         if key.dtype is None or key.dtype.kind not in "buif":
             raise ImageError(f"its numbers are {key.dtype or f'{key.bitspersample} bits of an unknown kind'}", need="whole or real numbers", do="save magnitude and phase as two channels", file=src.name)
         head = _tiff_header(tif, key, lay, kind, notes)
-        head.axes = re.sub('[a-z]', 'Q', lay.axes)
+        head.axes = re.sub('[a-z]', 'Q', lay.axes if lay.size("S") > 1 else lay.axes.replace("S", ""))
         lut, odd = _palette(key, kind), key.compression in _by_libtiff or key.is_subsampled and key.compression not in _jpegs
         if odd:
             notes[:] = ["decoded to 8-bit RGB by libtiff"]
