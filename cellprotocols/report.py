@@ -125,19 +125,26 @@ def _number(v, digits) -> str:
     if v and not 10 ** -digits <= abs(v) < 1e7: return f"{v:.{max(digits - 1, 1)}e}".replace("-", "−")
     return f"{v:,.{digits}f}".replace("-", "−")
 
-# %% ../nbs/report.ipynb #326127e4
+# %% ../nbs/report.ipynb #df66cce9
 def _table(t:Table) -> str:
     frame = t.frame.reset_index() if t.index else t.frame
     shown = frame.head(t.max_rows)
+    digits = [0 if _whole(frame.iloc[:, i]) else t.digits for i in range(frame.shape[1])]
     numeric = [pd.api.types.is_numeric_dtype(frame.iloc[:, i]) and not pd.api.types.is_bool_dtype(frame.iloc[:, i]) for i in range(frame.shape[1])]
     side = [' class="n"' if n else "" for n in numeric]
     head = "".join(f'<th scope="col"{s}>{_escape(c)}</th>' for c, s in zip(frame.columns, side))
-    rows = "".join("<tr>" + "".join(f"<td{s}>{_escape(_value(v, t.digits))}</td>" for v, s in zip(row, side)) + "</tr>" for row in shown.itertuples(index=False, name=None))
+    rows = "".join("<tr>" + "".join(f"<td{s}>{_escape(_value(v, d))}</td>" for v, s, d in zip(row, side, digits)) + "</tr>" for row in shown.itertuples(index=False, name=None))
     more = f"The first {len(shown):,} of {len(frame):,} rows." if len(shown) < len(frame) else ""
     caption = " ".join(_inline(c) for c in (t.caption, more) if c)
     label = _escape(t.caption or "table")
     return (f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>' + (f"<caption>{caption}</caption>" if caption else "")
             + f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>")
+
+def _whole(column) -> bool:
+    "Counts that a missing value turned into floats."
+    if not pd.api.types.is_float_dtype(column): return False
+    v = column.dropna().to_numpy(float)
+    return v.size > 0 and bool((v == np.round(v)).all()) and np.abs(v).max() > 1
 
 _words = {"good": ("Good", "✓"), "warn": ("Take care", "!"), "bad": ("Not good enough", "✕")}
 
@@ -146,8 +153,12 @@ def _callout(c:Callout) -> str:
     word, sign = _words[c.kind]
     return f'<div class="callout {c.kind}" role="note"><p class="head"><span class="sign" aria-hidden="true">{sign}</span> {_escape(c.title or word)}</p>{_prose(c.text)}</div>'
 
+def _setting(v) -> str:
+    "Settings keep the digits they were given."
+    return f"{v:.6g}" if isinstance(v, float) else _value(v, 6)
+
 def _facts(f:Facts) -> str:
-    rows = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(_value(v))}</dd></div>" for k, v in f.values.items())
+    rows = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(_setting(v))}</dd></div>" for k, v in f.values.items())
     return (f'<p class="caption">{_inline(f.caption)}</p>' if f.caption else "") + f'<dl class="facts">{rows}</dl>'
 
 def _files(f:Files) -> str:
@@ -159,8 +170,12 @@ def _files(f:Files) -> str:
         return f"<li>{name}" + (f" <span>{_inline(what)}</span>" if what else "") + "</li>"
     return (f'<p class="caption">{_inline(f.caption)}</p>' if f.caption else "") + '<ul class="files">' + "".join(entry(*kv) for kv in f.files.items()) + "</ul>"
 
-# %% ../nbs/report.ipynb #bc57d07b
+# %% ../nbs/report.ipynb #8a7ea602
 _formats = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
+
+def _shown(f:Figure, data:bytes) -> float:
+    "Width on the screen: matplotlib figures in their own size (96 px an inch), other pictures pixel for pixel."
+    with Image.open(io.BytesIO(data)) as im: return im.width * (96 / 150 if hasattr(f.image, "savefig") else 1)
 
 def _load_image(image) -> bytes:
     "The bytes of a picture, checked to be one."
@@ -191,20 +206,21 @@ def _fit(pictures:list, room:float) -> list:
         pictures[i] = _smaller(pictures[i])
     return pictures
 
-def _figure(f:Figure, data:bytes, n:int) -> str:
+def _figure(f:Figure, data:bytes, shown:float, n:int) -> str:
+    "A picture `shown` CSS px wide where there is room; on a phone it can be enlarged in its own box."
     with Image.open(io.BytesIO(data)) as im: (w, h), kind = im.size, _formats[im.format]
     alt = _escape(f.alt or f.caption or "picture without a description")
-    img = f'<img src="data:{kind};base64,{base64.b64encode(data).decode()}" width="{w}" height="{h}" alt="{alt}" style="--w:{w}px">'
-    zoom = f'<input type="checkbox" class="zoom" id="z{n}"><label class="zoom" for="z{n}">enlarge</label>'
+    img = f'<img src="data:{kind};base64,{base64.b64encode(data).decode()}" width="{w}" height="{h}" alt="{alt}" style="--w:{shown:.0f}px">'
+    zoom = "" if shown < 400 else f'<input type="checkbox" class="zoom" id="z{n}"><label class="zoom" for="z{n}">enlarge</label>'
     return f'<figure>{zoom}<div class="pic">{img}</div>' + (f"<figcaption>{_inline(f.caption)}</figcaption>" if f.caption else "") + "</figure>"
 
-# %% ../nbs/report.ipynb #0fb9b23e
+# %% ../nbs/report.ipynb #d1291090
 def _scale(n:Number) -> str:
     "A small drawing: the range, the interval, the value."
     if n.span is None or not all(map(math.isfinite, (n.value, *n.span))) or n.span[1] <= n.span[0]: return ""
     at = lambda v: 4 + 192 * min(max((v - n.span[0]) / (n.span[1] - n.span[0]), 0), 1)
     bar = f'<line class="bar" x1="{at(n.low):.1f}" x2="{at(n.high):.1f}" y1="8" y2="8"/>' if _has_interval(n) else ""
-    return f'<svg viewBox="0 0 200 16" aria-hidden="true"><line class="axis" x1="4" x2="196" y1="8" y2="8"/>{bar}<circle cx="{at(n.value):.1f}" cy="8" r="5"/></svg>'
+    return f'<svg viewBox="0 0 200 16" preserveAspectRatio="xMinYMid" aria-hidden="true"><line class="axis" x1="4" x2="196" y1="8" y2="8"/>{bar}<circle cx="{at(n.value):.1f}" cy="8" r="5"/></svg>'
 
 def _has_interval(n) -> bool: return n.low is not None and n.high is not None and math.isfinite(n.low) and math.isfinite(n.high)
 
@@ -217,7 +233,7 @@ def _headline(numbers) -> str:
                 f"{interval}{_scale(n)}{badge}{note}</li>")
     return f'<ul class="headline" aria-label="Headline numbers">{"".join(map(card, numbers))}</ul>' if numbers else ""
 
-# %% ../nbs/report.ipynb #74c839b2
+# %% ../nbs/report.ipynb #35e6b056
 _css = """
 :root{--bg:#fff;--ink:#1b1f24;--soft:#525b66;--line:#dfe3e8;--wash:#f5f7f9;--link:#0a5c9c;--blue:#0072b2;--good:#0b6b46;--goodbg:#e9f6ef;--warn:#7a4b00;--warnbg:#fff5e0;--bad:#a3200d;--badbg:#fdecea}
 @media (prefers-color-scheme:dark){:root{--bg:#15181c;--ink:#e8eaed;--soft:#aab3bd;--line:#343a42;--wash:#1d2126;--link:#7cc0f5;--blue:#5cb3ec;--good:#7fd6aa;--goodbg:#14291f;--warn:#f0c070;--warnbg:#2d2310;--bad:#ff9a8a;--badbg:#331a17}}
@@ -262,7 +278,7 @@ section{margin-bottom:2rem;scroll-margin-top:.5rem}
 .bad{border-color:var(--bad);background:var(--badbg)}.bad .head{color:var(--bad)}
 figure{margin:1.2rem 0}
 .pic{max-width:100%}
-.pic img{display:block;width:calc(var(--w)*.64);max-width:100%;height:auto;background:#fff;border-radius:6px}
+.pic img{display:block;width:var(--w);max-width:100%;height:auto;background:#fff;border-radius:6px}
 figcaption,.caption,caption{color:var(--soft);font-size:.9rem;text-align:left;max-width:46rem}
 figcaption{margin-top:.45rem}
 input.zoom{position:absolute;opacity:0;width:1px;height:1px}label.zoom{display:none}
@@ -288,20 +304,20 @@ nav ol{columns:2;column-gap:1.5rem}nav a{padding:.4rem 0}
 .pic{overflow-x:auto}
 label.zoom{display:inline-block;color:var(--link);font-size:.85rem;padding:.35rem 0;text-decoration:underline;cursor:pointer}
 input.zoom:focus-visible+label{outline:3px solid var(--blue)}
-input.zoom:checked~.pic img{width:calc(var(--w)*.64);max-width:none}
+input.zoom:checked~.pic img{width:var(--w);max-width:none}
 }
 @media print{
 :root{--bg:#fff;--ink:#000;--soft:#444;--line:#bbb;--wash:#fff;--link:#000;--blue:#0072b2;--good:#0b6b46;--goodbg:#fff;--warn:#7a4b00;--warnbg:#fff;--bad:#a3200d;--badbg:#fff}
 @page{margin:16mm}
 body{font-size:10.5pt}.page{max-width:none;padding:0}.body{display:block}nav,.skip,label.zoom{display:none!important}
-.headline{grid-template-columns:repeat(3,1fr)}.scroll{overflow:visible}figure,.callout,.headline li,tr{break-inside:avoid}h2{break-after:avoid}
+.headline{grid-template-columns:repeat(3,1fr)}.scroll{overflow:visible}table{font-size:8.5pt;overflow-wrap:anywhere}th,td{padding:.2rem .35rem .2rem 0}.n{white-space:normal}figure,.callout,.headline li,tr{break-inside:avoid}h2{break-after:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 }
 """.strip()
 
 _csp = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-# %% ../nbs/report.ipynb #911c67f1
+# %% ../nbs/report.ipynb #62672717
 def _as_item(item):
     "Plain Python objects as parts of a report."
     if isinstance(item, (Text, Figure, Table, Callout, Facts, Files)): return item
@@ -317,10 +333,10 @@ def _as_section(s) -> Section:
 _draw = {Text: lambda t: _prose(t.text), Table: _table, Callout: _callout, Facts: _facts, Files: _files}
 
 def _page(title, subtitle, lead, sections, pictures, note, lang) -> str:
-    "The whole page; `pictures` are the bytes of its figures in order."
-    pictures, out = iter(enumerate(pictures)), []
+    "The whole page; `pictures` are the HTML of its figures in order."
+    pictures, out = iter(pictures), []
     for i, s in enumerate(sections, 1):
-        parts = [_figure(item, *reversed(next(pictures))) if isinstance(item, Figure) else _draw[type(item)](item) for item in s.items]
+        parts = [next(pictures) if isinstance(item, Figure) else _draw[type(item)](item) for item in s.items]
         out.append(f'<section id="s{i}" aria-labelledby="h{i}"><h2 id="h{i}">{_escape(s.title)}</h2>{_prose(s.text)}{"".join(parts)}</section>')
     toc = "".join(f'<li><a href="#s{i}">{_escape(s.title)}</a></li>' for i, s in enumerate(sections, 1))
     nav = f'<nav aria-label="Contents"><p>Contents</p><ol>{toc}</ol></nav>' if sections else ""
@@ -340,6 +356,14 @@ def _write_whole(path:Path, data:bytes):
             os.chmod(part, 0o644); os.replace(part, path)
         except BaseException: Path(part).unlink(missing_ok=True); raise
 
+_dot = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")   # the smallest picture, to weigh a page without its own
+
+def _footer(date, pictures, shown, max_mb) -> str:
+    "Who, when, and whether pictures were made smaller."
+    cut = sum(a is not b for a, b in zip(pictures, shown))
+    note = f"{cut} picture{'s' * (cut > 1)} made smaller to keep this page under {max_mb:g} MB" if cut else ""
+    return " · ".join(_escape(t) for t in ("Written by cellprotocols", date, note) if t)
+
 def write_report(
     path:str|Path, # The HTML file to write
     title:str, # What was done: "Chromatin states in 3 movies"
@@ -357,14 +381,11 @@ def write_report(
     sections = [Section(s.title, s.text, [_as_item(i) for i in s.items]) for s in sections]
     verdict = Callout(verdict) if isinstance(verdict, str) else verdict
     lead = (_callout(verdict) if verdict else "") + _headline(headline) + (_facts(Facts(facts)) if facts else "")
-    pictures = [_load_image(i.image) for s in sections for i in s.items if isinstance(i, Figure)]
-    foot = lambda cut: " · ".join(_escape(t) for t in ("Written by cellprotocols", date, f"{cut} picture{'s' * (cut > 1)} made smaller to keep this page under {max_mb:g} MB" if cut else "") if t)
-    blank = [Figure(b"")] * 0
-    bare = len(_page(title, subtitle, lead, [Section(s.title, s.text, [i for i in s.items if not isinstance(i, Figure)]) for s in sections], blank, foot(len(pictures)), lang).encode("utf-8"))
-    around = sum(len(_escape(i.caption).encode()) * 2 + len(_escape(i.alt).encode()) + 600 for s in sections for i in s.items if isinstance(i, Figure))
-    room = max_mb * 1e6 - bare - around
-    if room < 0: raise ReportError(f"{bare / 1e6:.1f} MB of text and tables", f"at most {max_mb:g} MB", "show fewer rows of the tables", path)
-    fitted = _fit(pictures, room)
-    cut = sum(a is not b for a, b in zip(pictures, fitted))
-    _write_whole(path, _page(title, subtitle, lead, sections, fitted, foot(cut), lang).encode("utf-8"))
+    figures = [i for s in sections for i in s.items if isinstance(i, Figure)]
+    pictures = [_load_image(f.image) for f in figures]
+    shown = [_shown(f, p) for f, p in zip(figures, pictures)]
+    page = lambda data: _page(title, subtitle, lead, sections, [_figure(*a, n) for n, a in enumerate(zip(figures, data, shown))], _footer(date, pictures, data, max_mb), lang).encode()
+    bare = len(page([_dot] * len(figures))) + 200        # 200: the remark on smaller pictures
+    if bare > max_mb * 1e6: raise ReportError(f"{bare / 1e6:.1f} MB of text and tables", f"at most {max_mb:g} MB", "show fewer rows of the tables", path)
+    _write_whole(path, page(_fit(pictures, max_mb * 1e6 - bare)))
     return path

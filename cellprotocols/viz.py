@@ -55,7 +55,7 @@ def _styled(draw):
         with house_style(): return draw(*args, **kwargs)
     return inner
 
-# %% ../nbs/viz.ipynb #d2824449
+# %% ../nbs/viz.ipynb #bc7880cc
 class VizError(UserError): "What was asked for cannot be drawn."
 
 def _axes(ax, width=5., height=4.):
@@ -76,15 +76,15 @@ def _letter() -> float:
     face = font_manager.FontProperties(family=_fonts())
     return mpl.textpath.TextPath((0, 0), text, size=100, prop=face).get_extents().width / len(text) / 100
 
-def _wrap(text, width, size) -> str:
-    "Break `text` into lines of at most `width` points at font size `size`."
+def _wrap(text, width, size, lines=None) -> str:
+    "Break `text` into (at most so many) lines of at most `width` points at font size `size`."
     n = max(int(width / (_letter() * size * 1.04)), 8)
-    return "\n".join(line for part in str(text).split("\n") for line in (textwrap.wrap(part, n) or [""]))
+    return "\n".join(line for part in str(text).split("\n") for line in (textwrap.wrap(part, n, max_lines=lines, placeholder="…") or [""]))
 
 def _short(text, width, size) -> str:
-    "Cut `text` with an ellipsis to fit `width` points at font size `size`."
+    "Cut the middle of `text` to fit `width` points at font size `size`: long names often differ in their ends."
     n, text = max(int(width / (_letter() * size * 1.06)), 2), str(text)
-    return text if len(text) <= n else text[:n - 1].rstrip() + "…"
+    return text if len(text) <= n else text[:n - 1 - (n - 1) // 3].rstrip() + "…" + text[len(text) - (n - 1) // 3:].lstrip()
 
 def _title(ax, title, good=""):
     "A bold title, and under it in grey what good looks like."
@@ -97,11 +97,18 @@ def _title(ax, title, good=""):
 
 def _tidy(ax, xlabel="", ylabel="", grid=""):
     "Open frame, small labels, a faint grid along `grid` (`x` or `y`)."
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["top", "right"]].set_visible(False); ax.spines[:].set_color(MUTED)
     ax.tick_params(labelfontfamily=_fonts(), labelsize=8.5, length=3, colors=MUTED)
-    if xlabel: ax.set_xlabel(xlabel, fontfamily=_fonts(), fontsize=9)
-    if ylabel: ax.set_ylabel(ylabel, fontfamily=_fonts(), fontsize=9)
+    if xlabel: ax.set_xlabel(xlabel, fontfamily=_fonts(), fontsize=9, color=MUTED, parse_math=False)
+    if ylabel: ax.set_ylabel(ylabel, fontfamily=_fonts(), fontsize=9, color=MUTED, parse_math=False)
     if grid: ax.grid(axis=grid, color=FAINT, lw=.7, alpha=.7); ax.set_axisbelow(True)
+
+# %% ../nbs/viz.ipynb #edcafafc
+def _legend(ax, handles, names, **kwargs):
+    "A legend right of `ax` that shows names as they are, also `_x` and `$x$`."
+    if not handles: return
+    box = ax.legend(handles, ["name"] * len(handles), loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, ncols=1 + (len(names) - 1) // 18, labelspacing=.5, **kwargs)
+    for t, n in zip(box.get_texts(), names): t.set_parse_math(False); t.set_text(_short(n, 170, 8.5))
 
 # %% ../nbs/viz.ipynb #f5204587
 PUBLISHED_COLOURS = {"interphase": "#1f77b4", "prometaphase": "#ff7f0e", "metaphase": "#2ca02c", "anaphase": "#d62728", "apoptosis": "#9467bd"}
@@ -210,7 +217,7 @@ def _channel_colours(n, colours=None) -> list:
     if len(colours) != n: raise VizError(f"{len(colours)} colours for {n} channels", "one colour a channel")
     return list(colours)
 
-# %% ../nbs/viz.ipynb #f4a0b059
+# %% ../nbs/viz.ipynb #7a924363
 def _nice_length(um) -> tuple:
     "The longest 1, 2 or 5 x 10^k that is at most `um`, and how to write it."
     k = math.floor(math.log10(um))
@@ -218,7 +225,7 @@ def _nice_length(um) -> tuple:
     value, unit = (length * 1000, "nm") if length < 1 else (length / 1000, "mm") if length >= 1000 else (length, "µm")
     return length, f"{value:g} {unit}"
 
-_halo = [patheffects.withStroke(linewidth=2, foreground="black", alpha=.65)]
+_halo = [patheffects.withStroke(linewidth=2.4, foreground="black", alpha=.8)]
 
 def _scale_bar(ax, px_um, box, size=8.):
     "A white bar in the lower right of `box` = (x0, y0, width, height), px."
@@ -380,7 +387,7 @@ def _nothing(ax, text, title=""):
     _title(ax, title or "")
     return ax
 
-# %% ../nbs/viz.ipynb #b6570d7c
+# %% ../nbs/viz.ipynb #c09ba3b6
 @_styled
 def show_collage(
     patches:Sequence, # (N, S, S[, C]) array, zarr array or list of images, any dtype
@@ -412,7 +419,7 @@ def show_collage(
 
 def _row_name(ax, name, count, colour, x, y):
     put = dict(textcoords="offset points", ha="right", annotation_clip=False, parse_math=False)
-    ax.annotate(_wrap(name, 105, 9), (x, y), (-2, 1), va="bottom", fontsize=9, weight="bold", color=colour, **put)
+    ax.annotate(_wrap(name, 105, 9, 3), (x, y), (-2, 1), va="bottom", fontsize=9, weight="bold", color=colour, **put)
     ax.annotate(f"{count:,}" if count else "no examples", (x, y), (-2, -1), va="top", fontsize=8.5, color=MUTED if count else WARM, **put)
 
 # %% ../nbs/viz.ipynb #7a283479
@@ -454,7 +461,7 @@ def show_worst(
     _title(ax, title, f"{len(wrong)} of {int(((y >= 0) & (guess >= 0)).sum())} are wrong. Look here for label errors first: is the true label (frame) really true?")
     return ax
 
-# %% ../nbs/viz.ipynb #9542826e
+# %% ../nbs/viz.ipynb #604d9dd9
 @_styled
 def show_counts(
     labels:Sequence, # Class of each item, names or codes
@@ -476,7 +483,7 @@ def show_counts(
     if two: _bars(ax, y + .24, bad, .26, FLAGGED, high, skip_zero=True)
     if target: ax.axvline(target, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=0)
     ax.set(yticks=y, xlim=(0, high * 1.13), ylim=(len(known) - .4, -.6))
-    ax.set_yticklabels([_wrap(c, 150, 8.5) for c in known], parse_math=False)
+    ax.set_yticklabels([_wrap(c, 150, 8.5, 2) for c in known], parse_math=False)
     _tidy(ax, "examples", grid="x"); ax.tick_params(axis="y", length=0, colors=INK); ax.spines["left"].set_visible(False)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
     note = [f"{sum(good):,} in all" + (f", and {sum(bad):,} flagged (brown)" if two else "")]
@@ -488,7 +495,7 @@ def _bars(ax, y, counts, height, colour, high, skip_zero=False):
     for at, n in zip(y, counts):
         if n or not skip_zero: ax.text(n + high * .012, at, f"{n:,}", va="center", fontsize=8.5 if height > .3 else 7.5, color=INK if n else WARM)
 
-# %% ../nbs/viz.ipynb #25034db9
+# %% ../nbs/viz.ipynb #ea4ef38a
 @_styled
 def show_histogram(
     values:Sequence, # Numbers; NaN is left out and counted in the title
@@ -509,16 +516,16 @@ def show_histogram(
     if labels is None: ax.hist(values[ok], edges, color=BLUE, alpha=.85)
     else:
         names, known = _names(labels, classes)
-        for i, (c, colour) in enumerate(class_colours(known).items()):
-            ax.hist(values[ok & (names == c)], edges, histtype="step", lw=1.6, color=colour, label=c, ls=["-", "--", ":", "-."][i % 4])
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), handlelength=1.6, borderaxespad=0)
+        drawn = [ax.hist(values[ok & (names == c)], edges, histtype="step", lw=1.6, color=colour, ls=["-", "--", ":", "-."][i % 4])[2][0]
+                 for i, (c, colour) in enumerate(class_colours(known).items())]
+        _legend(ax, [mpl.lines.Line2D([], [], color=d.get_edgecolor(), ls=d.get_linestyle(), lw=1.8) for d in drawn], known, handlelength=1.8)
     if threshold is not None: ax.axvline(threshold, color=WARM, lw=1.4); ax.annotate(f"{threshold:g}", (threshold, 1), (3, -2), ("data", "axes fraction"), textcoords="offset points", va="top", color=WARM, fontsize=8.5)
     _tidy(ax, xlabel, "count", grid="y")
     missing = int((~ok).sum())
     _title(ax, title, f"{missing:,} without a number are not drawn" if missing else "")
     return ax
 
-# %% ../nbs/viz.ipynb #b2ff00ad
+# %% ../nbs/viz.ipynb #3937b87f
 def _ink_on(rgba) -> str:
     "Black or white, whichever reads better on a colour."
     r, g, b = (v / 12.92 if v <= .04045 else ((v + .055) / 1.055) ** 2.4 for v in rgba[:3])
@@ -546,6 +553,7 @@ def show_confusion(
     _confusion_text(ax, matrix, share, cmap, cell)
     for i in np.flatnonzero(support == 0): _no_support(ax, i, k, cell)
     _title(ax, title, "good: a dark diagonal" if support.any() else "no examples")
+    for _ in range(2): _points(ax)      # a square Axes needs some rounds of layout until its long labels fit
     return ax
 
 def _class_ticks(ax, names, support):
@@ -553,10 +561,10 @@ def _class_ticks(ax, names, support):
     k, cell = len(names), min(_points(ax)) / len(names)
     size = float(np.clip(cell / 1.7, 5, 8.5))
     slant = dict(rotation=45, ha="right", rotation_mode="anchor") if max(map(len, names)) * size * _letter() > .75 * cell else {}
-    ax.set(xticks=range(k), yticks=range(k), xlabel="predicted", ylabel="true")
+    ax.set(xticks=range(k), yticks=range(k))
     ax.set_xticklabels([_short(n, 130, size) for n in names], parse_math=False, **slant)
     ax.set_yticklabels([f"{_short(n, 130, size)}  {s:,}" for n, s in zip(names, support)], parse_math=False)
-    _tidy(ax); ax.tick_params(length=0, labelsize=size, colors=INK, pad=3); ax.spines[:].set_visible(False)
+    _tidy(ax, "predicted", "true"); ax.tick_params(length=0, labelsize=size, colors=INK, pad=3); ax.spines[:].set_visible(False)
     ax.set_xticks(np.arange(k + 1) - .5, minor=True); ax.set_yticks(np.arange(k + 1) - .5, minor=True)
     ax.grid(which="minor", color="white", lw=1 if k < 15 else .5); ax.tick_params(which="minor", length=0)
 
@@ -573,7 +581,7 @@ def _no_support(ax, i, k, cell):
     ax.add_patch(Rectangle((-.5, i - .5), k, 1, fc="#f4f5f7", ec="#c3c9d0", hatch="////", lw=0))
     if cell > 9: ax.text((k - 1) / 2, i, "no examples", ha="center", va="center", fontsize=min(8.5, cell * .6), color=MUTED, bbox=dict(fc="white", ec="none", pad=1.5))
 
-# %% ../nbs/viz.ipynb #f4afeb89
+# %% ../nbs/viz.ipynb #baf8775b
 def _line(ax, x, y, colour, name, style="-"):
     "A curve with its name at its end; returns the label, which `_spread_labels` may move."
     ax.plot(x, y, style, color=colour, lw=1.7, marker="o" if len(x) == 1 else None, ms=4)
@@ -627,11 +635,12 @@ def show_curves(
 
 def _finish_curve(ax, x, labels, best, ylabel):
     _tidy(ax, "epoch", ylabel, grid="y")
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True)); ax.margins(x=.02)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True)); ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5)); ax.margins(x=.02)
+    if len(x) == 1: ax.set(xlim=(x[0] - .6, x[0] + .6), xticks=[x[0]])
     if best is not None: ax.axvline(x[best], color=WARM, lw=1, ls=(0, (4, 3)), zorder=0)
     _spread_labels(ax, labels)
 
-# %% ../nbs/viz.ipynb #b8adb56c
+# %% ../nbs/viz.ipynb #f9b02bc4
 def _reliability(y, prob, bins) -> pd.DataFrame:
     "Per confidence bin: predictions, mean confidence, share right, Wilson 95 % interval."
     right, sure = prob.argmax(1) == y, prob.max(1)
@@ -673,7 +682,7 @@ def show_calibration(
     _tidy(top, "", "share that is right", grid="y"); _tidy(low, "probability the model gives", "count")
     over = float((used.n * (used.conf - used.acc)).sum() / used.n.sum())
     lean = "too sure of itself" if over > .03 else "less sure than it could be" if over < -.03 else "about as sure as it should be"
-    _title(ax, f"{title}: ECE {ece:.3f}", f"good: dots on the dashed line (ECE 0); small dots stand for fewer than 10. Here the model is {lean}")
+    _title(ax, f"{title}: ECE {ece:.3f}", f"good: dots on the dashed line (ECE 0); small dots: fewer than 10 predictions. This model is {lean}")
     return ax
 
 # %% ../nbs/viz.ipynb #0b777b21
@@ -696,7 +705,7 @@ def show_abstention(
     _title(ax, title, "good: the lines rise to the right, where only the surest items are left")
     return ax
 
-# %% ../nbs/viz.ipynb #d38f4b41
+# %% ../nbs/viz.ipynb #00c405d2
 @_styled
 def show_scores(
     scores:pd.DataFrame, # `model`, `value`; may have `low`, `high` (interval) and `optimistic` (bool: from a random split)
@@ -719,19 +728,19 @@ def show_scores(
                     ha="center", va="top" if soft else "bottom", fontsize=7.5 if soft else 8.5, color=colour)
     if baseline is not None: ax.axvline(baseline, color=WARM, lw=1.2, ls=(0, (4, 3)), zorder=0); ax.annotate(f"to beat: {baseline:.2f}", (baseline, 1), (3, -1), ("data", "axes fraction"), textcoords="offset points", va="top", fontsize=8, color=WARM)
     ax.set(yticks=range(len(models)), ylim=(len(models) - .35, -.75)); ax.margins(x=.12)
-    ax.set_yticklabels([_wrap(m, 150, 9) for m in models], parse_math=False)
+    ax.set_yticklabels([_wrap(m, 150, 9, 2) for m in models], parse_math=False)
     _tidy(ax, xlabel, grid="x"); ax.tick_params(axis="y", length=0, colors=INK, labelsize=9); ax.spines["left"].set_visible(False)
     _title(ax, title, "good: far right, short line" + ("; hollow = random split, flatters, not for comparing" if hollow.any() else ""))
     return ax
 
-# %% ../nbs/viz.ipynb #0aa66eb5
+# %% ../nbs/viz.ipynb #22ea4ca7
 def _marks(known) -> dict: return {c: MARKERS[i % len(MARKERS)] for i, c in enumerate(known)}
 
-def _legend(ax, known, counts, size=7):
-    "Colour, marker, name and count of each class, right of the picture."
+def _class_legend(ax, known, counts, size=7):
+    "Colour, marker, name and count of each class."
     palette, marks = class_colours(known), _marks(known)
-    handles = [mpl.lines.Line2D([], [], ls="", marker=marks[c], mfc=palette[c], mec="white", mew=.5, ms=size, label=f"{_short(c, 150, 8.5)}  {counts[c]:,}") for c in known]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1), borderaxespad=0, handletextpad=.3, labelspacing=.5, ncols=1 + (len(known) > 18))
+    handles = [mpl.lines.Line2D([], [], ls="", marker=marks[c], mfc=palette[c], mec="white", mew=.5, ms=size) for c in known]
+    _legend(ax, handles, [f"{_short(c, 140, 8.5)}  {counts[c]:,}" for c in known], handletextpad=.3)
 
 @_styled
 def show_points(
@@ -753,7 +762,7 @@ def show_points(
         at = yx[names == c]
         ax.scatter(at[:, 1], at[:, 0], s=(2 * radius) ** 2, marker=_marks(known)[c] if labels is not None else "o", fc="none", ec=colour, lw=1.6, zorder=4,
                    path_effects=[patheffects.withStroke(linewidth=2.6, foreground="white", alpha=.55)], rasterized=len(yx) > 2000)
-    if labels is not None and known: _legend(ax, known, {c: int((names == c).sum()) for c in known})
+    if labels is not None: _class_legend(ax, known, {c: int((names == c).sum()) for c in known})
     _title(ax, title)
     return ax
 
@@ -786,7 +795,7 @@ def _outline_colours(ids) -> list:
     bright = ["#ffd040", "#40e0ff", "#ff70c0", "#70ff70", "#ff9040", "#b0a0ff"]
     return [bright[i % len(bright)] for i in ids]
 
-# %% ../nbs/viz.ipynb #6d3dadde
+# %% ../nbs/viz.ipynb #58929ae5
 @_styled
 def show_tracks_states(
     table:pd.DataFrame, # One row a cell and frame: `t`, `track_id`, `state`
@@ -812,8 +821,7 @@ def show_tracks_states(
     ax.set(xlim=((t.min() - .5) * unit, (t.max() + .5) * unit), ylim=(len(chosen) - .4, -.6))
     ax.set_yticks(range(len(chosen)) if len(chosen) <= 30 else [], [str(k) for k in chosen] if len(chosen) <= 30 else [])
     _tidy(ax, "time, h" if dt_s else "frame", "track"); ax.tick_params(axis="y", length=0, labelsize=7)
-    handles = [Rectangle((0, 0), 1, 1, fc=colour, label=_short(c, 150, 8.5)) for c, colour in palette.items()]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1), borderaxespad=0, handlelength=1, handleheight=1)
+    _legend(ax, [Rectangle((0, 0), 1, 1, fc=colour) for colour in palette.values()], list(palette), handlelength=1, handleheight=1)
     _title(ax, title, f"{f'{len(chosen)} of {len(seen)}' if len(chosen) < len(seen) else len(seen)} tracks; good: states follow each other without flicker")
     return ax
 
@@ -823,7 +831,7 @@ def _pale_first(palette, names) -> dict:
     tint = lambda c: mpl.colors.to_hex(.45 * np.array(mpl.colors.to_rgb(c)) + .55)
     return {c: tint(v) if c == common else v for c, v in palette.items()}
 
-# %% ../nbs/viz.ipynb #aaa1fe1c
+# %% ../nbs/viz.ipynb #c3250206
 @_styled
 def show_embedding(
     xy:np.ndarray, # Positions on the map (N, 2)
@@ -841,19 +849,19 @@ def show_embedding(
     size, raster = float(np.clip(9000 / max(len(xy), 1), 2.5, 26)), len(xy) > 2000
     if values is not None:
         dots = ax.scatter(*xy.T, s=size, c=np.asarray(values, float), cmap="cividis", lw=0, rasterized=raster, plotnonfinite=False)
-        ax.figure.colorbar(dots, ax=ax, label=name, shrink=.6, aspect=25).outline.set_visible(False)
+        ax.figure.colorbar(dots, ax=ax, label=name, shrink=.6, aspect=25, pad=.02).outline.set_visible(False)
     else:
         names, known = _names([""] * len(xy) if labels is None else labels, classes)
         counts, palette, marks = {c: int((names == c).sum()) for c in known}, class_colours(known), _marks(known)
         ax.scatter(*xy[names == ""].T, s=size * .6, c="#a9b1ba", lw=0, rasterized=raster)
         for c in sorted(known, key=lambda c: -counts[c]):
             ax.scatter(*xy[names == c].T, s=size, c=palette[c], marker=marks[c], ec="white", lw=.3 if size > 8 else 0, rasterized=raster)
-        if known: _legend(ax, known, counts)
+        _class_legend(ax, known, counts)
     ax.set(xticks=[], yticks=[]); ax.set_aspect("equal", "datalim"); ax.spines[:].set_visible(False)
     _title(ax, title, good)
     return ax
 
-# %% ../nbs/viz.ipynb #c7232fae
+# %% ../nbs/viz.ipynb #0fe1aa39
 def find_medoids(
     xy:np.ndarray, # Positions on the map (N, 2); rows with NaN are left out
     bins:int=32, # Grid places a side, between the smallest and the largest value of each axis
@@ -863,8 +871,8 @@ def find_medoids(
     "The most typical item of each occupied grid place."
     xy = np.asarray(xy, float).reshape(-1, 2)
     ok = np.flatnonzero(np.isfinite(xy).all(1))
-    features, rng = np.asarray(xy if features is None else features, float).reshape(len(xy), -1), np.random.default_rng(seed)
     if not len(ok): return pd.DataFrame(dict(item=[], bx=[], by=[], n=[]), dtype=int)
+    features, rng = np.asarray(xy if features is None else features, float).reshape(len(xy), -1), np.random.default_rng(seed)
     low, span = xy[ok].min(0), np.ptp(xy[ok], axis=0)
     place = np.minimum(((xy[ok] - low) / np.where(span > 0, span, 1) * bins).astype(int), bins - 1)
     rows = []
@@ -895,7 +903,7 @@ def make_montage(
         out[y:y + size, x:x + size] = patch
     return out
 
-# %% ../nbs/viz.ipynb #05c345d6
+# %% ../nbs/viz.ipynb #984978cb
 @_styled
 def show_montage(
     patches:Sequence, # (N, S, S[, C]) array or zarr array, any dtype, all of one size
@@ -926,8 +934,7 @@ def show_montage(
         inset = size * .03
         boxes = [Rectangle((x + inset, y + inset), size - 2 * inset, size - 2 * inset) for y, x in corners]
         ax.add_collection(PatchCollection(boxes, fc="none", ec=[palette[names[i]] for i in medoids.item], lw=max(.8, 20 / bins)))
-        handles = [Rectangle((0, 0), 1, 1, fc="none", ec=palette[c], lw=2, label=_short(c, 150, 8.5)) for c in known]
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1), borderaxespad=0, handlelength=1, handleheight=1)
+        _legend(ax, [Rectangle((0, 0), 1, 1, fc="none", ec=palette[c], lw=2) for c in known], known, handlelength=1, handleheight=1)
     _title(ax, title, f"the most typical of {int(medoids.n.sum()):,} cells at each place; good: looks change gradually across it")
     return ax
 
