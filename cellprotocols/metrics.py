@@ -310,7 +310,7 @@ def _homes(ids, true, pred, k):
     count = lambda codes, who: np.bincount(np.unique(np.stack([codes, who]), axis=1)[0], minlength=k)
     return {"recall": count(true, ids), "precision": count(pred, ids), "f1": count(np.r_[true, pred], np.r_[ids, ids])}
 
-# %% ../nbs/metrics.ipynb #6b13ff77
+# %% ../nbs/metrics.ipynb #f6f33d2a
 def to_prob(
     logits:np.ndarray, # (N, K), any finite numbers
     temperature:float=1., # Above 1 makes the probabilities less sure; see `fit_temperature`
@@ -329,17 +329,22 @@ def _auprc(pos, neg):
     hit, all_ = (np.cumsum(a[..., ::-1], -1)[..., ::-1] for a in (pos, pos + neg))
     return _ratio((pos*np.divide(hit, all_, out=np.zeros_like(hit), where=all_ > 0)).sum(-1), pos.sum(-1))
 
-def _rank_tallies(ids, n_groups, yes, prob):
-    "Tallies of positives and negatives over the distinct values of one class's prob."
+def _rank_tallies(ids, n_groups, yes, prob, most=None):
+    "Tallies of positives and negatives over the distinct values of one class's prob, in at most `most` steps."
     values, rank = np.unique(prob, return_inverse=True)
+    if most and len(values) > most: values, rank = values[:most], rank*most // len(values)
     return [_tally(ids[m], n_groups, rank[m], len(values)) for m in (yes, ~yes)]
 
-# %% ../nbs/metrics.ipynb #97bf4bbb
-def _mean_rank_score(fn, y_true, prob, classes):
-    "Mean over classes of a one-against-the-rest score."
-    true, prob, classes = _check_prob(y_true, prob, classes)
+# %% ../nbs/metrics.ipynb #55e0cb14
+def _rank_scores(tallies):
+    "AUROC and AUPRC, means over the classes, from tallies (b, M) of positives and negatives class by class, (b, 2)."
+    pairs = list(zip(tallies[::2], tallies[1::2]))
+    return np.stack([_mean(np.stack([fn(p, q) for p, q in pairs], -1)) for fn in (_auroc, _auprc)], -1)
+
+def _exact_rank_scores(true, prob):
+    "AUROC and AUPRC of all items, (2,)."
     zero = np.zeros(len(true), int)
-    return float(_mean(np.array([fn(*(T.toarray() for T in _rank_tallies(zero, 1, true == c, prob[:, c])))[0] for c in range(len(classes))])))
+    return _rank_scores([T.toarray() for c in range(prob.shape[1]) for T in _rank_tallies(zero, 1, true == c, prob[:, c])])[0]
 
 def score_auroc(
     y_true:np.ndarray, # True class of each item, (N,), names or codes
@@ -347,7 +352,7 @@ def score_auroc(
     classes:list|None=None, # Class names, one a column; None: y_true holds codes
 ) -> float: # 0 to 1, 0.5 = chance; NaN when no class has items on both sides
     "Area under the ROC curve, one class against the rest, mean over classes."
-    return _mean_rank_score(_auroc, y_true, prob, classes)
+    return float(_exact_rank_scores(*_check_prob(y_true, prob, classes)[:2])[0])
 
 def score_auprc(
     y_true:np.ndarray, # True class of each item, (N,), names or codes
@@ -355,7 +360,7 @@ def score_auprc(
     classes:list|None=None, # Class names, one a column; None: y_true holds codes
 ) -> float: # 0 to 1, chance = share of the class
     "Average precision, one class against the rest, mean over the classes that occur in the truth."
-    return _mean_rank_score(_auprc, y_true, prob, classes)
+    return float(_exact_rank_scores(*_check_prob(y_true, prob, classes)[:2])[1])
 
 # %% ../nbs/metrics.ipynb #f1151552
 def _bins(confidence, n_bins):
@@ -442,7 +447,7 @@ def score_abstention(
     expected = table.groupby("top").right.transform("mean").to_numpy()[np.argsort(table.top.to_numpy(), kind="stable")]   # ties in no order
     return float(_mean(np.cumsum(expected) / np.arange(1, len(true) + 1)))
 
-# %% ../nbs/metrics.ipynb #f337160f
+# %% ../nbs/metrics.ipynb #08e99820
 def _ece_tallies(ids, n_groups, true, prob, n_bins=10):
     "Tallies of (confidence - right) and of items over the bins."
     top, right = prob.max(1), prob.argmax(1) == true
@@ -450,13 +455,17 @@ def _ece_tallies(ids, n_groups, true, prob, n_bins=10):
     m = bins.max(initial=-1) + 1
     return [_tally(ids, n_groups, bins, m, top - right), _tally(ids, n_groups, bins, m)]
 
+def _rank_part(ids, n_groups, true, prob, most=4096):
+    "Score function and tallies of AUROC and AUPRC in steps coarse enough to be resampled, moved so that all items give the exact value."
+    tallies = [T for c in range(prob.shape[1]) for T in _rank_tallies(ids, n_groups, true == c, prob[:, c], most)]
+    move = _exact_rank_scores(true, prob) - _rank_scores([np.asarray(T.sum(0)) for T in tallies])
+    return lambda *t: _rank_scores(t) + move, tallies
+
 def _table_parts(ids, n_groups, true, prob, k):
     "Names, limits, score function and tallies of the rows of the table, part by part."
     names = list(_count_scores)
     yield names, [(-1 if s in ("kappa", "mcc") else 0, 1) for s in names], _from_counts(_count_scores.values(), k), [_tally(ids, n_groups, true*k + prob.argmax(1), k*k)]
-    ranks = [_rank_tallies(ids, n_groups, true == c, prob[:, c]) for c in range(k)]
-    both = lambda *t: np.stack([_mean(np.stack([f(p, q) for p, q in zip(t[::2], t[1::2])], -1)) for f in (_auroc, _auprc)], -1)
-    yield ["auroc", "auprc"], [(0, 1)]*2, both, sum(ranks, [])
+    yield ["auroc", "auprc"], [(0, 1)]*2, *_rank_part(ids, n_groups, true, prob)
     yield ["ece"], [(0, 1)], lambda gap, n: _ratio(np.abs(gap).sum(-1), n.sum(-1))[:, None], _ece_tallies(ids, n_groups, true, prob)
     zero, error = np.zeros(len(true), int), ((prob - np.eye(k)[true])**2).sum(1)
     yield ["brier"], [(0, 2)], lambda s, n: _ratio(s, n), [_tally(ids, n_groups, zero, 1, error), _tally(ids, n_groups, zero, 1)]
