@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'TrainError', 'pick_device', 'count_cores', 'set_threads', 'set_seed', 'class_weights', 'prepare_classes',
-           'ClassLoss', 'score_accuracy', 'score_balanced_accuracy', 'score_macro_f1', 'one_cycle', 'write_checkpoint',
-           'read_checkpoint', 'History', 'find_lr', 'train_model', 'predict_batches']
+           'ClassLoss', 'one_cycle', 'write_checkpoint', 'read_checkpoint', 'History', 'find_lr', 'train_model',
+           'predict_batches']
 
-# %% ../nbs/train.ipynb #e5f107fd
+# %% ../nbs/train.ipynb #ae98d7fe
 import copy, hashlib, json, math, os, random, time, warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .errors import UserError, os_errors
+from .metrics import score_accuracy, score_balanced_accuracy, score_macro_f1
 from .progress import track
 
 # %% ../nbs/train.ipynb #1a5d2299
@@ -65,7 +66,7 @@ def set_seed(
     "Seed Python, numpy and torch, for code that draws from their global generators."
     random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
 
-# %% ../nbs/train.ipynb #3413c4ca
+# %% ../nbs/train.ipynb #b7169cbb
 def _tensors(v):
     "Arrays to tensors, also inside tuples and lists."
     if isinstance(v, (tuple, list)): return type(v)(map(_tensors, v))
@@ -74,6 +75,8 @@ def _tensors(v):
     with warnings.catch_warnings(): # a read-only array is fine: nobody writes into it
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(v)
+
+def _count(x): return x.shape[0] if hasattr(x, "shape") else len(x) # a zarr array has no len()
 
 def _to(v, device):
     if isinstance(v, (tuple, list)): return type(v)(_to(o, device) for o in v)
@@ -172,10 +175,7 @@ class ClassLoss:
         w = F.pad(self.weights.to(logits.device), (0, logits.shape[1] - len(self.weights)))
         return (losses * (soft @ w)).mean() # not divided by the batch's own weights: parts of a batch then add up exactly
 
-# %% ../nbs/train.ipynb #543e3a97
-def score_accuracy(y, p): return np.mean(y == p)
-def score_balanced_accuracy(y, p): return np.mean([np.mean(p[y == c] == c) for c in np.unique(y)])
-def score_macro_f1(y, p): return np.mean([2 * np.sum((y == c) & (p == c)) / (np.sum(y == c) + np.sum(p == c)) for c in np.unique(y)])
+# %% ../nbs/train.ipynb #ad34ad2a
 METRICS = {f.__name__.removeprefix("score_"): f for f in (score_macro_f1, score_accuracy, score_balanced_accuracy)}
 
 def _find_metric(metric):
@@ -262,7 +262,7 @@ class _Optimizer:
 
 def _seed_of(seed, step): return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
-# %% ../nbs/train.ipynb #43c9f856
+# %% ../nbs/train.ipynb #1f798d6a
 class _Steps(_Events):
     "One step: seed, schedule, preparation, parts, clipping, the moving average."
     name = "cp_steps"
@@ -308,7 +308,7 @@ class _Steps(_Events):
 
     def check(self):
         if not math.isfinite(float(self.next_sum)):
-            raise TrainError(f"the loss is no longer a number at step {self.state.step} (learning rate {self.lr:.2g}); the weights from before are kept",
+            raise TrainError(f"the loss is no longer a number at step {self.state.step} (learning rate {self.lr_at(self.state.step):.2g}); the weights from before are kept",
                 do="look for NaN or huge values in the images, else try a tenth of the learning rate")
 
     def after_step(self):
@@ -448,20 +448,20 @@ def _choose_lr(lrs, losses, fallback=1e-3):
     if smooth[best] > .9 * smooth[:10].mean(): return fallback
     return float(np.clip(lrs[ok][best] / 10, 1e-5, 1e-2))
 
-# %% ../nbs/train.ipynb #aaf686a6
+# %% ../nbs/train.ipynb #d62b32ce
 def _check_pair(x, y, what, codes):
-    if len(x) < 2 and what == "train": raise TrainError(f"{what} holds {len(x)} items", "at least 2")
+    if _count(x) < 2 and what == "train": raise TrainError(f"{what} holds {_count(x)} items", "at least 2")
     if y is None or not codes: return y
     y = np.asarray(y)
-    if len(y) != len(x): raise TrainError(f"{what} holds {len(x)} images and {len(y)} labels", "one label an image")
+    if len(y) != _count(x): raise TrainError(f"{what} holds {_count(x)} images and {len(y)} labels", "one label an image")
     if y.dtype.kind not in "iub": raise TrainError(f"the labels of {what} are {y.dtype}", "class codes, integers from 0 on", "names, codes = np.unique(labels, return_inverse=True) makes them")
     if len(y) and y.min() < 0: raise TrainError(f"{what} has the class code {y.min()}", "codes from 0 on", "leave unlabelled images out")
     return y.astype(np.int64)
 
 def _digest(x, y):
     "Tells one training set from another without reading all of it."
-    h = hashlib.sha256(repr((len(x), getattr(x, "shape", None))).encode())
-    if isinstance(x, (np.ndarray, torch.Tensor)): h.update(np.ascontiguousarray(x[:: max(1, len(x) // 64)]).tobytes())
+    h = hashlib.sha256(repr((_count(x), getattr(x, "shape", None))).encode())
+    if isinstance(x, (np.ndarray, torch.Tensor)): h.update(np.ascontiguousarray(x[:: max(1, _count(x) // 64)]).tobytes())
     if y is not None: h.update(np.ascontiguousarray(y).tobytes())
     return h.hexdigest()[:16]
 
@@ -540,7 +540,7 @@ def _finished(model, tensors, state):
     model.load_state_dict({k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")})
     return _history(state)
 
-# %% ../nbs/train.ipynb #8e78d386
+# %% ../nbs/train.ipynb #4a344d23
 def find_lr(
     model:nn.Module, # Not changed
     train:tuple, # `(x, y)` as for `train_model`
@@ -553,13 +553,13 @@ def find_lr(
     "A good peak learning rate, from a short sweep on a copy of the model."
     device, (x, y) = torch.device(device or pick_device()), train
     loss, _, prepare, chance = _recipe(_check_pair(x, y, "train", loss is None), None, True, .1, loss, prepare, None, 0.)
-    plan = lambda: _train_plan(len(x), seed, _State(0., len(x)), _n_pieces(len(x), _step_size(len(x), batch)), chance)
+    plan = lambda: _train_plan(_count(x), seed, _State(0., _count(x)), _n_pieces(_count(x), _step_size(_count(x), batch)), chance)
     try: return _choose_lr(*_sweep_lr(model, _Batches(_hold(x, device), y, plan, 0), prepare, loss, device, seed))
     except Exception as e:
         if _is_memory(e): return 1e-3
         raise
 
-# %% ../nbs/train.ipynb #2d9c0515
+# %% ../nbs/train.ipynb #8a0cf50a
 def train_model(
     model:nn.Module, # Maps (N, C, H, W) to logits (N, K); changed in place, ends with the best weights, on `device`
     train:tuple, # `(x, y)` to learn from: x (N, C, H, W) numpy, torch, memmap, zarr or any `x[sorted ints]`; y (N,) codes, or None
@@ -592,8 +592,8 @@ def train_model(
     (x, y), (vx, vy) = train, valid or ((), None)
     y, vy = _check_pair(x, y, "train", loss is None), _check_pair(vx, vy, "valid", loss is None)
     column, score, sign = _find_metric(metric)
-    batch = _step_size(len(x), batch)
-    per_epoch = _n_pieces(len(x), batch)
+    batch = _step_size(_count(x), batch)
+    per_epoch = _n_pieces(_count(x), batch)
     settings = dict(epochs=epochs, lr=lr, batch=batch, class_balance=class_balance, label_smoothing=label_smoothing, mixup=mixup, metric=column, patience=patience,
         seed=seed, weight_decay=weight_decay, clip=clip, ema=ema, data=_digest(x, y), weights=[list(p.shape) for p in model.parameters()])
     tensors, state = _read_state(path, settings)
@@ -608,8 +608,8 @@ def train_model(
         steps = _Steps(state, opt, prepare, cast, seed, epochs * per_epoch, per_epoch, clip, ema and copy.deepcopy(model).eval(), ema, device)
         record = _Record(state, steps, model, score, column, sign, patience, minutes, path, checkpoint_s, settings)
         if tensors: record.load(tensors)
-        learn = _learner(model, _Batches(x, y, lambda: _train_plan(len(x), seed, state, per_epoch, chance), per_epoch),
-                         _Batches(vx, vy, lambda: _valid_plan(len(vx), state), len(vx)), loss, judge, [steps, record, *cbs], opt, device)
+        learn = _learner(model, _Batches(x, y, lambda: _train_plan(_count(x), seed, state, per_epoch, chance), per_epoch),
+                         _Batches(vx, vy, lambda: _valid_plan(_count(vx), state), _count(vx)), loss, judge, [steps, record, *cbs], opt, device)
         try: _fit(learn, epochs, state, steps, model)
         finally:
             record.bar.close(); model.load_state_dict(record.kept); restore()

@@ -1,0 +1,68 @@
+"""train_model beside a plain PyTorch loop: same model, same data, same steps, in turns in one run.
+
+python benchmarks/bench_train.py [rounds]. Prints the images a second of both and the ratio (target: 0.9 or more).
+Both shuffle, index a tensor in memory, compute cross-entropy and step AdamW; neither validates nor augments.
+"""
+import json
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cellprotocols.train import count_cores, pick_device, train_model
+
+N, BATCH, EPOCHS = 640, 64, 2
+
+
+def encoder(channels=(8, 16, 32, 64, 128), n_classes=5):
+    "The published 5-block network for 64 x 64 patches."
+    torch.manual_seed(0)
+    layers, c_in = [], 1
+    for i, c in enumerate(channels):
+        layers += [nn.Conv2d(c_in, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.SiLU()] + [nn.MaxPool2d(2)] * (i < 4)
+        c_in = c
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 256), nn.ReLU(), nn.Dropout(.2), nn.Linear(256, n_classes))
+
+
+def plain(x, y, device):
+    "What one would write by hand."
+    model = encoder().to(device).train()
+    opt = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for epoch in range(EPOCHS):
+        for idx in torch.randperm(len(x), device=device).split(BATCH):
+            loss = F.cross_entropy(model(x[idx]), y[idx])
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+    return float(loss.detach())
+
+
+def ours(x, y, device):
+    return train_model(encoder(), (x, y), epochs=EPOCHS, lr=1e-3, batch=BATCH, device=device, amp=False, patience=None)
+
+
+def main(rounds=6):
+    os.environ["CELLPROTOCOLS_QUIET"] = "1"
+    device = pick_device()
+    torch.set_num_threads(min(2, count_cores(), torch.get_num_threads()))
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.standard_normal((N, 1, 64, 64)).astype(np.float32)).to(device)
+    y = torch.from_numpy(rng.integers(0, 5, N)).to(device)
+    times = {plain: [], ours: []}
+    for turn in range(rounds + 1): # the first turn warms up and does not count
+        for run in (plain, ours) if turn % 2 else (ours, plain):
+            t0 = time.perf_counter()
+            run(x, y, device)
+            if turn: times[run].append(time.perf_counter() - t0)
+    rate = {run.__name__: EPOCHS * N / np.median(t) for run, t in times.items()}
+    ratio = float(np.median(np.array(times[plain]) / np.array(times[ours])))
+    print(f"plain {rate['plain']:.0f}, train_model {rate['ours']:.0f} images/s; ratio {ratio:.2f} (target 0.9) on {device.type}, {torch.get_num_threads()} threads")
+    print(json.dumps({"device": device.type, "threads": torch.get_num_threads(), "ratio": round(ratio, 3), **{k: round(v, 1) for k, v in rate.items()}}))
+    return ratio
+
+
+if __name__ == "__main__": main(*map(int, sys.argv[1:]))
