@@ -180,13 +180,15 @@ def _read_csv(path, columns, usecols=None):
     return pd.read_csv(path, dtype=kinds, usecols=usecols, keep_default_na=False, skip_blank_lines=False,
         na_values={n: [""] for n, k in kinds.items() if k.startswith("float")}, encoding="utf-8", **_exact)
 
-# %% ../nbs/dataset.ipynb #b12a145c
+# %% ../nbs/dataset.ipynb #a52d7d2c
 def _refuse(items, column, bad, need):
     "Complain about the first row where `bad`."
     bad = np.asarray(bad, bool)
     if not bad.any(): return
     i = int(bad.argmax())
-    raise DatasetError(f"column {column} of item {items.item_id.iloc[i]!r} (row {i}) is {items[column].iloc[i]!r}", need)
+    value = items[column].iloc[i]
+    value = value.item() if isinstance(value, np.generic) else value
+    raise DatasetError(f"column {column} of item {str(items.item_id.iloc[i])!r} (row {i}) is {value!r}", need)
 
 def _check_numbers(items, names, positive=(), gaps=False):
     "Finite numbers in the columns `names`; above zero in `positive`; missing ones allowed where `gaps`."
@@ -274,7 +276,7 @@ def _repr_html_(self):
     more = f"<div>... {self.n - 5:,} more</div>" if self.n > 5 else ""
     return f"<b>{escape(first)}</b>{''.join(f'<div>{escape(a)}</div>' for a in arrays)}{self.items.head().to_html(index=False)}{more}"
 
-# %% ../nbs/dataset.ipynb #a71f77ae
+# %% ../nbs/dataset.ipynb #902f8ec0
 def _broken(path, seen): return DatasetError(f"{Path(path).name} {seen}", do="copy it again, or remove it yourself and run the step that makes it")
 
 def _read_meta(path):
@@ -293,6 +295,7 @@ def _content(meta):
     arrays = {n: {k: a[k] for k in ("shape", "dtype", "sha256")} for n, a in meta["arrays"].items()}
     return _sha256(_json([meta["kind"], meta["n"], meta["columns"], meta["items"]["sha256"], arrays]))
 
+# %% ../nbs/dataset.ipynb #e0f210d8
 def _open_arrays(path, meta):
     "Open the arrays; compare their metadata and the sizes of their files with what was written."
     import zarr
@@ -306,12 +309,16 @@ def _open_arrays(path, meta):
             raise _broken(path, f"has an array {name} that was changed after it was written")
     return arrays
 
+def _unchanged(table, was):
+    "Is the table still the one that was written?"
+    if os.path.getsize(table) != was["bytes"]: return False
+    with open(table, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest() == was["sha256"]
+
 def _load(path):
     "Open and check a dataset folder."
     meta, table = _read_meta(path), Path(path)/"items.csv"
     if not table.is_file(): raise _broken(path, "has lost its items.csv")
-    with open(table, "rb") as f: same = os.path.getsize(table) == meta["items"]["bytes"] and hashlib.file_digest(f, "sha256").hexdigest() == meta["items"]["sha256"]
-    if not same: raise _broken(path, "has an items.csv that was changed after it was written")
+    if not _unchanged(table, meta["items"]): raise _broken(path, "has an items.csv that was changed after it was written")
     items, arrays = _read_csv(table, meta["columns"]), _open_arrays(path, meta)
     if len(items) != meta["n"]: raise _broken(path, f"has {len(items)} rows in items.csv instead of {meta['n']}")
     check_items(meta["kind"], items, arrays, bool(meta["settings"].get("multilabel")))
@@ -396,7 +403,7 @@ def _write_whole(path, data):
     part.write_bytes(data)
     os.replace(part, path)
 
-# %% ../nbs/dataset.ipynb #1fa460d8
+# %% ../nbs/dataset.ipynb #43689a59
 class _RowArray:
     "A zarr array that grows by rows: full chunks go to disk once, the rest waits in memory (and, at a flush, in a side file)."
     def __init__(self, folder, name, shape, dtype, digests=(), rest=None):
@@ -431,19 +438,24 @@ class _RowArray:
         self.digests.append(_sha256(self.rows[:self.filled].tobytes()))
         self.filled = 0
 
-    def sync(self):
-        for f in self.unsynced: _sync(f)
-        if self.unsynced: _sync(self.folder)
-        self.unsynced = []
+# %% ../nbs/dataset.ipynb #23b4d789
+@patch_to(_RowArray)
+def sync(self):
+    "Force the chunks written since the last time to disk."
+    for f in self.unsynced: _sync(f)
+    if self.unsynced: _sync(self.folder)
+    self.unsynced = []
 
-    def finish(self):
-        n = self.n
-        if self.filled: self.write_chunk()
-        about = json.loads(self.memory["zarr.json"].to_bytes()) | {"shape": [n, *self.shape]}
-        _write_whole(self.folder/"zarr.json", json.dumps(about, indent=1).encode())
-        self.unsynced.append(self.folder/"zarr.json"); self.sync()
-        sizes = [f.stat().st_size for f in os.scandir(self.folder) if f.name.startswith("c.")]
-        return dict(shape=[n, *self.shape], dtype=str(self.dtype), files=len(sizes), bytes=sum(sizes), sha256=_sha256("".join(self.digests)))
+@patch_to(_RowArray)
+def finish(self):
+    "Write the last chunk and `zarr.json`; give what `dataset.json` keeps of the array."
+    n = self.n
+    if self.filled: self.write_chunk()
+    about = json.loads(self.memory["zarr.json"].to_bytes()) | {"shape": [n, *self.shape]}
+    _write_whole(self.folder/"zarr.json", json.dumps(about, indent=1).encode())
+    self.unsynced.append(self.folder/"zarr.json"); self.sync()
+    sizes = [f.stat().st_size for f in os.scandir(self.folder) if f.name.startswith("c.")]
+    return dict(shape=[n, *self.shape], dtype=str(self.dtype), files=len(sizes), bytes=sum(sizes), sha256=_sha256("".join(self.digests)))
 
 # %% ../nbs/dataset.ipynb #1f3c2d91
 def _check_name(name, what):
