@@ -25,7 +25,7 @@ from PIL import Image
 from .errors import UserError, os_errors
 from .viz import to_png
 
-# %% ../nbs/report.ipynb #b27c22cd
+# %% ../nbs/report.ipynb #65385157
 class ReportError(UserError): "The report cannot be written."
 
 @dataclass
@@ -62,6 +62,7 @@ class Facts:
     values: Mapping
     caption: str = ""
 
+# %% ../nbs/report.ipynb #5647f98a
 @dataclass
 class Files:
     "Files beside the report: paths relative to it, with a word on each."
@@ -125,7 +126,7 @@ def _number(v, digits) -> str:
     if v and not 10 ** -digits <= abs(v) < 1e7: return f"{v:.{max(digits - 1, 1)}e}".replace("-", "−")
     return f"{v:,.{digits}f}".replace("-", "−")
 
-# %% ../nbs/report.ipynb #df66cce9
+# %% ../nbs/report.ipynb #cc6bc678
 def _table(t:Table) -> str:
     frame = t.frame.reset_index() if t.index else t.frame
     shown = frame.head(t.max_rows)
@@ -161,6 +162,7 @@ def _facts(f:Facts) -> str:
     rows = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(_setting(v))}</dd></div>" for k, v in f.values.items())
     return (f'<p class="caption">{_inline(f.caption)}</p>' if f.caption else "") + f'<dl class="facts">{rows}</dl>'
 
+# %% ../nbs/report.ipynb #aabd29cc
 def _files(f:Files) -> str:
     "Links only to files beside the report: a path that leaves its folder is shown, but not linked."
     def entry(path, what):
@@ -170,7 +172,7 @@ def _files(f:Files) -> str:
         return f"<li>{name}" + (f" <span>{_inline(what)}</span>" if what else "") + "</li>"
     return (f'<p class="caption">{_inline(f.caption)}</p>' if f.caption else "") + '<ul class="files">' + "".join(entry(*kv) for kv in f.files.items()) + "</ul>"
 
-# %% ../nbs/report.ipynb #8a7ea602
+# %% ../nbs/report.ipynb #a4a31fd8
 _formats = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
 
 def _shown(f:Figure, data:bytes) -> float:
@@ -206,6 +208,7 @@ def _fit(pictures:list, room:float) -> list:
         pictures[i] = _smaller(pictures[i])
     return pictures
 
+# %% ../nbs/report.ipynb #c75ce10f
 def _figure(f:Figure, data:bytes, shown:float, n:int) -> str:
     "A picture `shown` CSS px wide where there is room; on a phone it can be enlarged in its own box."
     with Image.open(io.BytesIO(data)) as im: (w, h), kind = im.size, _formats[im.format]
@@ -317,7 +320,7 @@ body{font-size:10.5pt}.page{max-width:none;padding:0}.body{display:block}nav,.sk
 
 _csp = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-# %% ../nbs/report.ipynb #62672717
+# %% ../nbs/report.ipynb #327b6a30
 def _as_item(item):
     "Plain Python objects as parts of a report."
     if isinstance(item, (Text, Figure, Table, Callout, Facts, Files)): return item
@@ -358,6 +361,7 @@ def _write_whole(path:Path, data:bytes):
 
 _dot = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")   # the smallest picture, to weigh a page without its own
 
+# %% ../nbs/report.ipynb #c019d7fb
 def _footer(date, pictures, shown, max_mb) -> str:
     "Who, when, and whether pictures were made smaller."
     cut = sum(a is not b for a, b in zip(pictures, shown))

@@ -55,7 +55,7 @@ def _styled(draw):
         with house_style(): return draw(*args, **kwargs)
     return inner
 
-# %% ../nbs/viz.ipynb #bc7880cc
+# %% ../nbs/viz.ipynb #f22cade2
 class VizError(UserError): "What was asked for cannot be drawn."
 
 def _axes(ax, width=5., height=4.):
@@ -95,6 +95,7 @@ def _title(ax, title, good=""):
     if title: ax.set_title(_wrap(title, width, 11.5), loc="left", pad=7 + (good.count("\n") + 1) * 11 if good else 7,
                            fontfamily=_fonts(), color=INK, parse_math=False)
 
+# %% ../nbs/viz.ipynb #e8356a4c
 def _tidy(ax, xlabel="", ylabel="", grid=""):
     "Open frame, small labels, a faint grid along `grid` (`x` or `y`)."
     ax.spines[["top", "right"]].set_visible(False); ax.spines[:].set_color(MUTED)
@@ -159,7 +160,7 @@ def _names(labels, classes=None) -> tuple:
         raise VizError(f"labels hold {', '.join(map(repr, new[:3]))}", f"one of {', '.join(known[:8])}", "pass all classes")
     return np.array(names, dtype=object), known
 
-# %% ../nbs/viz.ipynb #31ab59e3
+# %% ../nbs/viz.ipynb #88272357
 CHANNEL_COLOURS = ["#ff40ff", "#40ff40", "#40a0ff", "#ffd040", "#ffffff", "#ff7040"]
 _no_data = np.array([196, 206, 222], np.uint8)
 
@@ -192,6 +193,7 @@ def _span(values, low, high) -> tuple:
     if hi <= lo: lo, hi = float(values.min()), float(values.max())
     return (lo, hi) if hi > lo else (lo, lo + 1.)
 
+# %% ../nbs/viz.ipynb #3582caf4
 def to_rgb(
     img:np.ndarray, # (H, W) or (H, W, C), any dtype; three channels without `colours` are red, green, blue
     limits:tuple|list|None=None, # (low, high) for all channels, or one pair a channel; None: `intensity_limits`
@@ -217,7 +219,7 @@ def _channel_colours(n, colours=None) -> list:
     if len(colours) != n: raise VizError(f"{len(colours)} colours for {n} channels", "one colour a channel")
     return list(colours)
 
-# %% ../nbs/viz.ipynb #7a924363
+# %% ../nbs/viz.ipynb #44d43273
 def _nice_length(um) -> tuple:
     "The longest 1, 2 or 5 x 10^k that is at most `um`, and how to write it."
     k = math.floor(math.log10(um))
@@ -246,6 +248,7 @@ def _shrink(img, most=1600) -> np.ndarray:
     rows = [img[y:y + k, :w].reshape(k, w // k, k, *img.shape[2:]).mean((0, 2), dtype=np.float32) for y in range(0, h, k)]
     return np.stack(rows)
 
+# %% ../nbs/viz.ipynb #f2fe7665
 @_styled
 def show_image(
     img:np.ndarray, # (H, W) or (H, W, C), any dtype; three channels without `colours` are red, green, blue
@@ -278,7 +281,7 @@ def _name_channels(ax, names, colours):
         ax.annotate(n, (0, 1), (5, -4 - 11 * i), "axes fraction", textcoords="offset points", color=c, fontsize=8.5, va="top",
                     weight="bold", path_effects=_halo, parse_math=False)
 
-# %% ../nbs/viz.ipynb #5118ab53
+# %% ../nbs/viz.ipynb #05955fb8
 def _canvas(tiles, columns, gap, below) -> tuple:
     "Place RGB tiles row by row on a clear canvas; gives the RGBA canvas and the (x, y, w, h) of each tile's place."
     shapes = [t.shape[:2] for t in tiles if t is not None] or [(64, 64)]
@@ -313,6 +316,7 @@ def _grid(ax, tiles, columns, captions=None, frames=None, px_um=None, size=7.5):
     if tiles and tiles[0] is not None: _scale_bar(ax, px_um, boxes[0], size=6.5)
     return boxes
 
+# %% ../nbs/viz.ipynb #9d1bccb9
 @_styled
 def show_channels(
     img:np.ndarray, # (H, W, C), any dtype
@@ -335,7 +339,7 @@ def show_channels(
     _title(ax, title)
     return ax
 
-# %% ../nbs/viz.ipynb #f8bfebeb
+# %% ../nbs/viz.ipynb #13e19d5c
 def _take(patches, idx) -> list:
     "Some rows of an array, a zarr array or a list, as arrays."
     idx = [int(i) for i in idx]
@@ -352,6 +356,7 @@ def _tiles(images, limits=None, colours=None) -> list:
     tiles = iter([to_rgb(im, limits, colours) for im in here])
     return [None if im is None else next(tiles) for im in images]
 
+# %% ../nbs/viz.ipynb #dad82047
 @_styled
 def show_patches(
     patches:Sequence, # (N, S, S[, C]) array, zarr array or list of images, any dtype
@@ -525,7 +530,7 @@ def show_histogram(
     _title(ax, title, f"{missing:,} without a number are not drawn" if missing else "")
     return ax
 
-# %% ../nbs/viz.ipynb #3937b87f
+# %% ../nbs/viz.ipynb #83779927
 def _ink_on(rgba) -> str:
     "Black or white, whichever reads better on a colour."
     r, g, b = (v / 12.92 if v <= .04045 else ((v + .055) / 1.055) ** 2.4 for v in rgba[:3])
@@ -556,6 +561,7 @@ def show_confusion(
     for _ in range(2): _points(ax)      # a square Axes needs some rounds of layout until its long labels fit
     return ax
 
+# %% ../nbs/viz.ipynb #839ea934
 def _class_ticks(ax, names, support):
     "Class names along both sides, slanted below where they would touch; the number of examples beside the rows."
     k, cell = len(names), min(_points(ax)) / len(names)
@@ -581,7 +587,7 @@ def _no_support(ax, i, k, cell):
     ax.add_patch(Rectangle((-.5, i - .5), k, 1, fc="#f4f5f7", ec="#c3c9d0", hatch="////", lw=0))
     if cell > 9: ax.text((k - 1) / 2, i, "no examples", ha="center", va="center", fontsize=min(8.5, cell * .6), color=MUTED, bbox=dict(fc="white", ec="none", pad=1.5))
 
-# %% ../nbs/viz.ipynb #baf8775b
+# %% ../nbs/viz.ipynb #767e62c2
 def _line(ax, x, y, colour, name, style="-"):
     "A curve with its name at its end; returns the label, which `_spread_labels` may move."
     ax.plot(x, y, style, color=colour, lw=1.7, marker="o" if len(x) == 1 else None, ms=4)
@@ -603,6 +609,7 @@ def _best_epoch(curves, metric):
     if column is None or not curves[column].notna().any(): return None
     return int((curves[column].idxmin() if "loss" in column else curves[column].idxmax()))
 
+# %% ../nbs/viz.ipynb #bc0ca016
 @_styled
 def show_curves(
     curves:pd.DataFrame, # One row an epoch: `epoch`, `train_loss`, `valid_loss`, and metrics such as `macro_f1`
@@ -640,7 +647,7 @@ def _finish_curve(ax, x, labels, best, ylabel):
     if best is not None: ax.axvline(x[best], color=WARM, lw=1, ls=(0, (4, 3)), zorder=0)
     _spread_labels(ax, labels)
 
-# %% ../nbs/viz.ipynb #f9b02bc4
+# %% ../nbs/viz.ipynb #57b38b12
 def _reliability(y, prob, bins) -> pd.DataFrame:
     "Per confidence bin: predictions, mean confidence, share right, Wilson 95 % interval."
     right, sure = prob.argmax(1) == y, prob.max(1)
@@ -651,6 +658,7 @@ def _reliability(y, prob, bins) -> pd.DataFrame:
         mid, half = (acc + 1.92 / n) / (1 + 3.84 / n), 1.96 * np.sqrt(acc * (1 - acc) / n + .96 / n ** 2) / (1 + 3.84 / n)
     return pd.DataFrame(dict(n=n, conf=conf, acc=acc, low=mid - half, high=mid + half))
 
+# %% ../nbs/viz.ipynb #b96a9155
 @_styled
 def show_calibration(
     y_true:Sequence, # True classes, names or codes
@@ -795,7 +803,7 @@ def _outline_colours(ids) -> list:
     bright = ["#ffd040", "#40e0ff", "#ff70c0", "#70ff70", "#ff9040", "#b0a0ff"]
     return [bright[i % len(bright)] for i in ids]
 
-# %% ../nbs/viz.ipynb #58929ae5
+# %% ../nbs/viz.ipynb #aebd12f9
 @_styled
 def show_tracks_states(
     table:pd.DataFrame, # One row a cell and frame: `t`, `track_id`, `state`
@@ -814,10 +822,13 @@ def show_tracks_states(
     chosen = seen.sort_values(["states", "n"], ascending=False, kind="stable").head(n).sort_values(["start", "n"], kind="stable").index
     row, unit = {k: i for i, k in enumerate(chosen)}, (dt_s or 3600.) / 3600
     palette = _pale_first(class_colours(known), names)
+    boxes = {}
     for k in chosen:
         at = np.flatnonzero(track == k); at = at[np.argsort(t[at], kind="stable")]
         for run in np.split(at, np.flatnonzero((names[at][1:] != names[at][:-1]) | (np.diff(t[at]) > 1)) + 1):
-            ax.broken_barh([((t[run[0]] - .5) * unit, (t[run[-1]] - t[run[0]] + 1) * unit)], (row[k] - .4, .8), fc=palette.get(names[run[0]], FAINT), lw=0)
+            box = Rectangle(((t[run[0]] - .5) * unit, row[k] - .4), (t[run[-1]] - t[run[0]] + 1) * unit, .8)
+            boxes.setdefault(names[run[0]], []).append(box)
+    for c, found in boxes.items(): ax.add_collection(PatchCollection(found, fc=palette.get(c, FAINT), lw=0, rasterized=len(found) > 2000))
     ax.set(xlim=((t.min() - .5) * unit, (t.max() + .5) * unit), ylim=(len(chosen) - .4, -.6))
     ax.set_yticks(range(len(chosen)) if len(chosen) <= 30 else [], [str(k) for k in chosen] if len(chosen) <= 30 else [])
     _tidy(ax, "time, h" if dt_s else "frame", "track"); ax.tick_params(axis="y", length=0, labelsize=7)
@@ -861,7 +872,7 @@ def show_embedding(
     _title(ax, title, good)
     return ax
 
-# %% ../nbs/viz.ipynb #0fe1aa39
+# %% ../nbs/viz.ipynb #aae2cda9
 def find_medoids(
     xy:np.ndarray, # Positions on the map (N, 2); rows with NaN are left out
     bins:int=32, # Grid places a side, between the smallest and the largest value of each axis
@@ -886,6 +897,7 @@ def _block(bx, by, size, bins) -> tuple:
     "Top left (y, x) of a grid place on the canvas: x grows to the right, y upwards."
     return size * (bins + 1 - by) - size // 2, size * bx - size // 2
 
+# %% ../nbs/viz.ipynb #001cd752
 def make_montage(
     patches:Sequence, # (N, S, S[, C]) array or zarr array, any dtype, all of one size
     xy:np.ndarray, # Positions on the map (N, 2)
