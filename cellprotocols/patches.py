@@ -15,13 +15,7 @@ from .errors import UserError
 # %% ../nbs/patches.ipynb #677ed13a
 class PatchError(UserError, ValueError): "A patch that cannot be cut or compared."
 
-# %% ../nbs/patches.ipynb #5135fb12
-def _reflect(i, n):
-    "Indices beyond 0 .. n-1 run back as in a mirror at the edge pixel."
-    if n == 1: return np.zeros_like(i)
-    i = np.abs(i) % (2 * n - 2)
-    return np.minimum(i, 2 * n - 2 - i)
-
+# %% ../nbs/patches.ipynb #a07e3e4a
 def _check_points(yx, shape, size) -> np.ndarray:
     yx = np.asarray(yx, float).reshape(-1, 2) if np.size(yx) == 0 else np.asarray(yx, float)
     if size < 2 or size % 2: raise PatchError(f"the patch side is {size} px", "an even number of at least 2", f"try size={max(2, size + size % 2)}")
@@ -34,16 +28,17 @@ def _check_points(yx, shape, size) -> np.ndarray:
             "points (y, x) in px inside the field", "check that they are not (x, y), in um, or from another image")
     return yx
 
-def _cut(img, starts, size, index) -> np.ndarray:
-    "Copy squares that begin at `starts`; `index(i, n)` says where rows and columns beyond the edge are taken from."
-    h, w = img.shape[:2]
-    patches = np.empty((len(starts), size, size, *img.shape[2:]), img.dtype)
-    for patch, (y, x) in zip(patches, starts):
-        if 0 <= y <= h - size and 0 <= x <= w - size: patch[:] = img[y:y + size, x:x + size]
-        else: patch[:] = img[index(np.arange(y, y + size), h)[:, None], index(np.arange(x, x + size), w)]
-    return patches
+def _cut(img, starts, size, pad) -> np.ndarray:
+    "Copy squares that begin at `starts`; `pad` as in `np.pad`."
+    if not len(starts): return np.empty((0, size, size, *img.shape[2:]), img.dtype)
+    if (starts < 0).any() or (starts > np.subtract(img.shape[:2], size)).any():
+        rim = size // 2 + 2
+        img, starts = np.pad(img, [(rim, rim)] * 2 + [(0, 0)] * (img.ndim - 2), mode=pad), starts + rim
+    squares = np.lib.stride_tricks.sliding_window_view(img, (size, size), axis=(0, 1))
+    if img.ndim == 3: squares = np.moveaxis(squares, 2, -1)
+    return np.ascontiguousarray(squares[starts[:, 0], starts[:, 1]])
 
-# %% ../nbs/patches.ipynb #797f4bc7
+# %% ../nbs/patches.ipynb #2bb0cf71
 def _starts(yx, size): return np.floor(yx + .5).astype(int) - size // 2
 
 def valid_masks(
@@ -52,27 +47,22 @@ def valid_masks(
     size:int=64, # Side, px; even
 ) -> np.ndarray: # (N, size, size) bool, True where the patch shows the field
     "Which pixels of each patch are real, not filled in."
-    starts, k = _starts(_check_points(yx, shape, size), size), np.arange(size)
-    rows, cols = ((s[:, None] + k >= 0) & (s[:, None] + k < n) for s, n in zip(starts.T, shape))
-    return rows[:, :, None] & cols[:, None, :]
+    starts = _starts(_check_points(yx, shape, size), size)
+    return _cut(np.broadcast_to(True, shape[:2]), starts, size, "constant")
 
-# %% ../nbs/patches.ipynb #025c3fea
-def _clip(i, n): return np.clip(i, 0, n - 1)
+# %% ../nbs/patches.ipynb #254f83b6
+def _fill_with_mean(patches, valid):
+    "Fill the pixels that are not valid with the mean of the valid ones, per channel."
+    for i in np.flatnonzero(~valid.all((1, 2))):
+        mean = patches[i][valid[i]].mean(0)
+        patches[i][~valid[i]] = np.rint(mean) if patches.dtype.kind in "iu" else mean
 
-def _fill(patches, valid, value) -> np.ndarray:
-    "Fill the pixels that are not valid with `value`, or with the mean of the valid ones where it is None."
-    for patch, ok in zip(patches, valid):
-        if ok.all(): continue
-        filling = patch[ok].mean(0) if value is None else value
-        patch[~ok] = np.rint(filling) if patch.dtype.kind in "iu" else filling
-    return patches
-
-def _cut_between(img, yx, size, index) -> np.ndarray:
+def _cut_between(img, yx, size, pad) -> np.ndarray:
     "Cut at positions between pixels: the mean of four neighbouring squares, weighted by nearness."
     at = yx - size // 2
     starts = np.floor(at).astype(int)
     fy, fx = (at - starts).reshape(len(at), 2, *[1] * img.ndim).swapaxes(0, 1)
-    big = _cut(img, starts, size + 1, index).astype(np.float64)
+    big = _cut(img, starts, size + 1, pad).astype(np.float64)
     rows = big[:, :-1] * (1 - fy) + big[:, 1:] * fy
     mixed = rows[:, :, :-1] * (1 - fx) + rows[:, :, 1:] * fx
     return (np.rint(mixed) if img.dtype.kind in "iu" else mixed).astype(img.dtype)
@@ -89,9 +79,9 @@ def cut_patches(
     if img.ndim not in (2, 3): raise PatchError(f"an image of shape {img.shape}", "one frame, (H, W) or (H, W, C)", "take one frame of the movie")
     if pad not in ("reflect", "edge", "mean", "constant"): raise PatchError(f"pad={pad!r}", '"reflect", "edge", "mean" or "constant"')
     yx = _check_points(yx, img.shape, size)
-    index = _reflect if pad == "reflect" else _clip
-    patches = _cut_between(img, yx, size, index) if subpixel else _cut(img, _starts(yx, size), size, index)
-    if pad in ("mean", "constant"): _fill(patches, valid_masks(img.shape, yx, size), None if pad == "mean" else 0)
+    mode = "edge" if pad == "mean" else pad
+    patches = _cut_between(img, yx, size, mode) if subpixel else _cut(img, _starts(yx, size), size, mode)
+    if pad == "mean": _fill_with_mean(patches, valid_masks(img.shape, yx, size))
     return patches
 
 # %% ../nbs/patches.ipynb #d8c52086
@@ -104,7 +94,7 @@ def um_to_px(
         raise PatchError("the image does not say how large a pixel is", "the pixel size in um", "pass it, or give the size in px")
     return max(2, 2 * round(size_um / px_um / 2))
 
-# %% ../nbs/patches.ipynb #aa27f08b
+# %% ../nbs/patches.ipynb #74855846
 def cut_patches_published(
     img:np.ndarray, # Field, (H, W) or (H, W, C), any dtype
     yx:np.ndarray, # Patch centres, (N, 2) as (row, col), px
@@ -114,10 +104,9 @@ def cut_patches_published(
     img = np.asarray(img)
     at = np.trunc(_check_points(yx, img.shape, size)).astype(int)
     flagged = np.minimum(at, img.shape[:2] - at).min(1, initial=2**31) < size // 2
-    patches = _cut(img, at - size // 2, size, _clip)
-    return _fill(patches, valid_masks(img.shape, at, size), 0), flagged
+    return _cut(img, at - size // 2, size, "constant"), flagged
 
-# %% ../nbs/patches.ipynb #4171c327
+# %% ../nbs/patches.ipynb #f8275655
 def cut_movie(
     movie, # Anything whose `.frame(t, z)` gives (H, W, C): `images.ImageFile`, `synth.PracticeMovie`
     table:pd.DataFrame, # One row per cell: t, y, x (px), may have z
@@ -131,11 +120,14 @@ def cut_movie(
     z = table.z if "z" in table else pd.Series(0, table.index)
     bad = ~table.t.between(0, len(movie) - 1)
     if bad.any(): raise PatchError(f"{bad.sum()} points in frames that do not exist, such as t={table.t[bad].iloc[0]}", f"t from 0 to {len(movie) - 1}")
-    for (t, z), rows in table.groupby([table.t, z], sort=True):
-        img, yx = movie.frame(int(t), int(z)), rows[["y", "x"]].to_numpy(float)
-        yield rows, cut_patches(img, yx, size, pad, subpixel), valid_masks(img.shape, yx, size)
+    order = np.lexsort([z, table.t])  # sorted once: slices of a table are cheap, groups are not
+    table, yx = table.iloc[order], table[["y", "x"]].to_numpy(float)[order]
+    planes, first = np.unique(np.c_[table.t, z.iloc[order]], axis=0, return_index=True)
+    for (t, z), i, j in zip(planes, first, np.append(first[1:], len(table))):
+        img = movie.frame(int(t), int(z))
+        yield table.iloc[i:j], cut_patches(img, yx[i:j], size, pad, subpixel), valid_masks(img.shape, yx[i:j], size)
 
-# %% ../nbs/patches.ipynb #500fc941
+# %% ../nbs/patches.ipynb #31574551
 def _as_hwc(img) -> np.ndarray:
     img = np.asarray(img)
     if img.ndim not in (2, 3) or 0 in img.shape: raise PatchError(f"an image of shape {img.shape}", "(H, W) or (H, W, C)")
@@ -163,6 +155,12 @@ def _same_channels(images) -> Iterator[np.ndarray]:
             raise PatchError(f"image 0 has {first} channels and image {i} has {img.shape[2]}", "the same channels in all",
                 "use match_channels(images, 1) for brightness or match_channels(images, 3) for colour")
         yield img
+
+def _reflect(i, n):
+    "Indices beyond 0 .. n-1 run back as in a mirror at the edge pixel."
+    if n == 1: return np.zeros_like(i)
+    i = np.abs(i) % (2 * n - 2)
+    return np.minimum(i, 2 * n - 2 - i)
 
 def fit_patches(
     images:Iterable[np.ndarray], # Small images of any size, (H, W) or (H, W, C), as many channels in each
@@ -261,11 +259,11 @@ def _contrast(x, ok, whole, min_area) -> dict:
     low, middle, high = (_quantile(*_block_means(x, ok), q) for q in (min_area, .5, 1 - min_area))
     return dict(sd=sd, noise=noise, signal=np.fmax(high - middle, middle - low) / noise)
 
-# %% ../nbs/patches.ipynb #088b21cd
+# %% ../nbs/patches.ipynb #a28a781b
 def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
     "Apply `numbers(x, ok, whole)` to pieces of the patches, one channel at a time; keep the largest over channels."
     parts, whole = [], np.dtype(patches.dtype).kind in "iub"
-    for i in range(0, len(patches), chunk):
+    for i in range(0, patches.shape[0], chunk):
         piece = np.asarray(patches[i:i + chunk])
         ok = ~find_padding(piece) if valid is None else np.asarray(valid[i:i + chunk])
         channels = [piece] if piece.ndim == 3 else np.moveaxis(piece, 3, 0)
