@@ -16,7 +16,7 @@ from scipy import optimize, special, stats
 from scipy.sparse import csr_matrix
 from .errors import UserError
 
-# %% ../nbs/metrics.ipynb #f4cbf14e
+# %% ../nbs/metrics.ipynb #9d45161c
 class MetricsError(UserError):
     "Truth, predictions or probabilities that cannot be scored."
 
@@ -30,7 +30,7 @@ def _to_codes(y, classes, name):
     y = np.asarray(y)
     if y.ndim != 1: raise MetricsError(f"{name} of shape {y.shape}", "one class for each item, shape (N,)")
     if (bad := pd.isna(y)).any(): raise MetricsError(f"no class in {name}, row {_rows(bad)}", "a class for every item", "leave unlabelled items out")
-    if y.dtype.kind in "iub" and not all(isinstance(c, (int, np.integer)) for c in classes):
+    if y.dtype.kind in "iub" and not any(isinstance(c, (int, float)) for c in classes):   # codes into names
         codes = y.astype(int)
         if (bad := (codes < 0) | (codes >= len(classes))).any():
             raise MetricsError(f"code {codes[bad][0]} in {name}, row {_rows(bad)}", f"codes 0 to {len(classes)-1} for the {len(classes)} classes")

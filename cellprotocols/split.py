@@ -160,11 +160,12 @@ def check_disjoint(
     more = f" (and {n-1} more groups)" if n > 1 else ""
     raise SplitError(f"group {name} sits in {a} and in {b}{more}", "every group in one part only", "make the split again with make_split or make_folds")
 
-# %% ../nbs/split.ipynb #87d1e3ab
+# %% ../nbs/split.ipynb #a3ba4667
 def make_groups(
     *columns, # Columns of equal length, (N,) each: movie, cell ...
 ) -> np.ndarray: # (N,) str, "movie/cell"
     "Combine columns into one group name; two items share it only when they agree in every column."
+    if not columns: raise SplitError("no columns", "at least one")
     cols = [_column(c, f"values of column {i}", len(columns[0])) for i, c in enumerate(columns)]
     safe = [pd.Series(c).astype(str).str.replace("%", "%25").str.replace("/", "%2F") for c in cols]
     return np.array(["/".join(row) for row in zip(*safe)], dtype=str)
@@ -213,16 +214,16 @@ def link_clicks(
             ids = _join(ids, mine[i[close]], mine[j[close]])
     return pd.factorize(ids)[0]
 
-# %% ../nbs/split.ipynb #7ab316af
+# %% ../nbs/split.ipynb #3997c2a4
 def make_blocks(
-    order:np.ndarray, # Running number of each item, (N,): acquisition index, frame, time
+    order:np.ndarray, # Running number or time of each item, (N,): acquisition index, frame, date
     labels:np.ndarray|None=None, # Class of each item, (N,); given: blocks within each class
     n_blocks:int=10, # Blocks (in each class); fewer where a class has fewer different numbers
 ) -> np.ndarray: # (N,) int, block of each item, a group for `make_folds`
     "Cut an order into contiguous blocks of about equal size."
     if n_blocks < 1: raise SplitError(f"n_blocks={n_blocks}", "at least 1")
     order = _column(order, "order numbers")
-    if order.dtype.kind not in "biuf": raise SplitError(f"an order of type {order.dtype}", "numbers")
+    if len(order) and order.dtype.kind not in "biufmM": raise SplitError(f"an order of type {order.dtype}", "numbers or times")
     codes = np.zeros(len(order), int) if labels is None else pd.factorize(_column(labels, "labels", len(order)), sort=True)[0]
     block = np.empty(len(order), int)
     for c in range(codes.max(initial=-1) + 1):
