@@ -9,7 +9,7 @@ __all__ = ['INK', 'MUTED', 'FAINT', 'BLUE', 'WARM', 'FLAGGED', 'PUBLISHED_COLOUR
            'show_calibration', 'show_abstention', 'show_scores', 'show_points', 'show_outlines', 'show_tracks_states',
            'show_embedding', 'find_medoids', 'make_montage', 'show_montage', 'to_png']
 
-# %% ../nbs/viz.ipynb #b7b2631f
+# %% ../nbs/viz.ipynb #a6f8d520
 import functools
 import io
 import math
@@ -28,6 +28,7 @@ from matplotlib.patches import Rectangle
 from scipy.spatial.distance import cdist
 
 from .errors import UserError
+from .metrics import calibration_bins, score_ece
 
 # %% ../nbs/viz.ipynb #1e4cd30f
 INK, MUTED, FAINT, BLUE, WARM, FLAGGED = "#1b1f24", "#5a636e", "#d3d8de", "#0072B2", "#C84E00", "#8c564b"
@@ -647,50 +648,43 @@ def _finish_curve(ax, x, labels, best, ylabel):
     if best is not None: ax.axvline(x[best], color=WARM, lw=1, ls=(0, (4, 3)), zorder=0)
     _spread_labels(ax, labels)
 
-# %% ../nbs/viz.ipynb #57b38b12
-def _reliability(y, prob, bins) -> pd.DataFrame:
-    "Per confidence bin: predictions, mean confidence, share right, Wilson 95 % interval."
-    right, sure = prob.argmax(1) == y, prob.max(1)
-    which = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-    n = np.bincount(which, minlength=bins)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        conf, acc = np.bincount(which, sure, bins) / n, np.bincount(which, right, bins) / n
-        mid, half = (acc + 1.92 / n) / (1 + 3.84 / n), 1.96 * np.sqrt(acc * (1 - acc) / n + .96 / n ** 2) / (1 + 3.84 / n)
-    return pd.DataFrame(dict(n=n, conf=conf, acc=acc, low=mid - half, high=mid + half))
+# %% ../nbs/viz.ipynb #4f286f0b
+def _wilson(share, n) -> tuple:
+    "95 % interval of a share (Wilson 1927)."
+    z = 1.96
+    mid, half = share + z ** 2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z ** 2 / (4 * n ** 2))
+    return (mid - half) / (1 + z ** 2 / n), (mid + half) / (1 + z ** 2 / n)
 
-# %% ../nbs/viz.ipynb #b96a9155
 @_styled
 def show_calibration(
     y_true:Sequence, # True classes, names or codes
     prob:np.ndarray, # Probabilities (N, K)
     classes:Sequence|None=None, # The K classes; None: codes
     ax:plt.Axes|None=None, # None makes one; its panels are `ax.child_axes`
-    bins:int=10, # Equal bins of confidence
+    bins:int=10, # Bins, equal in numbers
     title:str="Calibration", # The noun
-) -> plt.Axes: # Reliability above, number of predictions below
+) -> plt.Axes: # Reliability above, histogram of the probabilities below
     "Show whether the probabilities can be believed."
     y, prob, _ = _as_codes(y_true, prob, classes)
     keep = (y >= 0) & np.isfinite(prob).all(1)
     ax = _axes(ax, 3.9, 4.4)
     ax.axis("off")
     if not keep.any(): return _nothing(ax, "no predictions with a known class", title)
-    table = _reliability(y[keep], prob[keep], bins)
-    used = table[table.n > 0]
-    ece = float((used.n * (used.acc - used.conf).abs()).sum() / used.n.sum())
+    y, prob = y[keep], prob[keep]
+    table = calibration_bins(y, prob, n_bins=bins)
+    table = table[table.n > 0]
     top, low = ax.inset_axes([0, .28, 1, .72]), ax.inset_axes([0, 0, 1, .2])
     top.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
-    top.vlines(used.conf, used.low, used.high, color=BLUE, lw=1.4, alpha=.55)
-    many = used[used.n >= 10]
-    top.plot(many.conf, many.acc, "-", color=BLUE, lw=1.2)
-    top.scatter(used.conf, used.acc, s=np.where(used.n >= 10, 32, 12), c=BLUE, zorder=3, clip_on=False)
-    low.bar((np.arange(bins) + .5) / bins, table.n, .9 / bins, color=BLUE, alpha=.85)
+    top.vlines(table.confidence, *_wilson(table.accuracy, table.n), color=BLUE, lw=1.4, alpha=.55)
+    top.plot(table.confidence, table.accuracy, "o-", color=BLUE, lw=1.2, ms=5, clip_on=False)
+    low.hist(prob.max(1), np.linspace(0, 1, 21), color=BLUE, alpha=.85, rwidth=.9)
     for a in (top, low): a.set(xlim=(0, 1.01), xticks=np.linspace(0, 1, 6)); a.tick_params(labelbottom=a is low)
     top.set(ylim=(0, 1.02), yticks=np.linspace(0, 1, 6))
     low.yaxis.set_major_locator(mpl.ticker.MaxNLocator(2, integer=True))
     _tidy(top, "", "share that is right", grid="y"); _tidy(low, "probability the model gives", "count")
-    over = float((used.n * (used.conf - used.acc)).sum() / used.n.sum())
+    over = float(prob.max(1).mean() - (prob.argmax(1) == y).mean())
     lean = "too sure of itself" if over > .03 else "less sure than it could be" if over < -.03 else "about as sure as it should be"
-    _title(ax, f"{title}: ECE {ece:.3f}", f"good: dots on the dashed line (ECE 0); small dots: fewer than 10 predictions. This model is {lean}")
+    _title(ax, f"{title}: ECE {score_ece(y, prob, n_bins=bins):.3f}", f"good: dots on the dashed line (ECE 0). This model is {lean}")
     return ax
 
 # %% ../nbs/viz.ipynb #0b777b21
