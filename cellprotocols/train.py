@@ -66,7 +66,7 @@ def set_seed(
     "Seed Python, numpy and torch, for code that draws from their global generators."
     random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
 
-# %% ../nbs/train.ipynb #b7169cbb
+# %% ../nbs/train.ipynb #42d460b7
 def _tensors(v):
     "Arrays to tensors, also inside tuples and lists."
     if isinstance(v, (tuple, list)): return type(v)(map(_tensors, v))
@@ -75,6 +75,10 @@ def _tensors(v):
     with warnings.catch_warnings(): # a read-only array is fine: nobody writes into it
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(v)
+
+_odd = (torch.float64, torch.uint16, torch.uint32, torch.uint64) # accelerators can do little with these
+
+def _usual(v): return v.float() if isinstance(v, torch.Tensor) and v.dtype in _odd else v
 
 def _count(x): return x.shape[0] if hasattr(x, "shape") else len(x) # a zarr array has no len()
 
@@ -88,12 +92,9 @@ def _hold(x, device):
     if on_disk and (not hasattr(x, "nbytes") or x.nbytes > psutil.virtual_memory().available / 4): return x
     t = _tensors(np.asarray(x[:])) if on_disk else _tensors(x)
     room = torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else 0
-    plain = t.dtype not in (torch.uint16, torch.uint32, torch.uint64) # accelerators index few of these
-    return t.to(device) if plain and t.nbytes < room else t
+    return t.to(device) if t.dtype not in _odd and t.nbytes < room else t
 
-def _take(x, idx):
-    if isinstance(x, torch.Tensor): return x[torch.from_numpy(idx).to(x.device)]
-    return _tensors(x[idx])
+def _take(x, idx): return _usual(x[torch.from_numpy(idx).to(x.device)] if isinstance(x, torch.Tensor) else _tensors(x[idx]))
 
 def _ahead(items):
     "The same items, the next one being made in a thread meanwhile."
@@ -231,7 +232,7 @@ class History:
         facts = ", ".join(f"{k} {v:.3g}" for k, v in self.best.items() if k not in ("epoch", "step", "lr", "seconds"))
         return f"{self.stopped} Kept epoch {self.best['epoch']}: {facts}" if self.best else self.stopped
 
-# %% ../nbs/train.ipynb #7b3586c8
+# %% ../nbs/train.ipynb #43932679
 @dataclass
 class _State:
     "Where a run is: everything but the tensors. Epochs done = rows."
@@ -260,9 +261,14 @@ class _Optimizer:
         self.scaler.step(self.opt)
         self.scaler.update()
 
+def _reseed(seed, device):
+    "torch.manual_seed notes a whole traceback for each kind of accelerator that is not there: a millisecond a step."
+    torch.default_generator.manual_seed(seed)
+    if device.type in ("cuda", "mps"): getattr(torch, device.type).manual_seed(seed)
+
 def _seed_of(seed, step): return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
-# %% ../nbs/train.ipynb #1f798d6a
+# %% ../nbs/train.ipynb #c42f94d3
 class _Steps(_Events):
     "One step: seed, schedule, preparation, parts, clipping, the moving average."
     name = "cp_steps"
@@ -284,7 +290,7 @@ class _Steps(_Events):
 
     def start_step(self):
         seed = _seed_of(self.seed, self.state.step)
-        torch.manual_seed(seed); self.generator.manual_seed(seed)
+        _reseed(seed, self.device); self.generator.manual_seed(seed)
         self.step_loss = 0.
         for g in self.opt.opt.param_groups: g["lr"] = self.lr_at(self.state.step) * g["scale"]
 
@@ -315,9 +321,11 @@ class _Steps(_Events):
         self.state.step, self.loss_sum = self.state.step + 1, self.next_sum
         if self.average is not None: _move_average(self.average, self.learn.model, min(self.decay, (1 + self.state.step) / (10 + self.state.step)))
 
-# %% ../nbs/train.ipynb #5a99936b
+# %% ../nbs/train.ipynb #d5b1e3b5
 def _fast_layout(x, device):
     return x.contiguous(memory_format=torch.channels_last) if device.type == "cuda" and isinstance(x, torch.Tensor) and x.ndim == 4 else x
+
+def _place(model, device): return model.to(device, memory_format=torch.channels_last) if device.type == "cuda" else model.to(device)
 
 @torch.no_grad()
 def _move_average(average, model, decay):
@@ -325,7 +333,7 @@ def _move_average(average, model, decay):
         if a.is_floating_point(): a.lerp_(b.to(a.dtype), 1 - decay)
         else: a.copy_(b)
 
-# %% ../nbs/train.ipynb #6f676613
+# %% ../nbs/train.ipynb #b8881f59
 class _Record(_Events):
     "The curve, the best weights, checkpoints, early stopping and the time budget."
     name, order = "cp_record", 10
@@ -372,6 +380,7 @@ class _Record(_Events):
                "valid_loss": float(self.valid_loss) / self.n if self.n else math.nan}
         if self.score is not None: row[self.column] = self.score(torch.cat(self.pred).numpy(), torch.cat(self.y).numpy()) if self.n else math.nan
         row["seconds"] = self.elapsed()
+        if self.n and math.isnan(row["valid_loss"]): warnings.warn("the loss on the validation images is not a number: look for NaN in them; their scores mean nothing", stacklevel=2)
         if not self.n or not s.best or self.sign * row[self.column] > self.sign * s.best[self.column] or math.isnan(s.best[self.column]):
             s.best, self.kept = row, _snapshot(judged)
         s.rows, s.loss_sum = [*s.rows, row], 0.
@@ -422,13 +431,13 @@ def _fit(learn, epochs, state, steps, model):
         if steps.device.type == "cuda": torch.cuda.empty_cache()
         warnings.warn(f"out of memory: going on with {state.part} items at once; a step still counts as many items as before", stacklevel=3)
 
-# %% ../nbs/train.ipynb #c8cf3b4c
+# %% ../nbs/train.ipynb #d0ae28c1
 def _sweep_lr(model, batches, prepare, loss, device, seed, steps=80, lowest=1e-6, highest=1.):
     "Losses of a sweep over learning rates, (lrs, losses), ended where the loss explodes."
     model, lrs, losses = copy.deepcopy(model).to(device).train(), np.geomspace(lowest, highest, steps), []
     opt = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
     generator = torch.Generator(device).manual_seed(_seed_of(seed, 0))
-    torch.manual_seed(_seed_of(seed, 0))
+    _reseed(_seed_of(seed, 0), device)
     while len(losses) < steps:
         for x, y, _ in batches:
             x, y = prepare(_to(x, device), _to(y, device), generator)
@@ -448,7 +457,7 @@ def _choose_lr(lrs, losses, fallback=1e-3):
     if smooth[best] > .9 * smooth[:10].mean(): return fallback
     return float(np.clip(lrs[ok][best] / 10, 1e-5, 1e-2))
 
-# %% ../nbs/train.ipynb #d62b32ce
+# %% ../nbs/train.ipynb #0aa4427a
 def _check_pair(x, y, what, codes):
     if _count(x) < 2 and what == "train": raise TrainError(f"{what} holds {_count(x)} items", "at least 2")
     if y is None or not codes: return y
@@ -461,7 +470,9 @@ def _check_pair(x, y, what, codes):
 def _digest(x, y):
     "Tells one training set from another without reading all of it."
     h = hashlib.sha256(repr((_count(x), getattr(x, "shape", None))).encode())
-    if isinstance(x, (np.ndarray, torch.Tensor)): h.update(np.ascontiguousarray(x[:: max(1, _count(x) // 64)]).tobytes())
+    if hasattr(x, "dtype"):
+        some = x[np.unique(np.linspace(0, _count(x) - 1, 16).astype(int))]
+        h.update(np.ascontiguousarray(some.cpu() if isinstance(some, torch.Tensor) else some).tobytes())
     if y is not None: h.update(np.ascontiguousarray(y).tobytes())
     return h.hexdigest()[:16]
 
@@ -512,7 +523,7 @@ def _train_plan(n, seed, state, per_epoch, chance):
 def _valid_plan(n, state):
     for start in range(0, n, state.part): yield (part := np.arange(start, min(start + state.part, n))), len(part)
 
-# %% ../nbs/train.ipynb #33262dab
+# %% ../nbs/train.ipynb #d8c4d06c
 def _recipe(y, vy, class_balance, smoothing, loss, prepare, augment, mixup):
     "(loss, loss when judging, batch preparation, chance of each item to be drawn), defaults filled in."
     if loss is not None: return loss, loss, prepare or prepare_classes(augment), None
@@ -525,10 +536,15 @@ def _recipe(y, vy, class_balance, smoothing, loss, prepare, augment, mixup):
     return loss, ClassLoss(np.ones(n_classes, np.float32)), prepare or prepare_classes(augment, mixup, n_classes), chance
 
 def _learner(model, train, valid, loss, judge, cbs, opt, device):
-    from fastai.callback.core import TrainEvalCallback
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner
-    learn = Learner(DataLoaders(train, valid, device=device), model, lambda pred, y: (loss if learn.training else judge)(pred, y),
+    with warnings.catch_warnings(): # of libraries about other libraries
+        warnings.simplefilter("ignore", FutureWarning)
+        from fastai.callback.core import TrainEvalCallback
+        from fastai.data.core import DataLoaders
+        from fastai.learner import Learner
+    class Lean(Learner):
+        def __call__(self, event): # as fastai's own, without building three lists for each of a step's twelve events
+            for cb in sorted(self.cbs, key=lambda c: c.order): cb(event)
+    learn = Lean(DataLoaders(train, valid, device=device), model, lambda pred, y: (loss if learn.training else judge)(pred, y),
                     cbs=[TrainEvalCallback(), *cbs], default_cbs=False)
     learn.opt = opt
     return learn
@@ -559,7 +575,7 @@ def find_lr(
         if _is_memory(e): return 1e-3
         raise
 
-# %% ../nbs/train.ipynb #8a0cf50a
+# %% ../nbs/train.ipynb #1e5a5bb0
 def train_model(
     model:nn.Module, # Maps (N, C, H, W) to logits (N, K); changed in place, ends with the best weights, on `device`
     train:tuple, # `(x, y)` to learn from: x (N, C, H, W) numpy, torch, memmap, zarr or any `x[sorted ints]`; y (N,) codes, or None
@@ -599,10 +615,11 @@ def train_model(
     tensors, state = _read_state(path, settings)
     if state.stopped: return _finished(model, tensors, state)
     loss, judge, prepare, chance = _recipe(y, vy, class_balance, label_smoothing, loss, prepare, augment, mixup)
+    set_threads()
     x, vx, restore = _hold(x, device), _hold(vx, device), _keep_modes(model)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         if not tensors: state = _State(find_lr(model, (x, y), batch, seed, device, loss, prepare) if lr == "auto" else float(lr), batch)
-        model.to(device)
+        _place(model, device)
         cast, scaler = _precision(device, amp)
         opt = _Optimizer(torch.optim.AdamW(_param_groups(model, groups, weight_decay), fused=device.type == "cuda"), scaler)
         steps = _Steps(state, opt, prepare, cast, seed, epochs * per_epoch, per_epoch, clip, ema and copy.deepcopy(model).eval(), ema, device)
@@ -619,7 +636,7 @@ def train_model(
     return _history(state, record.late and f"The {minutes:g} minutes are over at step {state.step} of {epochs * per_epoch}; " + (
         "call again with the same `out` to go on." if path else "give an `out` to be able to go on."))
 
-# %% ../nbs/train.ipynb #d021c728
+# %% ../nbs/train.ipynb #7dbc013d
 def _forward(model, x):
     "The model's answer; in halves where memory is short."
     try: return model(x)
@@ -637,12 +654,12 @@ def predict_batches(
     device = torch.device(device or pick_device())
     (cast, _), restore = _precision(device, amp), _keep_modes(model)
     set_threads()
-    model.to(device).eval()
+    _place(model, device).eval()
     pending = None # the answer before: fetched from a GPU only when the next one is under way
     try:
         for x in _ahead(batches):
             with torch.inference_mode(), cast():
-                now = _forward(model, _fast_layout(_to(_tensors(x), device).float(), device))
+                now = _forward(model, _fast_layout(_to(_usual(_tensors(x)), device).float(), device))
             if pending is not None: yield pending.float().cpu().numpy()
             pending = now
         if pending is not None: yield pending.float().cpu().numpy()

@@ -211,6 +211,24 @@ def test_a_nan_gradient_under_a_finite_loss_is_caught_before_it_reaches_a_weight
     assert all(torch.isfinite(p).all() for p in m.state_dict().values()) and not (tmp_path/"checkpoint.safetensors").exists()
 
 
+def test_nan_in_the_validation_images_is_said():
+    x, y = data(20); x[3] = np.nan
+    with pytest.warns(UserWarning, match="validation images is not a number"): train_model(net(), data(40), (x, y), **FAST)
+
+
+def test_ctrl_c_leaves_the_best_weights_and_the_modes():
+    def stop(x, generator):
+        if len(seen) == 12: raise KeyboardInterrupt
+        seen.append(1); return x
+    seen, m = [], net().eval()
+    with pytest.raises(KeyboardInterrupt): train_model(m, data(40), data(20), augment=stop, **FAST)
+    assert not any(x.training for x in m.modules())
+    kept = {k: v.clone() for k, v in m.state_dict().items()}
+    seen, n = [], net() # the same run, cut at the end of the epoch that was kept, at most the second
+    h = train_model(n, data(40), data(20), metric=lambda pred, y: 0., **FAST) # the first epoch wins
+    assert h.best["epoch"] == 0 and kept.keys() == n.state_dict().keys() and all(torch.isfinite(v).all() for v in kept.values())
+
+
 # ---- odd data sets ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("n, batch", [(2, 64), (3, 2), (5, 64), (8, 64), (9, 8), (65, 64), (129, 64)])
