@@ -70,7 +70,7 @@ def _check_sums(folder):
         if path.is_symlink() or not path.is_file(): raise BundleError(f"{name} is missing, or no plain file", "a complete bundle", "get the whole folder again", folder)
         if _sha256(path) != listed[name]: raise BundleError(f"{name} was changed since the bundle was written (its checksum differs)", do="get the whole folder again", file=folder)
 
-# %% ../nbs/bundle.ipynb #15c7e2d5
+# %% ../nbs/bundle.ipynb #d40d3c78
 def _registry(registry):
     if registry is not None: return registry
     from cellprotocols.classify import ARCHITECTURES # only here: reading a bundle with an own registry needs no networks of ours
@@ -80,8 +80,8 @@ def _load_tensors(path):
     try: return load_file(path)
     except SafetensorError as e:
         magic = path.read_bytes()[:4]
-        kind = "a zip or PyTorch pickle file" if magic[:2] == b"PK" else "a pickle file" if magic[:1] == b"\x80" else "no safetensors file"
-        raise BundleError(f"{path.name} is {kind}", "safetensors, which holds numbers only", "ask for the weights as safetensors; pickles can run any code and are never loaded", path.parent) from e
+        kind = "a zip of pickled objects, as PyTorch writes them" if magic[:2] == b"PK" else "a file of pickled objects" if magic[:1] == b"\x80" else "no safetensors file"
+        raise BundleError(f"{path.name} is {kind}", "safetensors, which holds numbers only", "ask for the weights as safetensors; pickled objects can run any code and are never loaded", path.parent) from e
 
 def _build(info, tensors, registry, folder):
     "The model of the registry with these weights, in eval mode."

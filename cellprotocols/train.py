@@ -431,7 +431,7 @@ def _fit(learn, epochs, state, steps, model):
         if steps.device.type == "cuda": torch.cuda.empty_cache()
         warnings.warn(f"out of memory: going on with {state.part} items at once; a step still counts as many items as before", stacklevel=3)
 
-# %% ../nbs/train.ipynb #d0ae28c1
+# %% ../nbs/train.ipynb #584b901f
 def _sweep_lr(model, batches, prepare, loss, device, seed, steps=80, lowest=1e-6, highest=1.):
     "Losses of a sweep over learning rates, (lrs, losses), ended where the loss explodes."
     model, lrs, losses = copy.deepcopy(model).to(device).train(), np.geomspace(lowest, highest, steps), []
@@ -442,7 +442,7 @@ def _sweep_lr(model, batches, prepare, loss, device, seed, steps=80, lowest=1e-6
         for x, y, _ in batches:
             x, y = prepare(_to(x, device), _to(y, device), generator)
             value = loss(model(*x) if isinstance(x, tuple) else model(x), y)
-            losses.append(float(value))
+            losses.append(float(value.detach()))
             if len(losses) == steps or not math.isfinite(losses[-1]) or losses[-1] > 3 * max(losses[:10]): return lrs[:len(losses)], np.array(losses)
             for g in opt.param_groups: g["lr"] = lrs[len(losses) - 1]
             opt.zero_grad(); value.backward(); opt.step()
