@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTRACT', 'KINDS', 'DatasetError', 'fingerprint', 'check_items', 'Dataset', 'read_dataset', 'is_done',
-           'DatasetWriter', 'write_dataset', 'check_dataset', 'append_label', 'undo_labels', 'read_labels']
+           'DatasetWriter', 'write_dataset', 'take_rows', 'check_dataset', 'append_label', 'undo_labels', 'read_labels']
 
 # %% ../nbs/dataset.ipynb #bd52cdb3
 import csv, errno, hashlib, json, os, re, shutil, sys, time, warnings
@@ -25,11 +25,11 @@ class DatasetError(UserError): "Something is wrong with a dataset folder, or wit
 
 CONTRACT = 1 # The number of the layout described here; a reader refuses a higher one
 
-# %% ../nbs/dataset.ipynb #a24eb1e7
+# %% ../nbs/dataset.ipynb #6ac7a941
 KINDS = {
     "fields":      ("file",),                      # may have plate, well, site, frame, z, px_um
     "patches":     ("field_id", "y", "x", "size"), # centre and side, px
-    "labels":      ("label", "by", "at"),
+    "labels":      ("label", "by", "at"),          # an empty label: not labelled yet
     "boxes":       ("field_id", "y0", "x0", "y1", "x1"), # px, half-open; may have score
     "embeddings":  (),                             # and a float array, (n, d)
     "bags":        ("label", "members"),           # members: JSON list of item_ids
@@ -216,7 +216,7 @@ def _is_members(text):
     try: return isinstance(members := json.loads(text), list) and len(members) > 0
     except ValueError: return False
 
-# %% ../nbs/dataset.ipynb #70b8c960
+# %% ../nbs/dataset.ipynb #69b45d27
 def _check_kind(kind, items, arrays, multilabel):
     "What each kind asks for beyond its columns."
     if kind == "fields": _check_numbers(items, ("frame", "z", "px_um"), positive=("px_um",), gaps=True)
@@ -240,7 +240,7 @@ def check_items(
     for need in ("item_id", "group", *KINDS[kind]):
         if not any(fnmatch(c, need) for c in items.columns):
             raise DatasetError(f"the column {need} is missing (there are {', '.join(map(str, items.columns))})", f"{need} in every table of {kind}")
-    full = {"item_id", "group"} | set(KINDS[kind]) & {"file", "field_id", "by", "at"} | ({"label"} if kind == "labels" else set())
+    full = {"item_id", "group"} | set(KINDS[kind]) & {"file", "field_id", "by", "at"}
     for name in sorted(full): values = items[name].to_numpy(object); _refuse(items, name, pd.isna(values) | (values == ""), "a value in every row")
     _refuse(items, "item_id", items.item_id.duplicated(), "every item_id only once")
     for name, a in arrays.items():
@@ -770,6 +770,28 @@ def write_dataset(
     with DatasetWriter(path, kind, made_by, settings, inputs, seed) as w:
         if "all" not in w.done: w.append("all", items, **arrays)
         return w.commit()
+
+# %% ../nbs/dataset.ipynb #16a6fb80
+class _Rows:
+    "Some rows of a zarr array, read when asked for."
+    def __init__(self, array, rows): self.array, self.rows = array, np.asarray(rows)
+    dtype = property(lambda self: self.array.dtype)
+    shape = property(lambda self: (len(self.rows), *self.array.shape[1:]))
+    def __len__(self): return len(self.rows)
+    def __getitem__(self, i):
+        wanted = self.rows[i]
+        if np.ndim(wanted) == 0: return self.array[int(wanted)]
+        there, back = np.unique(wanted, return_inverse=True)
+        return self.array.oindex[there][back]
+
+def take_rows(
+    array, # A zarr array of a `Dataset`, (N, ...)
+    rows:np.ndarray, # (M,) int, the rows wanted, in any order
+    most:int=2**31, # Bytes that may be held in memory
+): # (M, ...) array, or something that is indexed like one
+    "Some rows of an array: in memory where they fit, else read when asked for."
+    lazy = _Rows(array, rows)
+    return lazy[:] if np.prod(lazy.shape, dtype=np.int64)*np.dtype(lazy.dtype).itemsize <= most else lazy
 
 # %% ../nbs/dataset.ipynb #866bb505
 def check_dataset(

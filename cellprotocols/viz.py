@@ -30,7 +30,7 @@ from scipy.spatial.distance import cdist
 from .errors import UserError
 from .metrics import calibration_bins, score_ece
 
-# %% ../nbs/viz.ipynb #1e4cd30f
+# %% ../nbs/viz.ipynb #a700a142
 INK, MUTED, FAINT, BLUE, WARM, FLAGGED = "#1b1f24", "#5a636e", "#d3d8de", "#0072B2", "#C84E00", "#8c564b"
 
 @functools.cache
@@ -42,6 +42,7 @@ def _fonts() -> list:
 @contextmanager
 def house_style():
     "Figures made inside look like the rest of the house; matplotlib's own settings come back afterwards."
+    plt.draw_if_interactive()  # loads the backend now: loaded inside, the notebook's switch to interactive would be undone
     style = {"font.family": _fonts(), "font.size": 9.5, "text.color": INK, "axes.labelcolor": MUTED, "axes.edgecolor": MUTED,
              "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.linewidth": .8,
              "axes.spines.top": False, "axes.spines.right": False, "xtick.color": MUTED, "ytick.color": MUTED,

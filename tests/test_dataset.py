@@ -148,7 +148,7 @@ def test_every_required_column_is_required(tmp_path, kind):
 @pytest.mark.parametrize("kind, change, says", [
     ("fields", dict(file=["a", ""]), r"column file of item 'b' \(row 1\)"), ("fields", dict(px_um=[0.3, 0]), "column px_um of item 'b'"),
     ("fields", dict(px_um="0.3"), "a number"), ("patches", dict(y=[np.nan, 1]), "column y of item 'a'"), ("patches", dict(x=[1, np.inf]), "column x of item 'b'"),
-    ("patches", dict(size=0), "column size"), ("labels", dict(label=["A", None]), "column label of item 'b'"), ("labels", dict(by=""), "column by"),
+    ("patches", dict(size=0), "column size"), ("labels", dict(by=""), "column by"),
     ("boxes", dict(y1=[1, 0]), "column y1 of item 'b' .*y1 greater than y0"), ("boxes", dict(x1=[0, 1]), "column x1 of item 'a'"),
     ("boxes", dict(score=[np.nan, 1]), "column score"), ("bags", dict(members=['["a"]', "a,b"]), "column members of item 'b'"), ("bags", dict(members="[]"), "members"),
     ("predictions", dict(prob_A=[np.nan, .1]), "column prob_A of item 'a'"), ("predictions", dict(prob_A=[.9, .5]), r"item 'b' \(row 1\) sum to 1.4000"),
