@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CellError', 'estimate_diameter', 'find_nuclei', 'match_cells', 'score_detections', 'find_centroids', 'link_cells']
 
-# %% ../nbs/cells.ipynb #dd838bf8
+# %% ../nbs/cells.ipynb #8559ed84
 from collections.abc import Iterable, Iterator
 import cv2, numpy as np, pandas as pd
 from scipy.ndimage import binary_fill_holes, find_objects
@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
+from skimage.measure import label
 from skimage.segmentation import watershed
 from .errors import UserError
 
@@ -59,7 +60,7 @@ def estimate_diameter(
     x = _brightness(img, dark)
     return _diameter(x) if x.any() else 16.
 
-# %% ../nbs/cells.ipynb #9c60da52
+# %% ../nbs/cells.ipynb #94720601
 def _shrink(x, q): return cv2.resize(x, (max(1, x.shape[1] // q), max(1, x.shape[0] // q)), interpolation=cv2.INTER_AREA)
 def _grow(x, shape): return cv2.resize(x, shape[::-1], interpolation=cv2.INTER_LINEAR)
 def _square(n): return np.ones((int(n) | 1,) * 2, np.uint8)
@@ -70,18 +71,42 @@ def _background(x, d) -> np.ndarray:
     w = 4 * d / q
     return _grow(_smooth(cv2.erode(_smooth(_shrink(x, q), 1), _square(w)), w / 2), x.shape)
 
+# %% ../nbs/cells.ipynb #97939a14
+def _wanted(labels, x, around, min_area, min_contrast) -> np.ndarray:
+    "Which labels are at least `min_area` px and `min_contrast` deviations of the pixels `around` above them; (labels + 1,) bool."
+    area, values = np.bincount(labels.ravel()), x[around]
+    middle = np.median(values) if values.size else 0.
+    spread = 1.48 * np.median(np.abs(values - middle)) if values.size else 0.
+    mean = np.bincount(labels.ravel(), x.ravel()) / np.maximum(area, 1)
+    wanted = (area >= min_area) & (mean > middle + min_contrast * spread)
+    wanted[0] = False
+    return wanted
+
+# %% ../nbs/cells.ipynb #80758c6f
+def _otsu(x, where) -> np.ndarray:
+    "What is brighter than Otsu's threshold of the pixels `where`, on a square root scale."
+    root = np.sqrt(x)
+    return where & (root > threshold_otsu(root[where])) if where.any() and np.ptp(x[where]) > 0 else where & False
+
+def _dim_ones(x, bright, d) -> np.ndarray:
+    left = _distance(~bright) > d / 4
+    parts = label(_otsu(x, left))
+    return _wanted(parts, x, left & (parts == 0), .3 * d**2 * np.pi / 4, 20)[parts]
+
 def _brightest_nearby(x, d) -> np.ndarray:
     q = max(1, int(d / 6))
     return _grow(_smooth(cv2.dilate(_shrink(x, q), _square(.7 * d / q)), .25 * d / q), x.shape)
 
 def _foreground(x, d) -> np.ndarray:
     "Where nuclei are, in a plane without background."
-    root = np.sqrt(x)
-    return binary_fill_holes((root > threshold_otsu(root)) & (x > .45 * _brightest_nearby(x, d))) if x.max() > x.min() else np.zeros(x.shape, bool)
+    bright = _otsu(x, np.ones(x.shape, bool))
+    mask = (bright | _dim_ones(x, bright, d)) & (x > .45 * _brightest_nearby(x, d))
+    holes = label(~mask, connectivity=1)
+    return (np.bincount(holes.ravel()) < .3 * d**2 * np.pi / 4)[holes] | mask
 
-# %% ../nbs/cells.ipynb #002878a5
+# %% ../nbs/cells.ipynb #0c79ad26
 def _split(mask, d) -> np.ndarray:
-    "Cut touching nuclei at their waists."
+    "Label the nuclei of a mask, touching ones apart."
     deep = _smooth(_distance(mask), d / 12)
     seeds = np.zeros(mask.shape, np.int32)
     at = peak_local_max(deep, min_distance=max(1, int(.35 * d)), labels=mask.astype(np.int32), exclude_border=False)
@@ -89,18 +114,8 @@ def _split(mask, d) -> np.ndarray:
     return watershed(-deep, seeds, mask=mask).astype(np.int32)
 
 def _keep(labels, wanted) -> np.ndarray:
-    "Keep the wanted labels (bool per label) and number them 1, 2, ..."
+    "Keep the wanted labels and number them 1, 2, ..."
     return np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)[labels]
-
-def _drop_noise(labels, x, d, min_area) -> np.ndarray:
-    "Drop what is small, or hardly brighter than the background varies."
-    area, around = np.bincount(labels.ravel()), x[labels == 0]
-    middle = np.median(around) if around.size else 0.
-    spread = 1.48 * np.median(np.abs(around - middle)) if around.size else 0.
-    mean = np.bincount(labels.ravel(), x.ravel()) / np.maximum(area, 1)
-    wanted = (area >= min_area * np.pi * d**2 / 4) & (mean > middle + 5 * spread)  # noise alone reaches 4
-    wanted[0] = False
-    return _keep(labels, wanted)
 
 def find_nuclei(
     img:np.ndarray, # Field, (H, W) or (H, W, C), any dtype; channels are averaged, so pass the nuclear one
@@ -114,7 +129,8 @@ def find_nuclei(
     d = _diameter(x) if diameter is None else float(diameter)
     if not 2 <= d < 1e5: raise CellError(f"a diameter of {d:g} px", "at least 2 px", "divide the diameter in um by the pixel size, or leave it out")
     x = _smooth(np.clip(x - _background(x, d), 0, None), d / 12)
-    return _drop_noise(_split(_foreground(x, d), d), x, d, min_area)
+    labels = _split(_foreground(x, d), d)
+    return _keep(labels, _wanted(labels, _smooth(x, 1), labels == 0, min_area * d**2 * np.pi / 4, 5))
 
 # %% ../nbs/cells.ipynb #7d929849
 def match_cells(
@@ -177,7 +193,7 @@ def _assign(old, new, max_distance) -> tuple:
     near = far[i, j] < max_distance**2
     return i[near], j[near]
 
-# %% ../nbs/cells.ipynb #9dc0818b
+# %% ../nbs/cells.ipynb #80780776
 def _find_divisions(old, yx, area, partner_of, max_distance) -> list:
     "Triples (row of old, two rows of new): the mother and her daughters."
     taken = {j: i for i, j in partner_of.items()}
@@ -189,9 +205,10 @@ def _find_divisions(old, yx, area, partner_of, max_distance) -> list:
             if k == j or m is None or k in used or j in used: continue
             mother, gap = old.iloc[m], np.hypot(*(yx[k] - yx[j]))
             off = np.hypot(*((yx[k] + yx[j]) / 2 - (mother.y, mother.x)))
-            alike = max(area[j], area[k]) / max(min(area[j], area[k]), 1) < 1.8
-            if alike and off < .35 * gap and (best is None or off < best[0]): best = off, m, k
-        if best: found.append((best[1], j, best[2])); used |= {j, best[2]}
+            alike = max(area[j], area[k]) < 1.8 * min(area[j], area[k])
+            smaller = max(area[j], area[k]) <= mother.area
+            if alike and smaller and off < .35 * gap and (best is None or off < best[0]): best = off, m, k
+        if best: found.append((best[1], *sorted((j, int(best[2]))))); used |= {j, best[2]}
     return found
 
 def link_cells(
@@ -202,6 +219,7 @@ def link_cells(
     "Follow cells from frame to frame; divisions start new tracks. One frame is in memory at a time."
     tracks = _Tracks()
     for t, table in enumerate(tables):
+        if not {"y", "x"} <= set(table): raise CellError(f"a table with the columns {', '.join(map(str, table))}", "columns y and x", "make it with find_centroids")
         yx = table[["y", "x"]].to_numpy(float)
         area = table.area.to_numpy(float) if "area" in table else np.ones(len(table))
         old = tracks.table[t - tracks.table.t <= max_gap + 1].reset_index(drop=True)
