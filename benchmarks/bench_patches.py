@@ -5,8 +5,8 @@
 Real TIFF movies are written to a temporary folder. Raw reading goes through `tifffile` page by page, the fastest way we know;
 cutting reads the same movie through `images.open_image` and cuts one patch around every nucleus, about 400 a frame, with its
 mask. Target: no less than half the raw speed. The number that counts is the ratio within one run, not the frames per second.
-Three kinds: compressed; plain, read from the disk; plain and already in memory (then raw reading is one copy of 1 MB, while the
-patches and masks to be written are 3 MB a frame: the ratio shows what cutting costs, half cannot be reached).
+Compressed movies reach it. Plain ones do when the disk gives less than about 0.7 GB/s; from a faster disk or from memory raw
+reading is hardly more than one copy of 1 MB, while the patches and masks of so many cells are 3 MB a frame.
 """
 import argparse, os, subprocess, sys, tempfile
 from pathlib import Path

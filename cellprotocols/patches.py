@@ -38,7 +38,7 @@ def _cut(img, starts, size, pad) -> np.ndarray:
     if img.ndim == 3: squares = np.moveaxis(squares, 2, -1)
     return np.ascontiguousarray(squares[starts[:, 0], starts[:, 1]])
 
-# %% ../nbs/patches.ipynb #2bb0cf71
+# %% ../nbs/patches.ipynb #62dbf995
 def _starts(yx, size): return np.floor(yx + .5).astype(int) - size // 2
 
 def valid_masks(
@@ -47,8 +47,12 @@ def valid_masks(
     size:int=64, # Side, px; even
 ) -> np.ndarray: # (N, size, size) bool, True where the patch shows the field
     "Which pixels of each patch are real, not filled in."
-    starts = _starts(_check_points(yx, shape, size), size)
-    return _cut(np.broadcast_to(True, shape[:2]), starts, size, "constant")
+    starts, k = _starts(_check_points(yx, shape, size), size), np.arange(size)
+    valid = np.ones((len(starts), size, size), bool)
+    edge = np.flatnonzero(((starts < 0) | (starts > np.subtract(shape[:2], size))).any(1))
+    rows, cols = ((at[:, None] + k >= 0) & (at[:, None] + k < n) for at, n in zip(starts[edge].T, shape))
+    valid[edge] = rows[:, :, None] & cols[:, None, :]
+    return valid
 
 # %% ../nbs/patches.ipynb #254f83b6
 def _fill_with_mean(patches, valid):
@@ -230,7 +234,7 @@ def find_padding(
     padding[padding.all((1, 2))] = False  # one value everywhere: an empty patch, not a border
     return padding
 
-# %% ../nbs/patches.ipynb #1421b658
+# %% ../nbs/patches.ipynb #e2dcbed1
 def _quantile(x, ok, q) -> np.ndarray:
     "Quantile of the valid values of each row; NaN where there are none."
     n = ok.sum(1)
@@ -240,11 +244,12 @@ def _quantile(x, ok, q) -> np.ndarray:
 
 def _noise(x, ok, whole) -> np.ndarray:
     "Standard deviation of the camera noise in each patch (n, S, S)."
-    inner = lambda a: np.lib.stride_tricks.sliding_window_view(a, (3, 3), axis=(1, 2))
-    second = np.abs(np.einsum("nyxij,ij->nyx", inner(x), np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], x.dtype)))
-    quiet = inner(ok).all((3, 4)).reshape(len(x), -1)
+    across = lambda a: a[:, :-2] - 2 * a[:, 1:-1] + a[:, 2:]
+    inner = lambda a: a[:, :-2] & a[:, 1:-1] & a[:, 2:]
+    second = np.abs(across(across(x).swapaxes(1, 2))).reshape(len(x), -1)
+    quiet = inner(inner(ok).swapaxes(1, 2)).reshape(len(x), -1)
     least = .29 if whole else 1e-6 * np.abs(x).max((1, 2), initial=1e-30)  # rounding alone is 1/sqrt(12) of a grey level
-    return np.fmax(_quantile(second.reshape(len(x), -1), quiet, .5) / .6745 / 6, least)
+    return np.fmax(_quantile(second, quiet, .5) / .6745 / 6, least)
 
 def _block_means(x, ok) -> tuple:
     n, s = len(x), x.shape[1] // 4 * 4
