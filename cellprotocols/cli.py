@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'STEPS', 'step_folder', 'built_steps', 'Option', 'read_options', 'read_takes', 'run_steps', 'main']
 
-# %% ../nbs/cli.ipynb #dd4ad370
-import argparse, ast, os, sys
+# %% ../nbs/cli.ipynb #3a142cf7
+import argparse, ast, sys, warnings
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -153,7 +153,7 @@ def _demo(out):
     folder = run_steps("chromatin", out=out)
     print(f"\nThe report is here: {folder/'report.html'}\nThe numbers in it are of practice (synthetic) data.")
 
-# %% ../nbs/cli.ipynb #ce8356d7
+# %% ../nbs/cli.ipynb #fb6ab234
 def _dispatch(args):
     a = vars(args)
     command = a.pop("command"); a.pop("version"); a.pop("debug")
@@ -180,6 +180,7 @@ def main(
         from cellprotocols import __version__
         print(__version__); return 0
     if not args.command: _make_parser(argv).print_help(); return 2
+    warnings.formatwarning = lambda message, *_: f"  note: {message}\n"
     try: return _dispatch(args)
     except UserError as e: print(f"cellprotocols: {e}", file=sys.stderr); return 2
     except KeyboardInterrupt: print("\nStopped. The same line again goes on from here.", file=sys.stderr); return 130
