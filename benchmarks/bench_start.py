@@ -9,7 +9,7 @@ import time
 COMMANDS = {
     "bare Python": ["-c", "pass"],
     "import cellprotocols": ["-c", "import cellprotocols"],
-    "cellprotocols --help": ["-m", "cellprotocols.cli", "--help"],
+    "cellprotocols --help": ["-c", "from cellprotocols.cli import main; main(['--help'])"],
     "cellprotocols run chromatin --help": ["-c", "from cellprotocols.cli import main; main(['run', 'chromatin', '--help'])"],
     "import pandas (for comparison)": ["-c", "import pandas"],
 }

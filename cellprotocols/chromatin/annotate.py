@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['STATES', 'read_annotation_zip', 'write_annotation_zip', 'make_practice', 'group_clicks', 'read_cells',
-           'order_classes', 'run', 'peek', 'count_groups']
+           'order_classes', 'run', 'read_images', 'choose_some', 'count_groups']
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #c7b9b153
+# %% ../../nbs/chromatin/21_annotate.ipynb #723a57b9
 import hashlib, io, json, os, re, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, tifffile
 
+from ..annotate import apply_log
 from ..dataset import is_done, read_dataset, write_dataset
 from ..errors import UserError, os_errors
-from ..images import write_image
-from ..labelled import LabelledError, iter_pixels, natural_key, read_labelled, root_of
+from ..images import natural_key, write_image
+from ..labelled import LabelledError, iter_pixels, read_labelled, root_of
 from ..progress import track
 from ..split import link_clicks
 from ..synth import make_movie
@@ -164,7 +165,7 @@ def order_classes(
         return wanted
     return [s for s in STATES if s in found] if found <= set(STATES) else sorted(found, key=natural_key)
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #8b7edc62
+# %% ../../nbs/chromatin/21_annotate.ipynb #739003bd
 def _sha256(path):
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -193,14 +194,16 @@ def run(
     classes:str="", # The classes allowed, separated by commas; those that occur if not given
     link_radius:float=30., # Clicks nearer than this may be one cell, px
     link_gap:int=12, # ... if at most this many frames apart
+    log:str="", # A label log with corrections, as written by the grid in notebook 21
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
     practice = source is None
     if practice: source = make_practice(Path(out).parent/"practice", seed=seed)
     table, root = read_cells(source, label, group, file, blocks, link_radius, link_gap), root_of(source)
-    names = order_classes(table.label, classes)
     table = _finish(table, source, root)
+    if log: table = apply_log(table, log)
+    names = order_classes(table.label, classes)
     settings = dict(source="practice" if practice else os.path.relpath(source, Path(out).parent), root=os.path.relpath(root, Path(out).parent), practice=practice,
                     label=label, group=group, file=file, blocks=blocks, classes=names, link_radius=link_radius, link_gap=link_gap,
                     table=hashlib.sha256(table.to_csv(index=False).encode()).hexdigest())
@@ -212,17 +215,23 @@ def run(
           + (f", not labelled {counts['']}" if "" in counts else ""))
     return labels
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #4d7dc37d
-def peek(
+# %% ../../nbs/chromatin/21_annotate.ipynb #0fe1aa00
+def read_images(
     labels, # The labels `Dataset`
-    per_class:int=6, # Cells of each class
+    items:pd.DataFrame, # Some of its rows
     size:int=64, # Side of the patch around a click, px
+) -> list: # Their images (H, W, C), in the order of `items`
+    "The pixels of some labelled cells."
+    images = {i: img for i, img, _ in iter_pixels(items, labels.path.parent/labels.meta["settings"]["root"], size)}
+    return [images[i] for i in range(len(items))]
+
+def choose_some(
+    items:pd.DataFrame, # Rows with a label
+    per_class:int=6, # Cells of each class
     seed:int=0,
-): # images (list of (H, W, C)), their labels
+) -> pd.DataFrame: # A few rows of each class
     "A few random cells of each class."
-    some = labels.items[labels.items.label != ""].groupby("label").sample(frac=1, random_state=seed).groupby("label").head(per_class)
-    images = {i: img for i, img, _ in iter_pixels(some, labels.path.parent/labels.meta["settings"]["root"], size)}
-    return [images[i] for i in range(len(some))], some.label.tolist()
+    return items[items.label != ""].groupby("label").sample(frac=1, random_state=seed).groupby("label").head(per_class)
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #76a2809a
 def count_groups(
