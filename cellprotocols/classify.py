@@ -8,8 +8,8 @@ __all__ = ['ARCHITECTURES', 'RECIPES', 'NEEDS_FEATURES', 'ClassifyError', 'CellC
            'LinearHead', 'TreesHead', 'MeasuredClassifier', 'Ensemble', 'Cells', 'measure_all', 'fit_measured',
            'fit_probe', 'fit_net', 'fit_faithful', 'fit_both', 'choose_recipe', 'fit_classifier', 'predict_patches']
 
-# %% ../nbs/classify.ipynb #3f50c41d
-import math
+# %% ../nbs/classify.ipynb #c3147067
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from torch import nn
 from .augment import augment, augment_published
 from .errors import UserError
 from .features import measure_cells
+from .metrics import fit_temperature
 from .split import make_folds
 from .train import pick_device, train_model
 
@@ -253,7 +254,7 @@ class TreesHead(nn.Module):
             at = torch.where(right, self.right[at], self.left[at]).long()
         return self.share[at].mean(1)
 
-# %% ../nbs/classify.ipynb #869bca86
+# %% ../nbs/classify.ipynb #89b5a4d9
 @register
 class MeasuredClassifier(CellClassifier):
     "Measurements of each cell, judged by several simple learners; their probabilities are averaged geometrically."
@@ -262,6 +263,7 @@ class MeasuredClassifier(CellClassifier):
         self.scale = Scale(n_features)
         self.linear = nn.ModuleList(LinearHead(n_features, n_classes) for _ in range(n_linear))
         self.trees = TreesHead(n_classes, n_trees, n_nodes, depth) if n_trees else None
+        self.register_buffer("temperature", torch.ones(n_linear + bool(n_trees)))
 
     @classmethod
     def fit(cls,
@@ -281,12 +283,27 @@ class MeasuredClassifier(CellClassifier):
         for head, learner in zip(model.linear, learners): head.fit(learner, z, y)
         return model
 
+    def heads(self,
+        x:torch.Tensor, # Measurements (N, F)
+    ) -> list: # Logits (N, K) of each learner
+        "What each learner says."
+        z = self.scale(x)
+        return [head(z) for head in self.linear] + ([(self.trees(z) + 1e-6).log()] if self.trees else [])
+
+    def temper(self,
+        logits:list, # Of each head, for cells that the heads had not seen
+        y:np.ndarray, # (N,) their codes
+    ):
+        "Make every learner as sure as it may be, so that the loudest does not decide."
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where these cells cannot tell, a learner stays as it is
+            self.temperature.copy_(torch.tensor([fit_temperature(l.double().numpy(), y) for l in logits]))
+
     def judge(self,
         x:torch.Tensor, # Measurements (N, F)
     ) -> torch.Tensor: # Logits (N, K)
-        "Logits from measurements that are there already."
-        z = self.scale(x)
-        probs = [head(z).softmax(1) for head in self.linear] + ([self.trees(z)] if self.trees else [])
+        "Logits from measurements that are there already: the geometric mean of the learners' probabilities."
+        probs = [(l/t).softmax(1) for l, t in zip(self.heads(x), self.temperature)]
         return torch.stack([(p + 1e-3).log() for p in probs]).mean(0)  # a class is never ruled out by one learner alone
 
     def answer(self, x, valid=None):
@@ -314,7 +331,7 @@ class Ensemble(CellClassifier):
         prob = sum(w*logits.softmax(1) for w, (logits, _) in zip(self.config["weights"], found))
         return (prob + 1e-6).log(), found[0][1]
 
-# %% ../nbs/classify.ipynb #d7b7d69b
+# %% ../nbs/classify.ipynb #27ca5bbe
 class Cells(NamedTuple):
     "Labelled patches, all that a recipe may look at."
     patches:np.ndarray # (N, S, S, C), array or zarr
@@ -337,7 +354,16 @@ def measure_all(
 
 def _logistic():
     from sklearn.linear_model import LogisticRegression
-    return LogisticRegression(C=.03, class_weight="balanced", max_iter=1000)
+    return LogisticRegression(C=.03, class_weight="balanced", max_iter=300, tol=1e-3)
+
+def _inner(cells, rows, seed, k=5):
+    "Rows to train on and rows of other groups to judge by; none of the latter where there are fewer than four groups."
+    groups, y = cells.groups[rows], cells.y[rows]
+    if len(np.unique(groups)) < 4: return rows, rows[:0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the folds of the outer split have said already what is rare
+        fold = make_folds(y, groups, k, seed)
+    return rows[fold != 0], rows[fold == 0]
 
 def fit_measured(
     cells:Cells, # With `features`
@@ -347,21 +373,16 @@ def fit_measured(
 ) -> tuple: # the classifier, an empty curve
     "The default for a machine without a graphics card: measurements, shrunken LDA, logistic regression and randomised trees."
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    learners = [LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"), _logistic()]
-    return MeasuredClassifier.fit(cells.features[rows], cells.y[rows], cells.n_classes, learners, seed=seed), pd.DataFrame()
+    def fit(r): return MeasuredClassifier.fit(cells.features[r], cells.y[r], cells.n_classes, [LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"), _logistic()], seed=seed)
+    model, (train, held) = fit(rows), _inner(cells, rows, seed, k=3)
+    if len(held) and len(np.unique(cells.y[train])) > 1: model.temper(fit(train).heads(torch.from_numpy(cells.features[held])), cells.y[held])
+    return model, pd.DataFrame()
 
 def fit_probe(cells, rows, seed=0, **_):
     "Frozen measurements and a linear probe: balanced logistic regression."
     return MeasuredClassifier.fit(cells.features[rows], cells.y[rows], cells.n_classes, [_logistic()], n_trees=0), pd.DataFrame()
 
-# %% ../nbs/classify.ipynb #332b7491
-def _inner(cells, rows, seed):
-    "Rows to train on and rows of other groups to judge by; none of the latter where there are fewer than four groups."
-    groups, y = cells.groups[rows], cells.y[rows]
-    if len(np.unique(groups)) < 4: return rows, rows[:0]
-    fold = make_folds(y, groups, min(5, len(np.unique(groups))), seed)
-    return rows[fold != 0], rows[fold == 0]
-
+# %% ../nbs/classify.ipynb #ff141c8a
 def _take(cells, rows): return to_images(cells.patches[rows]), torch.from_numpy(np.asarray(cells.valid[rows]))
 
 def _net_images(model, cells, rows):

@@ -128,10 +128,10 @@ def run(
     print(f"  {len(made)} patches of {side} x {side} px, {len(keep)} channel(s), {made['patches'].dtype}; blank {t.blank.sum()}, at the edge {(t.real < 1).sum()}, exact copies {t.sha1.duplicated().sum()}")
     return made
 
-# %% ../../nbs/chromatin/22_patches.ipynb #05d112bd
+# %% ../../nbs/chromatin/22_patches.ipynb #99d5dee1
 def find_copies(
     patches, # The patches `Dataset`
 ) -> pd.DataFrame: # One row a pair: i, j, distance, exact, label_i, label_j, conflict (bool)
     "Pairs of patches that show the same thing, and whether their labels agree."
-    pairs, label = find_duplicates(patches["patches"][:]), patches.items.label
+    pairs, label = find_duplicates(patches["patches"]), patches.items.label
     return pairs.assign(label_i=label[pairs.i].to_numpy(), label_j=label[pairs.j].to_numpy()).assign(conflict=lambda p: p.label_i != p.label_j)
