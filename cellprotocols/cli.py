@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'STEPS', 'step_folder', 'built_steps', 'Option', 'read_options', 'read_takes', 'run_steps', 'main']
 
-# %% ../nbs/cli.ipynb #3a142cf7
+# %% ../nbs/cli.ipynb #e2e83cb3
 import argparse, ast, sys, warnings
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import UserError
+from .errors import UserError, os_errors
 
 # %% ../nbs/cli.ipynb #db6c452d
 PROTOCOLS = dict(
@@ -153,10 +153,10 @@ def _demo(out):
     folder = run_steps("chromatin", out=out)
     print(f"\nThe report is here: {folder/'report.html'}\nThe numbers in it are of practice (synthetic) data.")
 
-# %% ../nbs/cli.ipynb #fb6ab234
+# %% ../nbs/cli.ipynb #a43924db
 def _dispatch(args):
-    a = vars(args)
-    command = a.pop("command"); a.pop("version"); a.pop("debug")
+    a = {k: v for k, v in vars(args).items() if k not in ("version", "debug")}
+    command = a.pop("command")
     if command == "list": _list()
     elif command == "demo": _demo(a["out"])
     elif command == "doctor":
@@ -181,7 +181,10 @@ def main(
         print(__version__); return 0
     if not args.command: _make_parser(argv).print_help(); return 2
     warnings.formatwarning = lambda message, *_: f"  note: {message}\n"
-    try: return _dispatch(args)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")  # a console that lacks a letter shows a question mark
+    try:
+        with os_errors(getattr(args, "out", None) or Path.cwd()): return _dispatch(args)
     except UserError as e: print(f"cellprotocols: {e}", file=sys.stderr); return 2
     except KeyboardInterrupt: print("\nStopped. The same line again goes on from here.", file=sys.stderr); return 130
     except Exception as e:

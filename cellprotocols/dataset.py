@@ -6,8 +6,8 @@
 __all__ = ['CONTRACT', 'KINDS', 'DatasetError', 'fingerprint', 'check_items', 'Dataset', 'read_dataset', 'is_done',
            'DatasetWriter', 'write_dataset', 'take_rows', 'check_dataset', 'append_label', 'undo_labels', 'read_labels']
 
-# %% ../nbs/dataset.ipynb #bd52cdb3
-import csv, errno, hashlib, json, os, re, shutil, sys, time, warnings
+# %% ../nbs/dataset.ipynb #17f6008b
+import csv, errno, hashlib, json, os, re, shutil, sys, time, unicodedata, warnings
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -153,11 +153,11 @@ def _wider(name, old, new):
     if frozenset((old, new)) in _WIDER: return _WIDER[frozenset((old, new))]
     raise DatasetError(f"column {name} holds {new} here and {old} in earlier rows", "one kind of value in a column")
 
-# %% ../nbs/dataset.ipynb #858ada15
+# %% ../nbs/dataset.ipynb #83a7bd15
 def _tidy(items):
     "A frame with plain columns and the kind of each."
     for name in items.columns:
-        if not (isinstance(name, str) and name.strip() and name.isprintable()):
+        if not (isinstance(name, str) and name.strip() and not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)):
             raise DatasetError(f"a column is called {name!r}", "a name of printable text")
     if not items.columns.is_unique: raise DatasetError(f"the column {items.columns[items.columns.duplicated()][0]} is there twice")
     items = items.reset_index(drop=True)

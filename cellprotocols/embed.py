@@ -307,7 +307,7 @@ def suggest_uncertain(
     two = np.sort(np.asarray(prob, float), axis=1)[:, -2:]
     return np.argsort(two[:, -1] - two[:, 0], kind="stable")[:n]
 
-# %% ../nbs/embed.ipynb #3a766afa
+# %% ../nbs/embed.ipynb #11e52f6f
 def _nearest_distance(x, centres):
     "Squared distance of each row to the nearest centre, some at a time."
     near, squares = np.full(len(x), np.inf, np.float32), (x**2).sum(1)
@@ -321,11 +321,13 @@ def suggest_diverse(
     seen:np.ndarray|None=None, # (N,) bool, labelled already; None: none
 ) -> np.ndarray: # (n,) rows, the most unlike first
     "The cells that are least like those labelled already, and unlike each other."
-    x = _check_embedding(embeddings).astype(np.float32); x = x - x.mean(0)
+    x = _check_embedding(embeddings).astype(np.float32)
     seen = np.zeros(len(x), bool) if seen is None else np.asarray(seen, bool)
     n, chosen = min(n, int((~seen).sum())), []
-    if n and not seen.any(): chosen = [int((x**2).sum(1).argmin())] # the most ordinary cell first
-    near = _nearest_distance(x, x[seen] if seen.any() else x[chosen]) if n else None
+    if not n: return np.zeros(0, int)
+    x = x - x.mean(0)
+    if not seen.any(): chosen = [int((x**2).sum(1).argmin())] # the most ordinary cell first
+    near = _nearest_distance(x, x[seen] if seen.any() else x[chosen])
     while len(chosen) < n:
         near[seen] = -1; near[chosen] = -1
         chosen.append(int(near.argmax()))
@@ -354,7 +356,7 @@ def suggest_doubtful(
     order = np.argsort(-doubt, kind="stable")
     return order[doubt[order] > 0][:n]
 
-# %% ../nbs/embed.ipynb #e40951e3
+# %% ../nbs/embed.ipynb #c598a9a6
 def _say_unsure(p, classes):
     a, b = np.argsort(-p)[:2]
     return f"unsure: {classes[a]} {p[a]:.2f}, {classes[b]} {p[b]:.2f}"
@@ -374,8 +376,10 @@ def _suggest_new(x, labels, groups, n, seed):
         prob = predict_probe(probe, x[new]); rare = _find_rare(labels[known], names)
         lists += [[(new[i], _say_unsure(prob[i], names)) for i in suggest_uncertain(prob, n)],
                   [(new[i], "perhaps a rare " + " or ".join(f"{names[c]} {prob[i, c]:.2f}" for c in rare)) for i in suggest_rare(prob, rare, n) if prob[i].argmax() in rare]]
-    turns = [pair for k in range(n) for some in lists for pair in some[k:k+1]]
-    return list({i: (i, why) for i, why in reversed(turns)}.values())[::-1][:n]
+    found = {}
+    for k in range(n):
+        for i, why in (some[k] for some in lists if k < len(some)): found.setdefault(i, why)
+    return list(found.items())[:n]
 
 def _suggest_checks(x, labels, groups, n, seed):
     "(row, reason) of labelled cells whose label is doubtful."

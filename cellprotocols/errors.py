@@ -27,13 +27,15 @@ class UserError(Exception):
         text = "; ".join(str(p).strip().rstrip(".;") for p in parts if p)
         return " ".join((f"{self.file}: {text}" if self.file else text).split())
 
-# %% ../nbs/errors.ipynb #9c884b30
+# %% ../nbs/errors.ipynb #1d53bc9f
 _os_advice = {
     errno.ENOSPC: ("the disk is full", "free space, or choose another `out`; run again to go on where it stopped"),
     errno.EDQUOT: ("your disk quota is used up", "free space, or choose another `out`; run again to go on where it stopped"),
     errno.EROFS:  ("this disk is read-only", "choose an `out` on a disk you can write to"),
     errno.EACCES: ("you may not write or read here", "choose another folder, or ask for the permission"),
     errno.EPERM:  ("you may not write or read here", "choose another folder, or ask for the permission"),
+    errno.ENOTDIR: ("a file is in the way of this folder", "choose another `out`"),
+    errno.EEXIST:  ("a file is in the way of this folder", "choose another `out`"),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "choose a shorter name"),
 }
 

@@ -6,8 +6,8 @@
 __all__ = ['LabelledError', 'read_class_folders', 'read_cells_csv', 'read_cells_npz', 'read_labelled', 'root_of', 'has_clicks',
            'iter_pixels', 'read_shapes']
 
-# %% ../nbs/labelled.ipynb #68419a49
-import re, zipfile
+# %% ../nbs/labelled.ipynb #b00756a4
+import csv, re, zipfile, zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,10 +46,10 @@ def read_class_folders(
     else: groups = [p[0] if len(p) > 1 else "" for p in parts]
     return pd.DataFrame(dict(file=files, member="", label=labels, group=groups))
 
-# %% ../nbs/labelled.ipynb #de7aa2df
+# %% ../nbs/labelled.ipynb #304f456f
 def _read_csv(path):
-    try: t = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as e:
+    try: t = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig", index_col=False).fillna("")
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as e:
         raise LabelledError(f"not a table that can be read ({str(e).splitlines()[0]})", "a CSV with a header line and one row per cell", file=path) from e
     if t.empty: raise LabelledError("the table has no rows", "one row per cell", file=path)
     return t
@@ -58,38 +58,59 @@ def _column(t, name, what, path):
     if name in t: return t[name].str.strip()
     raise LabelledError(f"there is no column {name!r}; the columns are {', '.join(map(repr, t.columns))}", f"a column with the {what}", f"name it with --{what} COLUMN", file=path)
 
+def _is_file(p):
+    "Is there such a file? A text that no disk could hold as a name is none."
+    try: return p.is_file()
+    except (OSError, ValueError): return False
+
 def _file_column(t, name, root, path):
     if name: candidates = [name] if name in t else []
     else: candidates = sorted(t.columns, key=lambda c: (["file", "path", "filename", "image", "crop"] + [c]).index(c))
     if name and not candidates: _column(t, name, "file", path)
     for c in candidates:
         first = t[c].iloc[0].strip()
-        if first and (root/first).is_file() or name: break
+        if first and _is_file(root/first) or name: break
     else: raise LabelledError("no column names image files that exist beside the table", "a column of file paths relative to the CSV", "name it with --file COLUMN", file=path)
     files = t[c].str.strip()
-    missing = [(i, f) for i, f in enumerate(files) if not (f and (root/f).is_file())]
+    missing = [(i, f) for i, f in enumerate(files) if not (f and _is_file(root/f))]
     if missing: raise LabelledError(f"{len(missing)} of {len(t)} files in column {c!r} are not there, the first is {missing[0][1]!r} in row {missing[0][0]+2}", "paths relative to the CSV", file=path)
     return files
 
-# %% ../nbs/labelled.ipynb #91447da4
+# %% ../nbs/labelled.ipynb #0c1ecc3f
 def _numbers(t, name, path):
     v = pd.to_numeric(t[name], errors="coerce")
     bad = np.flatnonzero(~np.isfinite(v))
     if len(bad): raise LabelledError(f"{t[name].iloc[bad[0]]!r} in column {name!r}, row {bad[0]+2} is not a number ({len(bad)} such rows)", "a position in px", file=path)
     return v.astype(float)
 
+def _are_clicks(t, files, root, clicks, path):
+    "Do y and x say where the cells are in larger images?"
+    if clicks not in ("auto", "yes", "no"): raise LabelledError(f"clicks={clicks!r}", "yes, no or auto")
+    if not {"y", "x"} <= set(t):
+        if clicks == "yes": raise LabelledError("there are no columns y and x", "the position of every cell, px", file=path)
+        return False
+    if clicks != "auto": return clicks == "yes"
+    if files.duplicated().any(): return True
+    y, x = (pd.to_numeric(t[c], errors="coerce") for c in "yx")
+    for i in range(min(8, len(files))):
+        with open_image(root/files.iloc[i]) as img: h, w = img.shape[2:4]
+        if min(h, w) < 128 or not (0 <= y.iloc[i] < h and 0 <= x.iloc[i] < w): return False
+    return True
+
 def read_cells_csv(
     path:str|Path, # The CSV
     label:str="label", # Column with the class; empty entries are cells without a label
     group:str="group", # Column with the group; need not exist under its default name
     file:str="", # Column with the image file; "": found by itself
-) -> pd.DataFrame: # file, member, label, group and, for clicks, t, z, y, x
+    clicks:str="auto", # Do y and x say where the cells are in larger images? "yes", "no" or "auto"
+) -> pd.DataFrame: # file, member, label, group and, for clicks, t, z, y, x and maybe movie
     "Read a table of image files, or of clicks in images, with labels and groups."
     path = Path(path); t = _read_csv(path)
     out = pd.DataFrame(dict(file=_file_column(t, file, path.parent, path), member="", label=_column(t, label, "label", path)))
     out["group"] = _column(t, group, "group", path) if group != "group" or "group" in t else ""
-    if {"y", "x"} <= set(t) and out.file.duplicated().any():
+    if _are_clicks(t, out.file, path.parent, clicks, path):
         for c in "tzyx": out[c] = _numbers(t, c, path) if c in t else 0.
+        if "movie" in t: out["movie"] = t["movie"].str.strip()
     return out
 
 # %% ../nbs/labelled.ipynb #c4105982
@@ -130,9 +151,11 @@ def read_cells_npz(
     out["group"] = _column(t, group, "group", path) if group != "group" or "group" in t else ""
     return out
 
-# %% ../nbs/labelled.ipynb #0a1571f8
+# %% ../nbs/labelled.ipynb #0e58fb5c
 def _check_rows(t, source):
+    for c in ("label", "group"): t[c] = t[c].str.replace("\u00a0", " ").str.strip()  # spreadsheets leave hard spaces behind
     t.loc[t.label.str.lower() == "nan", "label"] = ""
+    if odd := [f for f in t.file if not f.isascii() and f.encode("utf-8", "replace").decode() != f]: raise LabelledError(f"the file name {odd[0]!r} is not text", "names that can be written as UTF-8", "rename it", file=source)
     if (t.label == "").all(): raise LabelledError("no cell has a label", "at least two classes with a few cells each", file=source)
     empty = np.flatnonzero(t.group == "")
     if 0 < len(empty) < len(t): raise LabelledError(f"the group is empty in {len(empty)} of {len(t)} rows, the first is row {empty[0]+1}", "a group for every cell", file=source)
@@ -144,12 +167,13 @@ def read_labelled(
     group:str="group", # Column with the group; for class folders a pattern for the file name
     file:str="", # Column with the image file; "": found by itself
     blocks:int=0, # Cut a numeric group into this many runs of neighbours within each class
+    clicks:str="auto", # For tables: do y and x say where the cells are in larger images? "yes", "no" or "auto"
 ) -> pd.DataFrame: # file (relative to the source's folder), member, label, group and, for clicks, t, z, y, x
     "Read any labelled set of cells."
     source = Path(source)
     if not source.exists(): raise LabelledError("there is no such file or folder", "class folders, a .csv or an .npz", file=source)
     if source.is_dir(): t = read_class_folders(source, "" if group == "group" else group)
-    elif source.suffix.lower() in (".csv", ".tsv", ".txt"): t = read_cells_csv(source, label, group, file)
+    elif source.suffix.lower() in (".csv", ".tsv", ".txt"): t = read_cells_csv(source, label, group, file, clicks)
     elif source.suffix.lower() == ".npz": t = read_cells_npz(source, label, group)
     else: raise LabelledError(f"files of the kind {source.suffix or 'without a suffix'!r} hold no labels", "a folder of class folders, a .csv or an .npz", file=source)
     t = _check_rows(t, source)
@@ -165,7 +189,7 @@ def root_of(
     source = Path(source)
     return source if source.is_dir() else source.parent
 
-# %% ../nbs/labelled.ipynb #adc40035
+# %% ../nbs/labelled.ipynb #1fcddef6
 def _to_hwc(a):
     "(H, W), (C, H, W) or (H, W, C) -> (H, W, C): the short axis is the channels."
     if a.ndim == 2: return a[..., None]
@@ -184,7 +208,10 @@ def _iter_npz(path, rows):
 
 def _iter_zip(path, members, rows):
     with zipfile.ZipFile(path) as z:
-        for m, i in zip(members, rows): yield i, read_image_bytes(z.read(m), f"{path.name}/{m}")
+        for m, i in zip(members, rows):
+            try: data = z.read(m)
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as e: raise LabelledError(f"{m!r} cannot be read from the zip ({e})", "the whole zip, without a password", "copy it again", file=path) from e
+            yield i, read_image_bytes(data, f"{path.name}/{m}")
 
 def _iter_clicks(path, rows, size):
     with open_image(path) as movie:

@@ -6,8 +6,8 @@
 __all__ = ['STATES', 'read_annotation_zip', 'write_annotation_zip', 'make_practice', 'group_clicks', 'read_cells',
            'order_classes', 'run', 'read_images', 'choose_some', 'count_groups']
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #723a57b9
-import hashlib, io, json, os, re, zipfile
+# %% ../../nbs/chromatin/21_annotate.ipynb #efcaab6c
+import hashlib, io, json, os, re, unicodedata, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, tifffile
@@ -128,7 +128,7 @@ def group_clicks(
         group[rows.index] = [f"{movie} cell {c}" for c in cells]
     return group
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #bb506c0c
+# %% ../../nbs/chromatin/21_annotate.ipynb #98b7f24b
 def _annotation_zips(source):
     "The annotation zips of a source, or none."
     source = Path(source)
@@ -141,14 +141,16 @@ def read_cells(
     group:str="group", # Column with the group; for clicks also "cell" or "movie"
     file:str="", # Column with the image file
     blocks:int=0, # Cut a numeric group into this many runs of neighbours within each class
+    clicks:str="auto", # Do y and x say where the cells are in larger images? "yes", "no" or "auto"
     radius:float=30., # Clicks nearer than this may be one cell, px
     gap:int=12, # ... if at most this many frames apart
 ) -> pd.DataFrame: # One row per labelled cell
     "Read labelled cells from whatever they are in."
     zips = _annotation_zips(source) if Path(source).exists() else []
+    if zips and group not in ("group", "cell", "movie"): raise LabelledError(f"annotation zips have no column {group!r}", "cells or movies as groups", "--group cell or --group movie", file=source)
     if zips: t = pd.concat([read_annotation_zip(z) for z in zips], ignore_index=True)
-    else: t = read_labelled(source, label, group if group not in ("cell", "movie") else "group", file, blocks)
-    if "y" in t and (zips or (t.group == "").all()):
+    else: t = read_labelled(source, label, group if group not in ("cell", "movie") else "group", file, blocks, clicks)
+    if "y" in t and (zips or group in ("cell", "movie") or (t.group == "").all()):
         if "movie" not in t: t["movie"] = t.file
         t["group"] = group_clicks(t, group if group in ("cell", "movie") else "auto", radius, gap)
     return t
@@ -159,13 +161,14 @@ def order_classes(
 ) -> list: # The classes, in the order of their codes
     "The order of the classes: as given, as published, or by name."
     found = set(labels) - {""}
+    if odd := sorted(l for l in found if any(unicodedata.category(c) in ("Cc", "Cs") for c in l)): raise LabelledError(f"the class name {odd[0]!r} holds a line break or another character that cannot be shown", "plain text", "rename it")
     if classes:
         wanted = [c.strip() for c in classes.split(",") if c.strip()]
         if unknown := sorted(found - set(wanted)): raise LabelledError(f"cells are labelled {', '.join(map(repr, unknown))}", f"one of the classes {', '.join(wanted)}", "correct the labels, or name all classes in --classes")
         return wanted
     return [s for s in STATES if s in found] if found <= set(STATES) else sorted(found, key=natural_key)
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #739003bd
+# %% ../../nbs/chromatin/21_annotate.ipynb #cc57a9b9
 def _sha256(path):
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -184,6 +187,11 @@ def _finish(table, source, root):
         if c not in table: table[c] = default
     return table
 
+def _relative(path, base):
+    "A path that goes on holding when the folders are moved together; absolute on another drive."
+    try: return os.path.relpath(Path(path).resolve(), base)
+    except ValueError: return str(Path(path).resolve())
+
 def run(
     source:str|None=None, # Annotation zips, class folders, .csv or .npz; None: practise on synthetic movies
     out:str="work/chromatin/21_annotate", # Folder that is made
@@ -191,6 +199,7 @@ def run(
     group:str="group", # Column with the group (slide, movie, patient ...); for clicks also "cell" or "movie"
     file:str="", # Column with the image file; found by itself if not named
     blocks:int=0, # Cut a numeric group column into this many runs of neighbours within each class
+    clicks:str="auto", # Do the columns y and x say where the cells are in larger images? "yes", "no" or "auto"
     classes:str="", # The classes allowed, separated by commas; those that occur if not given
     link_radius:float=30., # Clicks nearer than this may be one cell, px
     link_gap:int=12, # ... if at most this many frames apart
@@ -200,13 +209,14 @@ def run(
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
     practice = source is None
     if practice: source = make_practice(Path(out).parent/"practice", seed=seed)
-    table, root = read_cells(source, label, group, file, blocks, link_radius, link_gap), root_of(source)
+    table, root = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap), root_of(source)
     table = _finish(table, source, root)
     if log: table = apply_log(table, log)
     names = order_classes(table.label, classes)
-    settings = dict(source="practice" if practice else os.path.relpath(source, Path(out).parent), root=os.path.relpath(root, Path(out).parent), practice=practice,
-                    label=label, group=group, file=file, blocks=blocks, classes=names, link_radius=link_radius, link_gap=link_gap,
-                    table=hashlib.sha256(table.to_csv(index=False).encode()).hexdigest())
+    near = Path(out).resolve().parent
+    settings = dict(source="practice" if practice else _relative(source, near), root=_relative(root, near), practice=practice,
+                    label=label, group=group, file=file, blocks=blocks, clicks=clicks, classes=names, link_radius=link_radius, link_gap=link_gap,
+                    content_of_source=hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:12])
     made_by = "chromatin.annotate"
     if is_done(out, made_by, settings, seed=seed): print("  done before, nothing to do"); return read_dataset(out, "labels")
     labels = write_dataset(out, "labels", table, made_by, settings, seed=seed)
@@ -215,14 +225,14 @@ def run(
           + (f", not labelled {counts['']}" if "" in counts else ""))
     return labels
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #0fe1aa00
+# %% ../../nbs/chromatin/21_annotate.ipynb #090a42cf
 def read_images(
     labels, # The labels `Dataset`
     items:pd.DataFrame, # Some of its rows
     size:int=64, # Side of the patch around a click, px
 ) -> list: # Their images (H, W, C), in the order of `items`
     "The pixels of some labelled cells."
-    images = {i: img for i, img, _ in iter_pixels(items, labels.path.parent/labels.meta["settings"]["root"], size)}
+    images = {i: img for i, img, _ in iter_pixels(items, labels.path.resolve().parent/labels.meta["settings"]["root"], size)}
     return [images[i] for i in range(len(items))]
 
 def choose_some(

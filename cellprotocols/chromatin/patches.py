@@ -20,7 +20,7 @@ from ..patches import check_patches, fit_patches, um_to_px
 from ..progress import track
 from ..split import find_duplicates
 
-# %% ../../nbs/chromatin/22_patches.ipynb #a0bcf3a3
+# %% ../../nbs/chromatin/22_patches.ipynb #8c886428
 def choose_size(
     shapes:pd.DataFrame, # From `read_shapes`
     clicks:bool, # Are patches cut around clicks?
@@ -28,33 +28,34 @@ def choose_size(
     most:int=256, # The largest size chosen without being asked, px
 ) -> int: # Side of a patch, px, even
     "The common size of all patches: the user's, 64 around clicks, or that of the largest image."
+    if size < 0 or 0 < size < 8 or size % 2: raise LabelledError(f"a patch size of {size} px", "an even number from 8 on, or 0 to choose it", "for example --size 64")
     if size: return size
     if clicks: return 64
     side = int(max(shapes.height.max(), shapes.width.max()))
     return min(side + side % 2, most)
 
-# %% ../../nbs/chromatin/22_patches.ipynb #134766f1
+# %% ../../nbs/chromatin/22_patches.ipynb #b5aa438d
 def choose_channels(
     names:list, # The channels of the images
     wanted:str="", # e.g. "0,2" or "GFP,RFP"; "": all but transparency
 ) -> list: # Their numbers
     "Which channels to keep."
     if not wanted: return [i for i, n in enumerate(names) if n.lower() not in ("alpha", "a")] or [0]
-    found = [names.index(w) if w in names else int(w) if w.isdigit() and int(w) < len(names) else None for w in map(str.strip, wanted.split(","))]
+    found = [names.index(w) if w in names else int(w) if w.isdecimal() and int(w) < len(names) else None for w in map(str.strip, wanted.split(","))]
     if None in found: raise LabelledError(f"channels {wanted!r} were asked for, the images have {', '.join(f'{i} ({n})' for i, n in enumerate(names))}", do="name channels by number or name, e.g. --channels 0,2")
     return found
 
-# %% ../../nbs/chromatin/22_patches.ipynb #c917b7a6
+# %% ../../nbs/chromatin/22_patches.ipynb #383fd0ef
 def _check_alike(shapes, files):
     "One dtype; one number of channels, or gray and colour mixed. Returns the channel names of all."
     for column in ("dtype", "channels"):
         kinds = shapes[column].astype(str)
         common = kinds.mode()[0]
-        if column == "channels" and set(kinds) <= {"1", "3", "4"}: continue
+        if column == "channels" and all("".join(n) in ("gray", "RGB", "RGBA") for n in shapes.names): continue
         if (kinds != common).any():
             odd = int(np.flatnonzero(kinds != common)[0])
             raise LabelledError(f"{kinds[odd]} {column} in {files.iloc[odd]}, but {common} in most images ({(kinds != common).sum()} differ)", f"one {column} in all images", "convert or remove the odd ones")
-    return max(shapes.names, key=len)
+    return min(set(map(tuple, shapes.names)), key=lambda n: (len(n) == 1, len(n)))  # gray and colour together are read as colour
 
 def _with_channels(img, n, keep):
     "Repeat a gray image for every colour where the set is coloured; keep the wanted channels."
@@ -86,7 +87,7 @@ def _describe(rows, patches, valid, size, px_um):
     return rows.assign(field_id=where, size=size, px_um=rows.file.map(px_um), real=valid.mean((1, 2)),
                        sha1=[hashlib.sha1(np.ascontiguousarray(p)).hexdigest() for p in patches], **at).join(check_patches(patches, valid))
 
-# %% ../../nbs/chromatin/22_patches.ipynb #9e46b080
+# %% ../../nbs/chromatin/22_patches.ipynb #f65ff423
 def _pixel_sizes(items, root, clicks):
     "The pixel size of every movie, um; NaN where the file does not say."
     if not clicks: return {}
@@ -109,9 +110,11 @@ def run(
     seed:int=0, # Of the practice data
 ): # The patches, a `Dataset` with the arrays `patches` and `valid`
     "Cut or read one patch per labelled cell and measure its quality."
-    if source is None: source = Path(out).parent/"21_annotate"; annotate.run(None, str(source), seed=seed)
+    if source is None:
+        source = Path(out).parent/"21_annotate"
+        if not source.exists(): annotate.run(None, str(source), seed=seed)
     labels = read_dataset(source, "labels", "21_annotate")
-    root, items = labels.path.parent/labels.meta["settings"]["root"], labels.items
+    root, items = labels.path.resolve().parent/labels.meta["settings"]["root"], labels.items
     settings = dict(size=size, size_um=size_um, channels=channels, classes=labels.meta["settings"]["classes"], practice=labels.meta["settings"]["practice"])
     if is_done(out, "chromatin.patches", settings, dict(labels=labels), seed): print("  done before, nothing to do"); return read_dataset(out, "patches")
     clicks, shapes = has_clicks(items), read_shapes(items, root)

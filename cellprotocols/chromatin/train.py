@@ -87,10 +87,14 @@ def predict_out_of_fold(
         logits[test] = _predict_fold(cells, model, train, test, folder/f"fold_{k}.npy", **options)
     return logits
 
-# %% ../../nbs/chromatin/24_train.ipynb #6e76609d
+# %% ../../nbs/chromatin/24_train.ipynb #85d3a99e
 def _make_folds(labels, groups, k, seed):
     "{name: fold of each cell}: by group, and at random."
+    if len(np.unique(groups)) < 2: raise ClassifyError(f"all cells are in one group ({groups[0]!r})", "two groups at least, better five", "label cells of another movie, slide or patient, or name another column with --group")
     by_group = make_folds(labels, groups, min(k, len(np.unique(groups))), seed)
+    for f in np.unique(by_group):
+        left = np.unique(labels[by_group != f])
+        if len(left) < 2: raise ClassifyError(f"without the groups {', '.join(map(repr, np.unique(groups[by_group == f])[:3]))} only cells of {left[0]} remain", "every class in two groups at least", "label more groups, or name another column with --group")
     return dict(grouped=by_group, random=make_random_folds(labels, groups, by_group.max() + 1, seed, optimistic=True))
 
 def score_folds(
@@ -167,7 +171,7 @@ def _say(scores, model, split):
     r = scores[(scores.model == model) & (scores.split == split) & (scores.metric == "macro_f1")].iloc[0]
     return f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
 
-# %% ../../nbs/chromatin/24_train.ipynb #5dd38fae
+# %% ../../nbs/chromatin/24_train.ipynb #50d513fa
 takes = {"source": "patches"} # The earlier step that each argument reads
 
 def run(
@@ -185,9 +189,11 @@ def run(
     seed:int=0, # Of folds, trees and networks
 ): # The out-of-fold predictions, a `Dataset`; its folder holds the bundle, scores.csv, classes.csv, curves.csv
     "Judge a classifier on held-out groups, then train it on all labelled cells and keep it as a bundle."
-    if source is None: source = Path(out).parent/"22_patches"; cut.run(None, str(source), seed=seed)
+    if source is None:
+        source = Path(out).parent/"22_patches"
+        if not source.exists(): cut.run(None, str(source), seed=seed)
     patches = read_dataset(source, "patches", "22_patches")
-    models = list(dict.fromkeys(choose_recipe(m.strip()) for m in [model, *compare.split(",")] if m.strip()))
+    models = list(dict.fromkeys([choose_recipe(model.strip()), *(choose_recipe(m.strip()) for m in compare.split(",") if m.strip())]))
     rows, classes, notes = choose_cells(patches.items, patches.meta["settings"]["classes"], keep_blank, leave_out)
     settings = dict(models=models, folds=folds, keep_blank=keep_blank, leave_out=leave_out, random_split=random_split, epochs=epochs, minutes=minutes, pretrained=pretrained,
                     classes=classes, notes=notes, practice=patches.meta["settings"]["practice"])

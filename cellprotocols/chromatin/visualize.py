@@ -84,11 +84,11 @@ def section_scores(f):
                    [_figure(show_scores(t, title="macro-F1 on groups never seen"), "Filled: held-out groups. Hollow: a random split of the same cells, shown only for comparison."),
                     Table(all_scores[["model", "split", "metric", "value", "low", "high"]], "All scores")])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #69945224
+# %% ../../nbs/chromatin/26_visualize.ipynb #82b93851
 def section_classes(f):
     "Confusion matrix and the table of classes."
     matrix = confusion(f.items.label, f.items.predicted, f.classes)
-    table = pd.read_csv(f.folder/"classes.csv")
+    table = pd.read_csv(f.folder/"classes.csv", converters={"class": str})  # a class may be called NA or 02
     span = lambda m: [f"{v:.2f} [{l:.2f}, {h:.2f}]" if v == v else "no examples" for v, l, h in zip(table[m], table[f"{m}_low"], table[f"{m}_high"])]
     shown = table[["class", "support", "groups"]].rename(columns=dict(support="cells")).assign(precision=span("precision"), recall=span("recall"), F1=span("f1"))
     return Section("Which class is taken for which?", "", [_figure(show_confusion(matrix, f.classes, title="Confusion on groups never seen"), "Rows: what a person said. Columns: what the model said."),
@@ -128,7 +128,7 @@ def section_training(f):
     first = [(m, g) for m, g in curves[curves.split == "grouped"].groupby("model") if "valid_loss" in g]
     return Section("How did training go?", "One fold of each network.", [_figure(show_curves(g[g.fold == g.fold.min()].drop(columns=["model", "split", "fold"]), title=m), f"{m}: the marked epoch was kept.") for m, g in first])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #31e08af0
+# %% ../../nbs/chromatin/26_visualize.ipynb #0e409bd7
 def section_map(f):
     "The cells arranged by likeness, made without labels."
     e = f.embeddings
@@ -145,7 +145,7 @@ def section_movies(f):
     "States over time, where whole movies were classified."
     i = f.infer
     if i is None or "t" not in i.items or not (i.path/"smoothed.csv").exists(): return None
-    smooth = pd.read_csv(i.path/"smoothed.csv")
+    smooth = pd.read_csv(i.path/"smoothed.csv", converters=dict(state=str, movie=str))
     found = [_figure(show_tracks_states(g, f.classes), f"{movie}: one line per cell, its state in every frame, smoothed along the track.") for movie, g in list(smooth.groupby("movie"))[:3]]
     return Section("What happens in the movies?", f"{len(i)} nuclei were found and classified.", [*found, *[Figure(p.read_bytes(), p.stem.replace("_", " "), p.stem) for p in sorted(i.path.glob("overlay*.png"))[:3]]])
 
@@ -155,7 +155,7 @@ def section_settings(f):
     say = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     return Section("Settings and versions", "", [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in steps] + [Facts({**f.trained.meta["versions"], **{p: version(p) for p in ("torch", "scikit-learn", "scikit-image")}}, "Versions")])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #d9bd76b6
+# %% ../../nbs/chromatin/26_visualize.ipynb #6f374d23
 takes = {"source": "train", "embeddings": "selfsupervise", "infer": "infer"} # The earlier step that each argument reads
 
 def run(
@@ -167,7 +167,9 @@ def run(
     seed:int=0, # Of the practice data
 ): # The folder with report.html, a `Dataset`
     "Write the report."
-    if source is None: source = Path(out).parent/"24_train"; train.run(None, str(source), seed=seed)
+    if source is None:
+        source = Path(out).parent/"24_train"
+        if not source.exists(): train.run(None, str(source), seed=seed)
     f = Findings(source, embeddings, infer)
     inputs = {k: d for k, d in dict(trained=f.trained, embeddings=f.embeddings, infer=f.infer).items() if d is not None}
     settings = dict(title=title, practice=f.practice)
