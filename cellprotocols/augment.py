@@ -93,15 +93,16 @@ def augment(
     g = generator
     return relight(cut_edge(move(turn(x, g), g), g), g)
 
-# %% ../nbs/augment.ipynb #63e51e94
+# %% ../nbs/augment.ipynb #857edacf
 def augment_published(
     x:torch.Tensor, # (N, C, S, S), standardised
     generator:torch.Generator, # Source of the random numbers
     p:float=.05, # Share of the patches with a black band
 ) -> torch.Tensor: # Same shape
-    "Turn by 0, 90 or 180 degrees, flip, and blacken the left columns of a few."
+    "Turn by 0, 90 or 180 degrees, flip, and make the left columns of a few as dark as their darkest pixel."
     n, g = len(x), generator
     x = _spin(x, torch.randint(3, (n,), generator=g, device=x.device))
     for axis in (2, 3): x = torch.where((_rand(n, x, g) < .5)[:, None, None, None], x.flip(axis), x)
     width = torch.randint(0, x.shape[3]//2, (n,), generator=g, device=x.device)*(_rand(n, x, g) < p)
-    return x*(torch.arange(x.shape[3], device=x.device) >= width[:, None])[:, None, None]
+    band = (torch.arange(x.shape[3], device=x.device) < width[:, None])[:, None, None]
+    return torch.where(band, x.amin((2, 3), keepdim=True), x)

@@ -49,12 +49,12 @@ def register(
     ARCHITECTURES[cls.__name__] = cls
     return cls
 
-# %% ../nbs/classify.ipynb #eec39a1e
+# %% ../nbs/classify.ipynb #fba3967f
 def to_images(
     patches:np.ndarray, # (N, S, S, C), any real dtype
 ) -> torch.Tensor: # (N, C, S, S) float32; not-a-number and infinity become 0
     "Patches from disk as a tensor for a classifier."
-    x = np.nan_to_num(np.asarray(patches, np.float32), copy=False, nan=0., posinf=0., neginf=0.)
+    x = np.nan_to_num(np.asarray(patches, np.float32), nan=0., posinf=0., neginf=0.)
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, 3, 1)))
 
 # %% ../nbs/classify.ipynb #aec19ba6
