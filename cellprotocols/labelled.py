@@ -6,9 +6,10 @@
 __all__ = ['LabelledError', 'read_class_folders', 'read_cells_csv', 'read_cells_npz', 'read_labelled', 'root_of', 'has_clicks',
            'iter_pixels', 'read_shapes']
 
-# %% ../nbs/labelled.ipynb #b00756a4
+# %% ../nbs/labelled.ipynb #8e9951a9
 import csv, re, zipfile, zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -113,20 +114,25 @@ def read_cells_csv(
         if "movie" in t: out["movie"] = t["movie"].str.strip()
     return out
 
-# %% ../nbs/labelled.ipynb #c4105982
+# %% ../nbs/labelled.ipynb #dfe14479
 def _npy_header(f):
     version = np.lib.format.read_magic(f)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(f)
 
+@contextmanager
+def _zip_errors(path, need):
+    "Every way in which a zip or npz can be damaged is one sentence."
+    try: yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError, KeyError) as e:
+        raise LabelledError(f"cannot be read ({e})", need, "copy it again", file=path) from e
+
 def _npz_headers(path):
     "name -> (shape, fortran order, dtype) of every array, without reading one."
-    try:
-        with zipfile.ZipFile(path) as z:
-            heads = {}
-            for n in z.namelist():
-                with z.open(n) as f: heads[n.removesuffix(".npy")] = _npy_header(f)
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as e: raise LabelledError(f"not a readable .npz ({e})", "a file written by numpy.savez", file=path) from e
+    with _zip_errors(path, "a file written by numpy.savez"), zipfile.ZipFile(path) as z:
+        heads = {}
+        for n in z.namelist():
+            with z.open(n) as f: heads[n.removesuffix(".npy")] = _npy_header(f)
     bad = [n for n, (_, _, dt) in heads.items() if dt.hasobject]
     if bad: raise LabelledError(f"the array {bad[0]!r} holds Python objects, which could run code when loaded", "plain arrays of numbers or text", "save it again with .astype(str)", file=path)
     return heads
@@ -134,7 +140,7 @@ def _npz_headers(path):
 def _image_array(path, heads):
     found = [n for n, (shape, _, dt) in heads.items() if len(shape) in (3, 4) and dt.kind in "buif"]
     if not found: raise LabelledError(f"no array of images among {', '.join(heads) or 'nothing'}", "an array (N, H, W), (N, C, H, W) or (N, H, W, C)", file=path)
-    name = max(found, key=lambda n: np.prod(heads[n][0]))
+    name = max(found, key=lambda n: (n.lower() in ("images", "image", "x", "patches", "cells"), heads[n][2].kind != "b", np.prod(heads[n][0])))
     if heads[name][1]: raise LabelledError(f"the array {name!r} is in Fortran order", "C order", "save it again with np.ascontiguousarray", file=path)
     return name
 
@@ -146,7 +152,8 @@ def read_cells_npz(
     "Read arrays of images, labels and groups."
     path = Path(path); heads = _npz_headers(path); images = _image_array(path, heads); n = heads[images][0][0]
     if n == 0: raise LabelledError("the array of images is empty", "one image per cell", file=path)
-    with np.load(path) as z: t = pd.DataFrame({k: z[k].astype(str) for k, (shape, _, _) in heads.items() if shape == (n,)})
+    with _zip_errors(path, "the whole file"), np.load(path) as z:
+        t = pd.DataFrame({k: np.char.decode(z[k], "utf-8") if dt.kind == "S" else z[k].astype(str) for k, (shape, _, dt) in heads.items() if shape == (n,)})
     out = pd.DataFrame(dict(file=path.name, member=[str(i) for i in range(n)], label=_column(t, label, "label", path)))
     out["group"] = _column(t, group, "group", path) if group != "group" or "group" in t else ""
     return out
@@ -189,7 +196,7 @@ def root_of(
     source = Path(source)
     return source if source.is_dir() else source.parent
 
-# %% ../nbs/labelled.ipynb #1fcddef6
+# %% ../nbs/labelled.ipynb #fa252699
 def _to_hwc(a):
     "(H, W), (C, H, W) or (H, W, C) -> (H, W, C): the short axis is the channels."
     if a.ndim == 2: return a[..., None]
@@ -202,15 +209,14 @@ def _iter_npz(path, rows):
     with zipfile.ZipFile(path) as z, z.open(name + ".npy") as f:
         _npy_header(f)
         for i in range(shape[0]):
-            raw = f.read(size)
+            with _zip_errors(path, "the whole file"): raw = f.read(size)
             if len(raw) < size: raise LabelledError(f"the array ends at image {i} of {shape[0]}", "the whole file", "copy it again", file=path)
             if i in rows: yield rows[i], _to_hwc(np.frombuffer(raw, dtype).reshape(shape[1:]))
 
 def _iter_zip(path, members, rows):
     with zipfile.ZipFile(path) as z:
         for m, i in zip(members, rows):
-            try: data = z.read(m)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as e: raise LabelledError(f"{m!r} cannot be read from the zip ({e})", "the whole zip, without a password", "copy it again", file=path) from e
+            with _zip_errors(f"{path}/{m}", "the whole zip, without a password"): data = z.read(m)
             yield i, read_image_bytes(data, f"{path.name}/{m}")
 
 def _iter_clicks(path, rows, size):
