@@ -124,7 +124,7 @@ def run_steps(
         import_module(f"cellprotocols.{protocol}.{step}").run(**args, out=str(folder))
     return folder
 
-# %% ../nbs/cli.ipynb #738f91dc
+# %% ../nbs/cli.ipynb #48b94a17
 def _make_parser(argv):
     p = argparse.ArgumentParser(prog="cellprotocols", description="Step-wise protocols for microscopists: images in, honest numbers and pictures out.")
     p.add_argument("--version", action="store_true", help="print the version")
@@ -150,7 +150,7 @@ def _list():
         print(f"{name:12} {question}\n{'':12} " + (" > ".join(steps) if steps else "(not built yet)"))
 
 def _demo(out):
-    folder = run_steps("chromatin", out=out)
+    folder = run_steps("chromatin", out=out, movie=str(Path(out)/"practice"/"practice_1.tif"))
     print(f"\nThe report is here: {folder/'report.html'}\nThe numbers in it are of practice (synthetic) data.")
 
 # %% ../nbs/cli.ipynb #a43924db

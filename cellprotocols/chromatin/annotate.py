@@ -21,7 +21,7 @@ from ..progress import track
 from ..split import link_clicks
 from ..synth import make_movie
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #95775532
+# %% ../../nbs/chromatin/21_annotate.ipynb #2a49a456
 STATES = ("Interphase", "Prometaphase", "Metaphase", "Anaphase", "Apoptosis")  # in the order of their published codes 0..4
 _member = re.compile(r"(?P<label>[^/]+)/(?P=label)_(?P<stamp>.+)_(?P<i>\d+)(?P<flag>_flagged)?\.tiff?$", re.S)
 
@@ -30,10 +30,12 @@ def _read_clicks_json(z, path):
     if len(names) != 1: raise LabelledError(f"{len(names)} JSON files in the zip", "exactly one annotation_<date>.json", file=path)
     try: meta = json.loads(z.read(names[0]))
     except ValueError as e: raise LabelledError(f"{names[0]} is not JSON ({e})", file=path) from e
-    axes = sorted((k for k in meta if k.startswith("coords-")), key=natural_key)
-    if "labels" not in meta or len(axes) < 2: raise LabelledError("the JSON has no labels or no coordinates", "the keys labels, coords-0, coords-1, ...", file=path)
-    if len({len(meta[k]) for k in [*axes, "labels"]}) > 1: raise LabelledError("the lists in the JSON differ in length", "one entry per click in each", file=path)
-    return meta, dict(zip("xyzt" if len(axes) == 4 else "xyt", [meta[a] for a in reversed(axes)]))
+    axes = sorted((k for k in meta if k.startswith("coords-")), key=natural_key) if isinstance(meta, dict) else []
+    if len(axes) < 2 or "labels" not in meta: raise LabelledError("the JSON has no labels or no coordinates", "the keys labels, coords-0, coords-1, ...", file=path)
+    lists = [meta[k] for k in [*axes, "labels"]]
+    if not all(isinstance(l, list) for l in lists) or len(set(map(len, lists))) > 1: raise LabelledError("the lists in the JSON are no lists, or differ in length", "one entry per click in each", file=path)
+    if not all(isinstance(v, (int, float)) and np.isfinite(v) for l in lists[:-1] for v in l): raise LabelledError("a coordinate in the JSON is not a number", "frames and px", file=path)
+    return meta, dict(zip("xyzt" if len(axes) == 4 else "xyt", reversed(lists[:-1])))
 
 def read_annotation_zip(
     path:str|Path, # A published `annotation_<MM-DD-YYYY--HH-MM-SS>.zip`, either variant
@@ -45,7 +47,7 @@ def read_annotation_zip(
     except (zipfile.BadZipFile, EOFError) as e: raise LabelledError(f"not a readable zip ({e})", "an annotation zip", "copy it again", file=path) from e
     rows = []
     for n in names:
-        if n.endswith((".json", "/")): continue
+        if n.endswith((".json", "/")) or any(part.startswith(".") or part == "__MACOSX" for part in n.split("/")): continue
         m = _member.match(n); i = int(m["i"]) if m else -1
         if not m or i >= len(meta["labels"]): raise LabelledError(f"{n!r} is not a patch of this annotation", "<Label>/<Label>_<date>_<number>.tif with a click in the JSON", file=path)
         if m["label"] != meta["labels"][i]: raise LabelledError(f"{n!r} is in the folder {m['label']} but labelled {meta['labels'][i]} in the JSON", "one label per click", file=path)
@@ -53,12 +55,13 @@ def read_annotation_zip(
         rows.append(dict(file=path.name, member=n, label=m["label"], number=i, flagged=bool(m["flag"]) or bool(i < len(flags) and flags[i]), at=m["stamp"]))
     if not rows: raise LabelledError("no patches in the zip", "at least one click", file=path)
     t = pd.DataFrame(rows).sort_values("number", ignore_index=True)
+    if (twice := t.number.duplicated()).any(): raise LabelledError(f"click {t.number[twice].iloc[0]} has two patches", "one patch per click", file=path)
     for c in "tzyx": t[c] = np.asarray(coords.get(c, np.zeros(len(meta["labels"]))), float)[t.number]
     layer = next((v for v in meta.values() if isinstance(v, dict) and "filename" in v), {})
     t["movie"] = re.split(r"[/\\]", str(layer.get("filename", path.name)))[-1]  # the folder differs from session to session
     return t.drop(columns="number")
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #9c4d7245
+# %% ../../nbs/chromatin/21_annotate.ipynb #1773fdad
 def _tiff_bytes(patch):
     buffer = io.BytesIO()
     one = patch.shape[2] == 1
@@ -79,15 +82,18 @@ def write_annotation_zip(
     meta = {"shape": patches.shape[1], "GFP": {"filename": str(table.movie.iloc[0]) if "movie" in table else ""},
             **{f"coords-{k}": table[a].astype(float).tolist() for k, a in enumerate(axes)},
             "labels": table.label.tolist(), "flagged": [bool(f) for f in flagged], "states": {c: i for i, c in enumerate(classes)}}
-    bad = [l for l in table.label if l not in classes or "/" in l]
-    if bad: raise LabelledError(f"the label {bad[0]!r} is not one of the classes", ", ".join(classes))
+    if len(table) != len(patches): raise LabelledError(f"{len(table)} clicks and {len(patches)} patches", "one patch per click")
+    bad = [l for l in table.label if l not in classes or l in ("", ".", "..") or re.search(r"[/\\]", l)]
+    if bad: raise LabelledError(f"the label {bad[0]!r} is not one of the classes, or cannot be a folder", ", ".join(classes))
     if path.exists(): raise LabelledError("this zip is there already", "a new name", "export with another time stamp", file=path)
     with os_errors(path):
         part = path.with_suffix(".part")
-        with zipfile.ZipFile(part, "w") as z:
-            for i, (l, f, p) in enumerate(zip(table.label, flagged, patches)): z.writestr(f"{l}/{l}_{stamp}_{i}{'_flagged' if f else ''}.tif", _tiff_bytes(p))
-            z.writestr(f"annotation_{stamp}.json", json.dumps(meta, indent=2))
-        os.replace(part, path)
+        try:
+            with zipfile.ZipFile(part, "w") as z:
+                for i, (l, f, p) in enumerate(zip(table.label, flagged, patches)): z.writestr(f"{l}/{l}_{stamp}_{i}{'_flagged' if f else ''}.tif", _tiff_bytes(p))
+                z.writestr(f"annotation_{stamp}.json", json.dumps(meta, indent=2))
+            os.replace(part, path)
+        finally: part.unlink(missing_ok=True)
     return path
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #1b25245b
