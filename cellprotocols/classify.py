@@ -85,8 +85,8 @@ class TwoViews(nn.Module):
         bright = ((torch.maximum(torch.minimum(x, high), low) - mean)/std).clamp(-6, 6)
         return torch.cat([bright, ((x - own)/(spread + .1*std)).clamp(-4, 4)], 1)
 
-# %% ../nbs/classify.ipynb #4256f269
-def _block(i, o, bias=False): return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=bias), nn.BatchNorm2d(o, eps=1e-3, momentum=.01), nn.SiLU())
+# %% ../nbs/classify.ipynb #49b0fea6
+def _block(i, o, bias=False, momentum=.1): return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=bias), nn.BatchNorm2d(o, eps=1e-3, momentum=momentum), nn.SiLU())
 
 class PublishedNet(nn.Module):
     "The cnn-annotator network (Ulicna et al. 2021), 8-16-32-64-128 for 64 x 64 px."
@@ -94,7 +94,7 @@ class PublishedNet(nn.Module):
         super().__init__()
         widths = (8, 16, 32, 64, 128)
         self.body = nn.Sequential(*[m for k, (i, o) in enumerate(zip((channels, *widths), widths))
-                                    for m in (_block(i, o, bias), *([nn.MaxPool2d(2)] if k < 4 else []))])
+                                    for m in (_block(i, o, bias, momentum=.01), *([nn.MaxPool2d(2)] if k < 4 else []))])
         self.neck = nn.Sequential(nn.Flatten(), nn.Linear(2048, 256), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(.2), nn.Linear(256, n_classes))
         for m in self.modules():
@@ -382,7 +382,7 @@ def fit_probe(cells, rows, seed=0, **_):
     "Frozen measurements and a linear probe: balanced logistic regression."
     return MeasuredClassifier.fit(cells.features[rows], cells.y[rows], cells.n_classes, [_logistic()], n_trees=0), pd.DataFrame()
 
-# %% ../nbs/classify.ipynb #ff141c8a
+# %% ../nbs/classify.ipynb #28b3c8bd
 def _take(cells, rows): return to_images(cells.patches[rows]), torch.from_numpy(np.asarray(cells.valid[rows]))
 
 def _net_images(model, cells, rows):
@@ -396,12 +396,12 @@ class _Images:
     def __len__(self): return len(self.rows)
     def __getitem__(self, i): return _net_images(self.model, self.cells, self.rows[i])
 
-def _train_net(model, cells, rows, seed, folder, epochs, minutes, mixup, lr):
+def _train_net(model, cells, rows, seed, folder, epochs, minutes, mixup, lr, patience):
     train, valid = _inner(cells, rows, seed)
     size = len(rows)*model.images(to_images(cells.patches[:1])).numel()*4
     images = _net_images if size < 2**31 else _Images
     history = train_model(model.net, (images(model, cells, train), cells.y[train]), (images(model, cells, valid), cells.y[valid]) if len(valid) else None,
-                          out=folder, epochs=epochs, lr=lr, augment=model.augment, mixup=mixup, patience=max(10, epochs//3), minutes=minutes, seed=seed)
+                          out=folder, epochs=epochs, lr=lr, augment=model.augment, mixup=mixup, patience=patience, minutes=minutes, seed=seed)
     return model.cpu(), history.curves
 
 def fit_net(
@@ -418,12 +418,12 @@ def fit_net(
     torch.manual_seed(seed)
     model = NetClassifier(net, cells.patches.shape[3], cells.n_classes, cells.patches.shape[1], pretrained)
     model.views.fit(to_images(cells.patches[rows[::max(1, len(rows)//2000)]]))
-    return _train_net(model, cells, rows, seed, folder, epochs or 40, minutes, mixup=.2, lr=4e-3 if net == "cell" else "auto")
+    return _train_net(model, cells, rows, seed, folder, epochs or 40, minutes, mixup=.2, lr=4e-3 if net == "cell" else "auto", patience=max(10, (epochs or 40)//3))
 
 def fit_faithful(cells, rows, seed=0, folder=None, epochs=0, minutes=None, **_):
     "The published network, standardisation and augmentation; Adam's published rate, but epochs that follow the data and the best weights kept."
     torch.manual_seed(seed)
-    return _train_net(PublishedClassifier(cells.patches.shape[3], cells.n_classes), cells, rows, seed, folder, epochs or 100, minutes, mixup=0., lr=1e-3)
+    return _train_net(PublishedClassifier(cells.patches.shape[3], cells.n_classes), cells, rows, seed, folder, epochs or 100, minutes, mixup=0., lr=1e-3, patience=None)  # its running averages are slow: early epochs say nothing
 
 # %% ../nbs/classify.ipynb #18a6c3cd
 def _mix(measured, net, cells, rows):
