@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCHEMA', 'FILES', 'BundleError', 'Bundle', 'read_bundle', 'write_card', 'write_bundle', 'check_input', 'to_onnx']
 
-# %% ../nbs/bundle.ipynb #a8be3afc
-import hashlib, json, math, os, shutil, warnings
+# %% ../nbs/bundle.ipynb #95b44092
+import hashlib, json, math, os, re, shutil, warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -217,7 +217,7 @@ def write_bundle(
         os.rename(part, folder)
     return folder
 
-# %% ../nbs/bundle.ipynb #b9019600
+# %% ../nbs/bundle.ipynb #0fa0ed78
 def check_input(
     bundle:Bundle, # The model
     channels:Sequence[str], # Of the images, in their order
@@ -229,7 +229,8 @@ def check_input(
     want, have = [str(c) for c in bundle.channels], [str(c) for c in channels]
     if len(have) != len(want) or (sorted(have) == sorted(want) and have != want):
         raise BundleError(f"the images have channels {', '.join(have)}", f"{', '.join(want)}, in this order", "pick or reorder the channels", bundle.folder)
-    if have != want: warnings.warn(f"the images' channels are called {', '.join(have)}, the model's {', '.join(want)}: make sure that they show the same", stacklevel=2)
+    unnamed = re.compile(r"gray|C\d+")  # what a file without channel names gets
+    if have != want and not all(unnamed.fullmatch(c) for c in have) and not all(unnamed.fullmatch(c) for c in want): warnings.warn(f"the images' channels are called {', '.join(have)}, the model's {', '.join(want)}: make sure that they show the same", stacklevel=2)
     if not px_um or not bundle.px_um:
         warnings.warn("the pixel size of the " + ("images" if not px_um else "model") + " is unknown: make sure that cells are as large as in training", stacklevel=2)
         return 1.

@@ -52,7 +52,7 @@ def check_imports(
             attempt("torchvision fits torch", "pip install --upgrade torch torchvision", "torchvision"),
             attempt("image codecs work", "pip install --upgrade imagecodecs", "imagecodecs")]
 
-# %% ../nbs/doctor.ipynb #da721cb8
+# %% ../nbs/doctor.ipynb #ac6bc667
 def check_machine(
     folder:str=".", # Where results will be written
 ) -> list: # One `Finding` a resource
@@ -65,7 +65,7 @@ def check_machine(
         p = torch.cuda.get_device_properties(0)
         found.append(Finding("graphics card", f"{p.name}, {p.total_memory/gb:.0f} GB", "ok"))
     elif torch.backends.mps.is_available(): found.append(Finding("graphics card", "Apple GPU (mps)", "ok"))
-    else: found.append(Finding("graphics card", "none: the processor is used", "note", "thousands of cells train in minutes without one; use Colab for more"))
+    else: found.append(Finding("graphics card", "none: the processor is used", "note", "thousands of cells train in minutes without one"))
     mem, disk = psutil.virtual_memory(), shutil.disk_usage(folder)
     found.append(Finding("memory", f"{mem.available/gb:.1f} of {mem.total/gb:.1f} GB free", "ok" if mem.available > 2*gb else "note", "" if mem.available > 2*gb else "close other programs; 2 GB free are comfortable"))
     found.append(Finding("disk", f"{disk.free/gb:.0f} GB free", "ok" if disk.free > 2*gb else "mend", "" if disk.free > 2*gb else "free at least 2 GB, or choose another `out`"))
