@@ -254,6 +254,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'cellprotocols/chromatin/visualize.py'),
                                                    'cellprotocols.chromatin.visualize._figure': ( 'chromatin/visualize.html#_figure',
                                                                                                   'cellprotocols/chromatin/visualize.py'),
+                                                   'cellprotocols.chromatin.visualize._read_table': ( 'chromatin/visualize.html#_read_table',
+                                                                                                      'cellprotocols/chromatin/visualize.py'),
                                                    'cellprotocols.chromatin.visualize.make_headline': ( 'chromatin/visualize.html#make_headline',
                                                                                                         'cellprotocols/chromatin/visualize.py'),
                                                    'cellprotocols.chromatin.visualize.make_verdict': ( 'chromatin/visualize.html#make_verdict',

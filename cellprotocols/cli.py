@@ -102,7 +102,7 @@ def _run_parser(sub, protocol):
             if o.name in seen or o.name in takes: continue
             seen.add(o.name); _add_option(group, o)
 
-# %% ../nbs/cli.ipynb #1f35d60e
+# %% ../nbs/cli.ipynb #a06cf335
 def run_steps(
     protocol:str, # e.g. "chromatin"
     source:str|None=None, # The user's data; None: practice data
@@ -115,9 +115,8 @@ def run_steps(
     for step in _parse_steps(steps, built_steps(protocol)):
         spec, takes = _step_options(protocol, step)
         names = {o.name for o in spec}
-        args = {k: v for k, v in options.items() if k in names}
-        for arg, maker in takes.items():
-            if arg not in args: args[arg] = str(out/step_folder(protocol, maker))
+        args = {k: v for k, v in options.items() if k in names and k not in takes}  # `model` is a recipe to train, a folder to infer
+        args |= {arg: str(out/step_folder(protocol, maker)) for arg, maker in takes.items()}
         if "source" not in takes: args["source"] = source
         print(f"{step_folder(protocol, step)}  ...", flush=True)
         folder = out/step_folder(protocol, step)

@@ -158,7 +158,7 @@ def read_cells_npz(
     out["group"] = _column(t, group, "group", path) if group != "group" or "group" in t else ""
     return out
 
-# %% ../nbs/labelled.ipynb #0e58fb5c
+# %% ../nbs/labelled.ipynb #4a716e12
 def _check_rows(t, source):
     for c in ("label", "group"): t[c] = t[c].str.replace("\u00a0", " ").str.strip()  # spreadsheets leave hard spaces behind
     t.loc[t.label.str.lower() == "nan", "label"] = ""
@@ -185,7 +185,8 @@ def read_labelled(
     else: raise LabelledError(f"files of the kind {source.suffix or 'without a suffix'!r} hold no labels", "a folder of class folders, a .csv or an .npz", file=source)
     t = _check_rows(t, source)
     if blocks:
-        order = _numbers(t, "group", source)
+        order = pd.to_numeric(t.group, errors="coerce")
+        if blocks < 1 or order.isna().any(): raise LabelledError(f"blocks={blocks} with the group {t.group.iloc[int(order.isna().argmax())]!r}", "a positive number of blocks and a group column that holds the order of acquisition", "name it with --group COLUMN", file=source)
         t["group"] = [f"{l} block {b}" for l, b in zip(t.label, make_blocks(order.to_numpy(), t.label.to_numpy(), blocks))]
     return t
 

@@ -23,7 +23,12 @@ from ..report import Callout, Facts, Figure, Number, Section, Table, write_repor
 from ..viz import (show_abstention, show_calibration, show_collage, show_confusion, show_counts, show_curves, show_embedding,
                                show_histogram, show_montage, show_scores, show_tracks_states, show_worst, to_png)
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #a04138ca
+# %% ../../nbs/chromatin/26_visualize.ipynb #f8741f3b
+def _read_table(path, text):
+    "A CSV whose columns `text` are text, whatever they look like: a class may be called NA or 02."
+    t = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return t.assign(**{c: pd.to_numeric(t[c]) for c in t if c not in text})
+
 class Findings:
     "What the steps have left on disk, read once."
     def __init__(self, source, embeddings=None, infer=None):
@@ -84,11 +89,11 @@ def section_scores(f):
                    [_figure(show_scores(t, title="macro-F1 on groups never seen"), "Filled: held-out groups. Hollow: a random split of the same cells, shown only for comparison."),
                     Table(all_scores[["model", "split", "metric", "value", "low", "high"]], "All scores")])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #82b93851
+# %% ../../nbs/chromatin/26_visualize.ipynb #45da0be0
 def section_classes(f):
     "Confusion matrix and the table of classes."
     matrix = confusion(f.items.label, f.items.predicted, f.classes)
-    table = pd.read_csv(f.folder/"classes.csv", converters={"class": str})  # a class may be called NA or 02
+    table = _read_table(f.folder/"classes.csv", ["class"])
     span = lambda m: [f"{v:.2f} [{l:.2f}, {h:.2f}]" if v == v else "no examples" for v, l, h in zip(table[m], table[f"{m}_low"], table[f"{m}_high"])]
     shown = table[["class", "support", "groups"]].rename(columns=dict(support="cells")).assign(precision=span("precision"), recall=span("recall"), F1=span("f1"))
     return Section("Which class is taken for which?", "", [_figure(show_confusion(matrix, f.classes, title="Confusion on groups never seen"), "Rows: what a person said. Columns: what the model said."),
@@ -128,7 +133,7 @@ def section_training(f):
     first = [(m, g) for m, g in curves[curves.split == "grouped"].groupby("model") if "valid_loss" in g]
     return Section("How did training go?", "One fold of each network.", [_figure(show_curves(g[g.fold == g.fold.min()].drop(columns=["model", "split", "fold"]), title=m), f"{m}: the marked epoch was kept.") for m, g in first])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #0e409bd7
+# %% ../../nbs/chromatin/26_visualize.ipynb #d99d2836
 def section_map(f):
     "The cells arranged by likeness, made without labels."
     e = f.embeddings
@@ -145,7 +150,7 @@ def section_movies(f):
     "States over time, where whole movies were classified."
     i = f.infer
     if i is None or "t" not in i.items or not (i.path/"smoothed.csv").exists(): return None
-    smooth = pd.read_csv(i.path/"smoothed.csv", converters=dict(state=str, movie=str))
+    smooth = _read_table(i.path/"smoothed.csv", ["state", "movie", "item_id"])
     found = [_figure(show_tracks_states(g, f.classes), f"{movie}: one line per cell, its state in every frame, smoothed along the track.") for movie, g in list(smooth.groupby("movie"))[:3]]
     return Section("What happens in the movies?", f"{len(i)} nuclei were found and classified.", [*found, *[Figure(p.read_bytes(), p.stem.replace("_", " "), p.stem) for p in sorted(i.path.glob("overlay*.png"))[:3]]])
 
