@@ -160,6 +160,13 @@ def test_patches_go_on_after_a_crash(tmp_path, monkeypatch):
     infer.run(str(tmp_path/"22_patches"), str(tmp_path/"b"), model)
     assert read_dataset(tmp_path/"a").fingerprint == read_dataset(tmp_path/"b").fingerprint
 
+def test_blank_patches_are_pointed_out(tmp_path, capsys):
+    ds = make_source(tmp_path/"ok")
+    write_dataset(tmp_path/"22", "patches", ds.items.assign(blank=ds.items.index < 7), "chromatin.patches", ds.meta["settings"], arrays={k: ds[k][:] for k in ("patches", "valid")})
+    (tmp_path/"22"/"channels.txt").write_text("gray\n")
+    t = infer.run(str(tmp_path/"22"), str(tmp_path/"25"), make_bundle(tmp_path/"bundle")).items
+    assert t.blank.sum() == 7 and "7 of them show no cell" in capsys.readouterr().out
+
 def test_temperature_is_used(tmp_path):
     make_source(tmp_path/"22_patches")
     hot, cold = (items(tmp_path/n) for n, temp in (("hot", 3.), ("cold", 1.)) if infer.run(str(tmp_path/"22_patches"), str(tmp_path/n), make_bundle(tmp_path/f"b_{n}", temperature=temp)))

@@ -186,7 +186,7 @@ def find_seen(
     trained = read_dataset(model, "predictions", "24_train")
     return set(trained.items.item_id) if trained.meta["inputs"]["patches"]["fingerprint"] == patches.fingerprint else set()
 
-# %% ../../nbs/chromatin/25_infer.ipynb #3f4540d1
+# %% ../../nbs/chromatin/25_infer.ipynb #1820cc21
 def _patch_pieces(patches, done, side, size, piece=512):
     for i in range(done*piece, len(patches), piece): yield scale_patches(patches["patches"][i:i+piece], patches["valid"][i:i+piece], side, size)
 
@@ -201,7 +201,7 @@ def classify_patches(
     names, px = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines(), patches.items.px_um.median()
     side, size = patches["patches"].shape[1], patch_side(bundle)
     side = round(side*fit_scale(bundle, names, None if np.isnan(px) else float(px)))
-    keep = [c for c in ("item_id", "group", "label", "field_id", "t", "y", "x") if c in patches.items]
+    keep = [c for c in ("item_id", "group", "label", "field_id", "t", "y", "x", "blank") if c in patches.items]
     done, items = len(w.done), patches.items[keep].assign(split=np.where(patches.items.item_id.isin(seen), "train", "new"))
     answers = predict_patches(bundle.model, _patch_pieces(patches, done, side, size), bundle.temperature, device)
     for k, (prob, embedding) in enumerate(track(answers, "classifying patches", total=-(-len(patches)//512) - done), done):
@@ -442,7 +442,7 @@ def _infer_movie(w, bundle, path, several, s, points, device):
             if labels: labels.close()
     return px
 
-# %% ../../nbs/chromatin/25_infer.ipynb #e07325db
+# %% ../../nbs/chromatin/25_infer.ipynb #92691182
 def _infer_movies(w, bundle, movies, s, device):
     points = read_points(s["points"]) if s["points"] else None
     sizes = {p.name: (p, _infer_movie(w, bundle, p, len(movies) > 1, s, points, device)) for p in movies}
@@ -456,6 +456,7 @@ def _infer_patches(w, bundle, patches, seen, device):
     classify_patches(w, bundle, patches, seen, device)
     made = w.commit(); t = made.items; counts = t.predicted.value_counts()
     print(f"  {len(t)} patches: " + ", ".join(f"{c} {counts.get(c, 0)}" for c in bundle.classes))
+    if "blank" in t and t.blank.any(): print(f"  {t.blank.sum()} of them show no cell (column blank): what is said about these means nothing")
     if (t.split == "train").any(): print(f"  {(t.split == 'train').sum()} of them the model has learned from: the honest predictions for these are in 24_train")
     return made
 
