@@ -37,19 +37,17 @@ def state(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    "Practice data from `annotate` to `visualize`, the steps that need no long training; and how long each took."
-    out, took = tmp_path_factory.mktemp("protocol")/"work", {}
+    "Practice data from `annotate` to `visualize`, the steps that need no long training."
+    out = tmp_path_factory.mktemp("protocol")/"work"
     with pytest.MonkeyPatch.context() as m:
         m.setattr(annotate, "make_practice", small_practice)
         for step in QUICK:
-            start = time.perf_counter()
             run_steps("chromatin", out=out, steps=step, **(dict(model="probe", folds=3) if step == "train" else {}))
-            took[step] = time.perf_counter() - start
-    return out, took
+    return out
 
 
 def test_practice_data_end_to_end(finished):
-    out, _ = finished
+    out = finished
     folders = [step_folder("chromatin", s) for s in QUICK]
     assert {p.name for p in out.iterdir()} == {*folders, "practice"}, "no half-finished folder, lock or scratch is left"
     made = {f: check_dataset(out/f) for f in folders}
@@ -65,7 +63,7 @@ def test_practice_data_end_to_end(finished):
 
 
 def test_practice_scores_are_honest_and_marked(finished):
-    out, _ = finished
+    out = finished
     scores = pd.read_csv(out/"24_train"/"scores.csv")
     f1 = scores[scores.metric == "macro_f1"].set_index("split").value
     assert .5 < f1["grouped"] <= 1, "practice cells can be told apart"
@@ -77,7 +75,7 @@ def test_practice_scores_are_honest_and_marked(finished):
 
 def test_the_practice_movies_agree_with_their_clicks(finished):
     "The pixels of each patch are those of the movie at the click: nothing was shuffled on the way."
-    out, _ = finished
+    out = finished
     patches = read_dataset(out/"22_patches")
     inside = patches.items[patches.items.real == 1].iloc[::7]
     for i, r in inside.iterrows():
@@ -87,21 +85,18 @@ def test_the_practice_movies_agree_with_their_clicks(finished):
         assert any(np.array_equal(patches["patches"][i][..., 0], w) for w in want), (r.item_id, r.y, r.x)
 
 
-def test_second_run_says_done_and_takes_a_fraction_of_the_time(finished, capsys, monkeypatch):
-    out, took = finished
+def test_second_run_says_done_and_writes_nothing(finished, capsys, monkeypatch):
+    out = finished
     monkeypatch.setattr(annotate, "make_practice", small_practice)
     before = state(out)
     for step in QUICK:
-        start = time.perf_counter()
         code, said, err = run(capsys, "--out", out, "--steps", step, *(["--model", "probe", "--folds", "3"] if step == "train" else []))
-        again = time.perf_counter() - start
         assert code == 0 and "done before" in said and not err, (step, err)
-        assert again < max(1., took[step]/2), f"{step} took {took[step]:.1f} s and again {again:.1f} s"
     assert state(out) == before, "nothing was written"
 
 
 def test_other_settings_are_refused_and_change_nothing(finished, capsys, monkeypatch):
-    out, _ = finished
+    out = finished
     monkeypatch.setattr(annotate, "make_practice", small_practice)
     before = state(out)
     for step, more in dict(annotate=["--classes", ",".join(reversed(annotate.STATES))], patches=["--size", "48"], train=["--model", "probe", "--folds", "4"], visualize=["--title", "another"]).items():
@@ -123,7 +118,7 @@ def test_an_unfinished_predecessor_is_named_as_such(finished, capsys, tmp_path):
 
 
 def test_the_same_seed_makes_the_same_numbers(finished, tmp_path):
-    out, _ = finished
+    out = finished
     for step in QUICK[:3]:
         if step == "annotate": shutil.copytree(out/"practice", tmp_path/"practice")
         run_steps("chromatin", out=tmp_path, steps=step, **(dict(model="probe", folds=3) if step == "train" else {}))
@@ -209,9 +204,9 @@ def test_all_steps_in_one_go_and_again(tmp_path, capsys, monkeypatch):
     assert len(page) < 8e6 and str(tmp_path) not in page
     if "selfsupervise" in built: assert "Which cells are alike?" in page
     before = state(out)
-    start = time.perf_counter(); code, said, err = run(capsys, *more)
+    code, said, err = run(capsys, *more)
     assert code == 0 and said.count("done before") == len(built), said
-    assert time.perf_counter() - start < 15 and state(out) == before
+    assert state(out) == before
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ class Findings:
         return found.iloc[0] if len(found) else None
     def pixels(self, which): return [self.patches["patches"][int(i)] for i in self.at[which]]
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #7a885fca
+# %% ../../nbs/chromatin/26_visualize.ipynb #a235f5b1
 def _figure(ax, caption, alt=""):
     "A drawn Axes as a figure of the report."
     png = to_png(ax.figure, dpi=110, max_kb=400); plt.close(ax.figure)
@@ -77,7 +77,7 @@ def make_verdict(
     chance = 1/len(f.classes)
     if not r.low > chance: return Callout(f"No better than guessing can be excluded: macro-F1 {r.value:.2f} [{r.low:.2f}, {r.high:.2f}] with {len(f.classes)} classes. Label more groups before going on." + practice, "bad")
     if r.low < .6: return Callout(f"Better than guessing, but the interval reaches down to {r.low:.2f}. Look at the worst cases and label more groups." + practice, "warn")
-    return Callout(f"On groups never seen the macro-F1 is {r.value:.2f}, and at least {r.low:.2f} with 95 % confidence." + practice, "good")
+    return Callout(f"On groups never seen the macro-F1 is {r.value:.2f} (95 % interval {r.low:.2f} to {r.high:.2f})." + practice, "good")
 
 def section_scores(f):
     "Models side by side on the same held-out groups."
@@ -133,7 +133,7 @@ def section_training(f):
     first = [(m, g) for m, g in curves[curves.split == "grouped"].groupby("model") if "valid_loss" in g]
     return Section("How did training go?", "One fold of each network.", [_figure(show_curves(g[g.fold == g.fold.min()].drop(columns=["model", "split", "fold"]), title=m), f"{m}: the marked epoch was kept.") for m, g in first])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #d99d2836
+# %% ../../nbs/chromatin/26_visualize.ipynb #efe0cbeb
 def section_map(f):
     "The cells arranged by likeness, made without labels."
     e = f.embeddings
@@ -150,7 +150,7 @@ def section_movies(f):
     "States over time, where whole movies were classified."
     i = f.infer
     if i is None or "t" not in i.items or not (i.path/"smoothed.csv").exists(): return None
-    smooth = _read_table(i.path/"smoothed.csv", ["state", "movie", "item_id"])
+    smooth = _read_table(i.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
     found = [_figure(show_tracks_states(g, f.classes), f"{movie}: one line per cell, its state in every frame, smoothed along the track.") for movie, g in list(smooth.groupby("movie"))[:3]]
     return Section("What happens in the movies?", f"{len(i)} nuclei were found and classified.", [*found, *[Figure(p.read_bytes(), p.stem.replace("_", " "), p.stem) for p in sorted(i.path.glob("overlay*.png"))[:3]]])
 
