@@ -471,14 +471,11 @@ def long_movies(tmp_path_factory):
 def test_long_movie_is_lazy(long_movies, name):
     folder, a = long_movies
     tracemalloc.start()
-    start = time.perf_counter()
     with open_image(folder / f"{name}.tif") as img:
-        opened = time.perf_counter() - start
         assert len(img) == 2000
         for t in (1999, 0, 1234): np.testing.assert_array_equal(img.frame(t)[..., 0], a[t])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert opened < 3 # traced, on a shared machine; 0.05 s otherwise
     assert peak < a.nbytes / 5 # page tables of 2,000 frames, but no pixels of theirs
 
 

@@ -112,7 +112,7 @@ def test_a_step_before_its_predecessor(capsys, tmp_path):
 
 
 def test_an_unfinished_predecessor_is_named_as_such(finished, capsys, tmp_path):
-    shutil.copytree(finished[0]/"22_patches", tmp_path/".22_patches.partial"/"data")
+    shutil.copytree(finished/"22_patches", tmp_path/".22_patches.partial"/"data")
     code, _, err = run(capsys, "--out", tmp_path, "--steps", "train")
     assert code == 2 and "not finished" in err and "22_patches" in err
 
@@ -131,7 +131,7 @@ def test_stopped_by_the_user_and_taken_up_again(finished, capsys, tmp_path, monk
     "Ctrl-C between two folds: code 130, nothing half-written, the same line goes on and gives the same."
     import cellprotocols.chromatin.train as train
     out = tmp_path/"work"; out.mkdir()
-    for f in ("21_annotate", "22_patches"): shutil.copytree(finished[0]/f, out/f)
+    for f in ("21_annotate", "22_patches"): shutil.copytree(finished/f, out/f)
     real, fits = train.fit_classifier, []
     def impatient(*a, **k):
         if len(fits) == 2: raise KeyboardInterrupt
@@ -145,7 +145,7 @@ def test_stopped_by_the_user_and_taken_up_again(finished, capsys, tmp_path, monk
     assert run(capsys, *words)[0] == 0
     assert len(counted) == 3 + 3 - 2 + 1, "two of six folds were kept; the last fit is the bundle's"
     for f in ("items.csv", "scores.csv", "classes.csv", "curves.csv", "probe_grouped.csv", "probe_random.csv"):
-        assert (out/"24_train"/f).read_bytes() == (finished[0]/"24_train"/f).read_bytes(), f
+        assert (out/"24_train"/f).read_bytes() == (finished/"24_train"/f).read_bytes(), f
     assert {p.name for p in out.iterdir()} == {"21_annotate", "22_patches", "24_train"}
 
 
@@ -154,7 +154,7 @@ def killed_and_resumed(finished, tmp_path, model, more, wait_for, options):
     out, calm = tmp_path/"work", tmp_path/"calm"
     for home in (out, calm):
         home.mkdir()
-        for f in ("21_annotate", "22_patches"): shutil.copytree(finished[0]/f, home/f)
+        for f in ("21_annotate", "22_patches"): shutil.copytree(finished/f, home/f)
     code = "import sys; from cellprotocols.cli import main; sys.exit(main())"
     words = [sys.executable, "-c", code, "run", "chromatin", "--out", str(out), "--steps", "train", "--model", model, *more]
     env = dict(os.environ, OMP_NUM_THREADS="1")
