@@ -2,7 +2,9 @@
 
     python benchmarks/bench_dataset.py [rows]
 """
-import sys, tempfile, time, warnings
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np, pandas as pd, zarr

@@ -19,7 +19,7 @@ from cellprotocols.classify import Cells, NetClassifier, fit_measured, measure_a
 from cellprotocols.dataset import write_dataset
 from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.synth import make_patches
-from cellprotocols.train import pick_device, predict_batches
+from cellprotocols.train import pick_device
 
 def make_source(folder, n):
     "A patches dataset of `n` cells; the noise differs, so that nothing compresses better than it should."

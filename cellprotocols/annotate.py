@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['AnnotateError', 'make_label_grid', 'choose', 'apply_log']
 
-# %% ../nbs/annotate.ipynb #91a8c1b0
+# %% ../nbs/annotate.ipynb #b6effec0
 import getpass
 from pathlib import Path
 
-import numpy as np, pandas as pd
+import pandas as pd
 
 from .dataset import append_label, read_labels
 from .errors import UserError

@@ -715,7 +715,7 @@ def _check_array(name, a):
     if a.dtype.kind not in "biufc" or a.dtype.itemsize > 8*(1 + (a.dtype.kind == "c")): raise DatasetError(f"the array {name} is of dtype {a.dtype}", "numbers or true/false, up to 64 bits")
     if 0 in a.shape[1:]: raise DatasetError(f"the array {name} has rows of shape {tuple(a.shape[1:])}", "rows with something in them")
 
-# %% ../nbs/dataset.ipynb #d8cc541e
+# %% ../nbs/dataset.ipynb #1c6558c2
 @patch_to(DatasetWriter)
 def commit(self) -> Dataset:
     "Check everything, read it back, and give the folder its name."
@@ -730,7 +730,7 @@ def commit(self) -> Dataset:
         _sync(self.folder/"dataset.json"); _sync(self.folder)
         made = _load(self.folder)
         if self.path.is_dir() and not any(self.path.iterdir()): self.path.rmdir()
-        if self.path.exists(): raise DatasetError(f"{self.path} appeared while it was being written", do=f"move it away, then run again: nothing is lost")
+        if self.path.exists(): raise DatasetError(f"{self.path} appeared while it was being written", do="move it away, then run again: nothing is lost")
         os.rename(self.folder, self.path)
         _sync(self.path.parent)
         shutil.rmtree(self._home)

@@ -6,8 +6,8 @@
 __all__ = ['IMAGE_SUFFIXES', 'ImageError', 'ImageFile', 'open_image', 'natural_key', 'read_image', 'read_image_bytes',
            'write_image']
 
-# %% ../nbs/images.ipynb #c8e453be
-import hashlib, io, itertools, json, logging, math, os, re, struct, threading, zlib
+# %% ../nbs/images.ipynb #0cd565a4
+import hashlib, io, itertools, logging, math, os, re, struct, threading, zlib
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -362,7 +362,7 @@ def _check_pieces(page, pieces, src):
         if _piece_pixels(fh.read(n)) > 16 * math.prod(key.chunks) + 1e6:
             raise ImageError("a tile says it is much larger than the image", do="the file is damaged: export it again", file=src.name)
 
-# %% ../nbs/images.ipynb #c7447a72
+# %% ../nbs/images.ipynb #296c6b3f
 def _decode_page(page, tif, src):
     "Pixels of one page, shape of the page."
     if page is None: raise ImageError("this frame is missing or damaged: the file is incomplete, or was cut off here", do="copy the file again; the other frames can be read", file=src.name)
@@ -372,7 +372,7 @@ def _decode_page(page, tif, src):
         pieces = [(o, n) for o, n in zip(page.dataoffsets, page.databytecounts) if n]
         _check_pieces(page, pieces, src)
         try: return page.asarray()
-        except (ValueError, NotImplementedError, RuntimeError) as e:
+        except (ValueError, NotImplementedError, RuntimeError):
             if page.keyframe.compression not in _by_libtiff and not page.keyframe.is_subsampled: raise
             return imagecodecs.tiff_decode(src.at(0, src.size), index=page.index, asrgb=True)[..., :3]
     finally:

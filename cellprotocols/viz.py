@@ -9,12 +9,12 @@ __all__ = ['INK', 'MUTED', 'FAINT', 'BLUE', 'WARM', 'FLAGGED', 'PUBLISHED_COLOUR
            'show_calibration', 'show_abstention', 'show_scores', 'show_points', 'show_outlines', 'show_tracks_states',
            'show_embedding', 'find_medoids', 'make_montage', 'show_montage', 'to_png']
 
-# %% ../nbs/viz.ipynb #a6f8d520
+# %% ../nbs/viz.ipynb #c6f3670a
 import functools
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import matplotlib as mpl

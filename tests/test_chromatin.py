@@ -363,7 +363,6 @@ def test_T7_D1_the_bundle_knows_its_classes_and_versions(real):
 
 def test_D2_the_bundle_gives_what_training_gave(real):
     "One normalisation for training and use: it lives in the model."
-    import torch
 
     from cellprotocols.bundle import read_bundle
     from cellprotocols.classify import predict_patches

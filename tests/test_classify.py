@@ -3,12 +3,11 @@ import json
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from cellprotocols.classify import (ARCHITECTURES, RECIPES, Cells, CellNet, ClassifyError, Ensemble, LinearHead, MeasuredClassifier, NetClassifier, PublishedClassifier,
-                                    PublishedNet, Scale, TimmNet, TreesHead, TwoViews, choose_recipe, count_parameters, fit_classifier, measure_all, predict_patches, to_images)
+from cellprotocols.classify import (ARCHITECTURES, RECIPES, Cells, CellNet, ClassifyError, Ensemble, LinearHead, NetClassifier, PublishedClassifier, PublishedNet,
+                                    Scale, TimmNet, TreesHead, TwoViews, choose_recipe, count_parameters, fit_classifier, measure_all, predict_patches, to_images)
 from cellprotocols.synth import make_patches
 
 

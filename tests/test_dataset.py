@@ -7,8 +7,8 @@ import numpy as np, pandas as pd, pytest, zarr
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from cellprotocols import dataset as D
-from cellprotocols.dataset import (KINDS, Dataset, DatasetError, DatasetWriter, append_label, check_dataset, check_items,
-    fingerprint, is_done, read_dataset, read_labels, undo_labels, write_dataset)
+from cellprotocols.dataset import (KINDS, DatasetError, DatasetWriter, append_label, check_dataset, check_items, fingerprint,
+    is_done, read_dataset, read_labels, undo_labels, write_dataset)
 from cellprotocols.errors import UserError
 
 relaxed = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,10 +1,10 @@
 """Embeddings: independent of how they are cut into pieces, checked against scikit-learn and brute force; suggestions that never repeat what is known."""
-import tracemalloc, warnings
+import tracemalloc
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from cellprotocols import embed
-from cellprotocols.chromatin import patches as cut, selfsupervise
-from cellprotocols.dataset import read_dataset, write_dataset
+from cellprotocols.chromatin import selfsupervise
+from cellprotocols.dataset import write_dataset
 from cellprotocols.embed import (EmbedError, Pca, Probe, embed_patches, fit_encoder, fit_pca, fit_probe, knn_purity, make_backbone, predict_left_out,
     predict_probe, score_knn_purity, suggest, suggest_diverse, suggest_doubtful, suggest_rare, suggest_uncertain, to_map)
 from cellprotocols.split import SplitError

@@ -1,7 +1,6 @@
 "images: round trips, real files, everything a file can be bad in, laziness and memory."
 import errno
 import io
-import os
 import random
 import struct
 import sys
@@ -10,7 +9,6 @@ import tracemalloc
 import types
 import zipfile
 import zlib
-from pathlib import Path
 
 import imagecodecs
 import numpy as np

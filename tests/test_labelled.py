@@ -1,5 +1,4 @@
 "Labelled cells from folders, tables and arrays: what is read is what was written, order and encoding do not matter, pixels come in the file's own type."
-import json
 import os
 
 import numpy as np
@@ -9,7 +8,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellprotocols.labelled import (LabelledError, has_clicks, iter_pixels, read_cells_csv, read_cells_npz, read_class_folders, read_labelled, read_shapes, root_of)
+from cellprotocols.labelled import (LabelledError, has_clicks, iter_pixels, read_cells_csv, read_class_folders, read_labelled, read_shapes, root_of)
 
 
 def write(path, img, **kw): path.parent.mkdir(parents=True, exist_ok=True); tifffile.imwrite(path, img, **kw); return path

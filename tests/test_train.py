@@ -1,5 +1,4 @@
 "train: nothing is lost by a kill, short memory is survived, NaN is never kept, odd data sets do not crash."
-import json
 import os
 import subprocess
 import sys

@@ -13,14 +13,14 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def shrink_pictures(nb):
-    "Give every larger PNG among the outputs a palette of 256 colours where that makes it smaller; leave out the state of widgets."
+    "Give every larger PNG among the outputs a palette of 128 colours where that makes it smaller; leave out the state of widgets."
     book = json.loads(nb.read_text(encoding="utf-8"))
     book["metadata"].pop("widgets", None)
     for c in book["cells"]:
         if "outputs" in c: c["outputs"] = [o for o in c["outputs"] if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
     for data in (o["data"] for c in book["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {})):
         png, small = base64.b64decode(data["image/png"]), io.BytesIO()
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
         if len(png) > 20_000 and len(small.getvalue()) < len(png): data["image/png"] = base64.b64encode(small.getvalue()).decode()
     nb.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

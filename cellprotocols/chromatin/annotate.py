@@ -6,7 +6,7 @@
 __all__ = ['STATES', 'read_annotation_zip', 'write_annotation_zip', 'make_practice', 'group_clicks', 'read_cells',
            'order_classes', 'run', 'read_images', 'choose_some', 'count_groups']
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #efcaab6c
+# %% ../../nbs/chromatin/21_annotate.ipynb #d947a664
 import hashlib, io, json, os, re, unicodedata, zipfile
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, tifffile
 
 from ..annotate import apply_log
 from ..dataset import is_done, read_dataset, write_dataset
-from ..errors import UserError, os_errors
+from ..errors import os_errors
 from ..images import natural_key, write_image
 from ..labelled import LabelledError, iter_pixels, read_labelled, root_of
 from ..progress import track

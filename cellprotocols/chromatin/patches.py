@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['takes', 'choose_size', 'choose_channels', 'iter_patches', 'run', 'find_copies']
 
-# %% ../../nbs/chromatin/22_patches.ipynb #e94aed66
+# %% ../../nbs/chromatin/22_patches.ipynb #e8151388
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np, pandas as pd

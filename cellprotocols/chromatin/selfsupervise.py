@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['takes', 'iter_pieces', 'embed_cells', 'run']
 
-# %% ../../nbs/chromatin/23_selfsupervise.ipynb #6787665e
+# %% ../../nbs/chromatin/23_selfsupervise.ipynb #2702d178
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import numpy as np, pandas as pd
 from . import patches as cut
 from ..dataset import DatasetWriter, is_done, read_dataset
 from ..embed import embed_patches, fit_encoder, fit_pca, make_backbone, score_knn_purity, suggest, to_map
-from ..errors import UserError
 from ..features import measure_cells
 from ..progress import track
 
@@ -53,7 +52,7 @@ def embed_cells(
             w.append(k, patches.items[["item_id", "group"]].iloc[256*k:256*k + len(x)], embedding=x.astype(np.float32))
         return w.commit()
 
-# %% ../../nbs/chromatin/23_selfsupervise.ipynb #d7b5196f
+# %% ../../nbs/chromatin/23_selfsupervise.ipynb #c8b99ee2
 def _suggestions(items, embedding, n, seed):
     found = suggest(embedding, items.label, items.group, n, seed)
     rows = items.iloc[found["index"]]
@@ -81,7 +80,9 @@ def run(
     seed:int=0, # Of the map, of "learned", and of the practice data
 ): # The embedding, a `Dataset` with the array `embedding`
     "Embed all cells without labels, lay them out on a map, suggest what to label or check next."
-    if source is None: source = Path(out).parent/"22_patches"; cut.run(None, str(source), seed=seed)
+    if source is None:
+        source = Path(out).parent/"22_patches"
+        if not source.exists(): cut.run(None, str(source), seed=seed)
     patches = read_dataset(source, "patches", "22_patches")
     settings = dict(method=method, pretrained=pretrained and method not in ("measure", "learned"), learn_epochs=learn_epochs if method == "learned" else 0, components=components,
                     map_method=map_method, n_suggest=n_suggest, classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])

@@ -160,7 +160,7 @@ def section_settings(f):
     say = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     return Section("Settings and versions", "", [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in steps] + [Facts({**f.trained.meta["versions"], **{p: version(p) for p in ("torch", "scikit-learn", "scikit-image")}}, "Versions")])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #6f374d23
+# %% ../../nbs/chromatin/26_visualize.ipynb #ecb2dc99
 takes = {"source": "train", "embeddings": "selfsupervise", "infer": "infer"} # The earlier step that each argument reads
 
 def run(
@@ -185,5 +185,5 @@ def run(
         write_report(w.folder/"report.html", title or ("Which state is each nucleus in?" if set(f.classes) <= set(STATES) else "Which class is each cell?"), [s for s in sections if s], "Judged on groups the model has never seen", facts, make_verdict(f), make_headline(f), str(date.today()))
         if "all" not in w.done: w.append("all", f.items)
         made = w.commit()
-    print(f"  report: {made.path/'report.html'}")
+    print(f"  report: {Path(out)/'report.html'}")
     return made
