@@ -411,6 +411,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cellprotocols.cli._list': ('cli.html#_list', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._make_parser': ('cli.html#_make_parser', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._module_file': ('cli.html#_module_file', 'cellprotocols/cli.py'),
+                                   'cellprotocols.cli._note_once': ('cli.html#_note_once', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._parse_steps': ('cli.html#_parse_steps', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._run_parser': ('cli.html#_run_parser', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._step_options': ('cli.html#_step_options', 'cellprotocols/cli.py'),

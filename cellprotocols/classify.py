@@ -192,7 +192,7 @@ class Scale(nn.Module):
         x = torch.where(self.log, x.sign()*(x.abs()/self.unit).log1p(), x)
         return ((x - self.mean)/self.std).clamp(-5, 5)
 
-# %% ../nbs/classify.ipynb #d787f4c1
+# %% ../nbs/classify.ipynb #05c90034
 class LinearHead(nn.Module):
     "Linear discriminant analysis or logistic regression, as weights."
     def __init__(self, n:int, n_classes:int):
@@ -205,7 +205,9 @@ class LinearHead(nn.Module):
         y:np.ndarray, # (N,) codes; classes that do not occur are never predicted
     ):
         "Fit and keep the weights."
-        learner.fit(x, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a class with one cell has no covariance of its own: the common one is used
+            learner.fit(x, y)
         known, w, b = learner.classes_, learner.coef_, learner.intercept_
         if len(known) == 2: w, b = np.concatenate([-w, w])/2, np.concatenate([-b, b])/2
         self.weight[known], self.bias[known] = torch.from_numpy(w).float(), torch.from_numpy(b).float()

@@ -152,7 +152,7 @@ def _demo(out):
     folder = run_steps("chromatin", out=out, movie=str(Path(out)/"practice"/"practice_1.tif"))
     print(f"\nThe report is here: {folder/'report.html'}\nThe numbers in it are of practice (synthetic) data.")
 
-# %% ../nbs/cli.ipynb #a43924db
+# %% ../nbs/cli.ipynb #f3be567e
 def _dispatch(args):
     a = {k: v for k, v in vars(args).items() if k not in ("version", "debug")}
     command = a.pop("command")
@@ -170,6 +170,12 @@ def _dispatch(args):
         import_module(f"cellprotocols.{command}.{step}").run(**a)
     return 0
 
+def _note_once(said):
+    "Show a warning as a note, and each note once."
+    def show(message, *_, **__):
+        if str(message) not in said: said.add(str(message)); print(f"  note: {message}", file=sys.stderr)
+    return show
+
 def main(
     argv:list|None=None, # The words after `cellprotocols`; None: the command line's
 ) -> int: # 0 done, 1 something of ours broke, 2 something the user can mend, 130 stopped by the user
@@ -179,7 +185,7 @@ def main(
         from cellprotocols import __version__
         print(__version__); return 0
     if not args.command: _make_parser(argv).print_help(); return 2
-    warnings.formatwarning = lambda message, *_: f"  note: {message}\n"
+    warnings.showwarning = _note_once(set())
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")  # a console that lacks a letter shows a question mark
     try:

@@ -264,7 +264,7 @@ def _contrast(x, ok, whole, min_area) -> dict:
     low, middle, high = (_quantile(*_block_means(x, ok), q) for q in (min_area, .5, 1 - min_area))
     return dict(sd=sd, noise=noise, signal=np.fmax(high - middle, middle - low) / noise)
 
-# %% ../nbs/patches.ipynb #a28a781b
+# %% ../nbs/patches.ipynb #f7e2cac9
 def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
     "Apply `numbers(x, ok, whole)` to pieces of the patches, one channel at a time; keep the largest over channels."
     parts, whole = [], np.dtype(patches.dtype).kind in "iub"
@@ -281,10 +281,11 @@ def check_blank(
     valid:np.ndarray|None=None, # (N, S, S) bool; None: all but constant bands at the sides
     min_signal:float=4., # Less than this many noise deviations is blank
     min_area:float=.05, # The share of the patch that a cell covers at least; smaller things are dust
+    max_texture:float=3., # A deviation of this many noise deviations is texture: cells that fill the patch are not blank
 ) -> pd.DataFrame: # One row per patch: sd and noise (grey levels), signal (noise deviations), blank (bool)
     "Find patches that show no cell."
     table = _measure(patches, valid, lambda x, ok, whole: _contrast(x, ok, whole, min_area)).reindex(columns=["sd", "noise", "signal"])
-    return table.assign(blank=~(table.signal >= min_signal))
+    return table.assign(blank=~((table.signal >= min_signal) | (table.sd >= max_texture*table.noise)))
 
 # %% ../nbs/patches.ipynb #43b724f1
 def check_brightness(
