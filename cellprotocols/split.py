@@ -66,25 +66,21 @@ def _deal(counts, want, seed):
     tries = int(np.clip(20_000 // len(share), 1, 20))
     return min((_deal_once(share, want, rng, jitter=1 if i else 1e-6) for i in range(tries)), key=lambda deal: deal[0])[1]
 
-# %% ../nbs/split.ipynb #80b619ea
+# %% ../nbs/split.ipynb #9012a1ec
 def _lower_k(k, counts, classes):
     "The number of folds the groups can fill, with a warning where that is fewer than asked for."
-    n_in = (counts > 0).sum(0)
     if len(counts) < k: warnings.warn(f"{len(counts)} groups cannot fill {k} folds: using {len(counts)} folds", stacklevel=3)
-    k = min(k, len(counts))
+    k, n_in = min(k, len(counts)), (counts > 0).sum(0)
     for c in np.flatnonzero(n_in == 1):
         warnings.warn(f"class {classes[c]} lives in one group only: when that group is tested, the model has never seen the class", stacklevel=3)
-    scarce = min((n for n in n_in if n > 1), default=k)
-    if scarce < k:
-        names = ", ".join(str(classes[c]) for c in np.flatnonzero(n_in == scarce))
-        warnings.warn(f"class {names} lives in {scarce} groups only, fewer than {k} folds: using {scarce} folds, so that every "
-                      "fold can test it; more groups of that class would allow more folds", stacklevel=3)
-    return min(k, scarce)
+    if scarce := [f"{classes[c]} ({n_in[c]})" for c in np.flatnonzero((n_in > 1) & (n_in < k))]:
+        warnings.warn(f"classes that live in fewer groups than the {k} folds are tested in some of them only: {', '.join(scarce)}; label more groups of these first", stacklevel=3)
+    return k
 
 def make_folds(
     labels:np.ndarray|None, # Class of each item, (N,), or (N, L) of 0 and 1; None: only sizes are balanced
     groups:np.ndarray, # Group of each item, (N,): cell, well, patient ...
-    k:int=5, # Folds, at least 2; lowered with a warning when groups are too few
+    k:int=5, # Folds, at least 2; lowered with a warning when groups are fewer
     seed:int=0, # Same seed, same folds
 ) -> np.ndarray: # (N,) int, the fold in which each item is tested, 0 to k-1
     "Deal whole groups into folds, every class spread as evenly as they allow."

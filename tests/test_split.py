@@ -93,9 +93,12 @@ def test_several_labels_an_item():
 def test_few_groups_lower_k_with_a_warning():
     with pytest.warns(UserWarning, match="3 groups cannot fill 5 folds"):
         assert make_folds([0, 0, 0], ["a", "b", "c"]).max() == 2
-    with pytest.warns(UserWarning, match="class M lives in 2 groups only.*using 2 folds"):
+
+
+def test_a_class_of_few_groups_is_announced_spread_and_does_not_lower_k():
+    with pytest.warns(UserWarning, match="tested in some of them only: M \\(2\\)"):
         fold = make_folds(["I"]*8 + ["M"]*2, list(range(8)) + [0, 1], k=5)
-    assert fold.max() == 1 and fold[8] != fold[9]
+    assert fold.max() == 4 and fold[8] != fold[9], "one of its two groups trains while the other is tested"
 
 
 def test_class_of_one_group_is_announced_and_does_not_lower_k():
