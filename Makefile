@@ -18,7 +18,7 @@ demo: $(READY)   ## the chromatin protocol, end to end, on built-in practice dat
 	cellprotocols demo
 
 lab: $(READY)    ## JupyterLab on the notebooks
-	jupyter lab nbs/index.ipynb
+	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
 
 export: $(READY) ## write cellprotocols/ from nbs/
 	nbdev-clean && nbdev-export
