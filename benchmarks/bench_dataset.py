@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, zarr
 
-from cellprotocols.dataset import DatasetWriter, append_label, read_dataset, write_dataset
+from cellprotocols.dataset import DatasetWriter, read_dataset, write_dataset
+from cellprotocols.labellog import append_label
 
 
 def timed(f):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .dataset import append_label, read_labels
+from .labellog import append_label, read_labels
 from .errors import UserError
 from .viz import intensity_limits, to_rgb
 

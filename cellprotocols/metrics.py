@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MetricsError', 'confusion', 'score_accuracy', 'score_balanced_accuracy', 'score_macro_f1', 'score_weighted_f1',
-           'score_kappa', 'score_mcc', 'Interval', 'wilson', 'bootstrap', 'bootstrap_score', 'score_classes', 'to_prob',
-           'score_auroc', 'score_auprc', 'calibration_bins', 'score_ece', 'score_brier', 'fit_temperature',
-           'abstention_curve', 'score_abstention', 'score_table', 'compare_mcnemar', 'compare_groups']
+           'score_kappa', 'score_fleiss', 'score_mcc', 'Interval', 'wilson', 'bootstrap', 'bootstrap_score',
+           'score_classes', 'to_prob', 'score_auroc', 'score_auprc', 'calibration_bins', 'score_ece', 'score_brier',
+           'fit_temperature', 'abstention_curve', 'score_abstention', 'score_table', 'compare_mcnemar',
+           'compare_groups']
 
 # %% ../nbs/metrics.ipynb #1fc3a6c2
 import warnings
@@ -158,6 +159,19 @@ def score_kappa(
 ) -> float: # -1 to 1, 0 = chance
     "Cohen's kappa: agreement beyond chance (Cohen 1960, Educ. Psychol. Meas. 20:37)."
     return float(_kappa(confusion(y_true, y_pred, classes)))
+
+def score_fleiss(
+    labels:np.ndarray, # The class that each person gave each item, (N items, R people), names or codes, none missing
+) -> float: # -1 to 1, 0 = chance; NaN where there is nothing to compare
+    "Fleiss' kappa: agreement of several people beyond chance (Fleiss 1971, Psychol. Bull. 76:378)."
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.shape[1] < 2: raise MetricsError(f"labels of shape {labels.shape}", "(items, people), at least two people")
+    if not len(labels): return float("nan")
+    votes = (labels[:, :, None] == np.unique(labels)).sum(1)      # items x classes
+    people = labels.shape[1]
+    agree = ((votes**2).sum(1) - people).mean()/(people*(people - 1))
+    chance = ((votes.sum(0)/votes.sum())**2).sum()
+    return float((agree - chance)/(1 - chance)) if chance < 1 else float("nan")
 
 def score_mcc(
     y_true:np.ndarray, # True class of each item, (N,)

@@ -1,4 +1,4 @@
-"Datasets: round trips, going on after a crash at any moment, full and read-only disks, locks, tampering, the label log."
+"Datasets: round trips, going on after a crash at any moment, full and read-only disks, locks, tampering."
 import errno, json, os, random, shutil, signal, subprocess, sys, tempfile, textwrap, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np, pandas as pd, pytest, zarr
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from cellprotocols import dataset as D
-from cellprotocols.dataset import (KINDS, DatasetError, DatasetWriter, append_label, check_dataset, check_items, fingerprint,
-    is_done, read_dataset, read_labels, undo_labels, write_dataset)
+from cellprotocols.dataset import (KINDS, DatasetError, DatasetWriter, check_dataset, check_items, fingerprint,
+    is_done, read_dataset, write_dataset)
 from cellprotocols.errors import UserError
 
 relaxed = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -566,62 +566,3 @@ def test_of_many_writers_at_once_one_wins(tmp_path):
     with ThreadPoolExecutor(8) as pool: won = [w for w in pool.map(attempt, range(8)) if w]
     assert len(won) == 1
     won[0].close()
-
-
-# ---- the label log --------------------------------------------------------------------------------------------------
-
-def test_labels_come_back_and_undo_takes_the_own_last_ones(tmp_path):
-    log = tmp_path/"l"/"labels.jsonl"
-    for item, label, by in [("a", "NA", "x"), ("b", "True", "y"), ("c", "é\n", "x"), ("a", "B", "x")]: append_label(log, item, label, by, suggestion={"A": 0.5})
-    back = read_labels(log)
-    assert list(back.item) == ["a", "b", "c", "a"] and list(back.label) == ["NA", "True", "é\n", "B"] and back.suggestion[0] == {"A": 0.5}
-    undo_labels(log, "x", 2)
-    assert list(read_labels(log).item) == ["a", "b"]
-    undo_labels(log, "x", 5); append_label(log, 7, [1, 2, 3, 4], "x", y=1.5)
-    back = read_labels(log)
-    assert list(back.item) == ["b", "7"] and back.label[1] == [1, 2, 3, 4] and list(back.y) == [None, 1.5]
-    assert len(log.read_text().splitlines()) == 8
-
-
-def test_the_log_of_another_dataset_is_refused(tmp_path):
-    ds = write_dataset(tmp_path/"d", "masks", table("masks"), "test"); other = write_dataset(tmp_path/"e", "masks", table("masks", field_id="z"), "test")
-    append_label(tmp_path/"log", "a", "A", "x", dataset=ds); append_label(tmp_path/"log", "b", "A", "x")
-    for f in (lambda: append_label(tmp_path/"log", "a", "A", "x", dataset=other), lambda: read_labels(tmp_path/"log", other)):
-        with pytest.raises(DatasetError, match="belong to another dataset"): f()
-    assert len(read_labels(tmp_path/"log", ds)) == 2
-    (tmp_path/"no").write_text('{"item": 1}\n')
-    with pytest.raises(DatasetError, match="not a label log"): append_label(tmp_path/"no", "a", "A", "x")
-    with pytest.raises(DatasetError, match="there is no label log"): read_labels(tmp_path/"none")
-    assert (tmp_path/"no").read_text() == '{"item": 1}\n'
-
-
-def test_a_log_cut_anywhere_keeps_every_whole_line(tmp_path):
-    for k in range(4): append_label(tmp_path/"log", f"é{k}", "A", "x")
-    whole = (tmp_path/"log").read_bytes(); header = whole.index(b"\n") + 1
-    for cut in (*range(0, header + 3, 4), *range(header - 2, header + 2), *range(len(whole) - 130, len(whole) + 1, 3), len(whole) - 1):
-        log = tmp_path/"cut"; log.write_bytes(whole[:cut])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            kept = [json.loads(l)["item"] for l in whole[:cut].splitlines()[1:] if _is_json(l)]
-            if cut >= header - 1: assert list(read_labels(log).item) == kept
-            append_label(log, "new", "B", "y")
-            assert list(read_labels(log).item) == kept + ["new"]
-    (tmp_path/"cut").write_bytes(whole[:-5])
-    with pytest.warns(UserWarning, match="line 5 was cut off"): read_labels(tmp_path/"cut")
-    with pytest.warns(UserWarning, match="last line was cut off"): append_label(tmp_path/"cut", "n", "B", "y")
-
-
-def _is_json(line):
-    try: json.loads(line); return True
-    except ValueError: return False
-
-
-def test_many_people_label_at_once(tmp_path):
-    code = "import sys; from cellprotocols.dataset import append_label\nfor k in range(15): append_label(sys.argv[1], f'{sys.argv[2]}-{k}', 'x'*3000, sys.argv[2])"
-    people = [subprocess.Popen([sys.executable, "-c", code, tmp_path/"log", str(p)], cwd=Path(__file__).parents[1]) for p in range(3)]
-    assert [p.wait() for p in people] == [0, 0, 0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        back = read_labels(tmp_path/"log")
-    assert sorted(back.item) == sorted(f"{p}-{k}" for p in range(3) for k in range(15))
-    for p in range(3): assert list(back.item[back.by == str(p)]) == [f"{p}-{k}" for k in range(15)]
