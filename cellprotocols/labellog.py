@@ -140,9 +140,11 @@ class LabelLog:
         self.wrong += wrong; self._line += data.count(b"\n"); self._read += len(data)
         return set().union(*(self._standing.add(e) for e in entries if "label_log" not in e))
 
+    acts = property(lambda self: self._standing.acts, doc="act -> its lines")
+
     def _say(self, entries, act, after) -> set:
-        if act and act in self._standing.acts: return set() # the same act, sent again
-        if after and after not in self._standing.acts: raise LabelError("an earlier decision of this page is not saved yet", do="it is tried first")
+        if act and act in self.acts: return set() # the same act, sent again
+        if after and after not in self.acts: raise LabelError("an earlier decision of this page is not saved yet", do="it is tried first")
         _append(self.path, entries, self.dataset)
         return self.refresh()
 
@@ -160,11 +162,11 @@ class LabelLog:
         "My last act that was done (0) or undone (1): of this session if it has one."
         self.refresh()
         acts = self._standing.trail.get((self.by, self.round), ([], []))[which]
-        mine = [a for a in acts if any(s.get("session") == self._session for s in self._standing.acts[a])]
+        mine = [a for a in acts if any(s.get("session") == self._session for s in self.acts[a])]
         return (mine or acts or [None])[-1]
 
     def _turn(self, verb, which, act, after) -> set:
-        if act and act in self._standing.acts: return set()
+        if act and act in self.acts: return set()
         last = self._last(which)
         if last is None: raise LabelError(f"there is nothing to {verb}")
         return self._say([{verb: last, "by": self.by, "at": _now(), "act": act or uuid.uuid4().hex[:12]}], act, after)
@@ -177,14 +179,15 @@ class LabelLog:
         "Give again the act I took back last."
         return self._turn("redo", 1, act, after)
 
-    def latest(self) -> dict: # item -> its last line in this round
-        "The last word on every item."
-        words = ((item, [e for e in lines if e.get("round", "") == self.round]) for item, lines in self._standing.by_item.items())
-        return {item: lines[-1] for item, lines in words if lines}
+    def _counts(self, e): return e.get("round", "") == self.round and (not self.round or e["by"] == self.by) # a blind round shows nobody else's
 
-    def lines(self, item:str) -> list: # All lines about `item` that stand in this round, oldest first
-        "Everything that stands about one item."
-        return [e for e in self._standing.by_item.get(item, []) if e.get("round", "") == self.round]
+    def word(self, item:str) -> dict|None: # Its last line in this round; None: nothing stands
+        "The last word on one item."
+        return next((e for e in reversed(self._standing.by_item.get(item, [])) if self._counts(e)), None)
+
+    def latest(self) -> dict: # item -> its last line
+        "The last word on every item."
+        return {item: e for item in self._standing.by_item if (e := self.word(item))}
 
     @property
     def can(self) -> dict: # undo, redo: bool
