@@ -32,8 +32,8 @@ def read_static(
     "The JavaScript or style of a widget as one piece."
     return "\n".join((files("cellprotocols")/"static"/n).read_text(encoding="utf-8") for n in names)
 
-# %% ../nbs/annotate.ipynb #bae7a0cb
-CLASS_KEYS = "123456789qwetyiopasdghjklcvb"
+# %% ../nbs/annotate.ipynb #001d57b2
+CLASS_KEYS = "123456789qwetyiopasdghjklcv"
 
 def _check_classes(classes):
     names = [str(c).strip() for c in classes]
