@@ -1,4 +1,5 @@
 "Fixtures that every test may use."
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,3 +12,43 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real images: {folder.name} is not at ../shared/data")
     return folder
+
+
+# ---------- a real browser: tests/browser.py says what a front end can do
+
+@pytest.fixture(scope="module")
+def browser():
+    "Chromium without a window. One a module: while it lives, the main thread has a running event loop, which other tests may not want."
+    from browser import CHROMIUM
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install \"cellprotocols[dev]\"")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium: pytest.skip("chromium is not installed: apt-get install chromium")
+    with sync_api.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=CHROMIUM)
+        yield b
+        b.close()
+
+
+@pytest.fixture
+def page(browser):
+    "A new page with its own cookies; `page.errors` collects what its console complains about and what it wants from elsewhere."
+    from browser import watch
+    context = browser.new_context(viewport=dict(width=1280, height=900))
+    yield watch(context.new_page())
+    context.close()
+
+
+@pytest.fixture(scope="session", params=["lab", "voila", "widgets7"])
+def server(request, tmp_path_factory):
+    "One server a front end for the whole session: starting it takes longer than a test."
+    from browser import start
+    s = start(request.param, tmp_path_factory.mktemp(request.param))
+    yield s
+    s.stop()
+
+
+@pytest.fixture
+def front_end(server):
+    "JupyterLab, Voila and the classic notebook with ipywidgets 7, one after the other; its kernels end with the test."
+    yield server
+    server.end_kernels()

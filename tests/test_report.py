@@ -1,7 +1,6 @@
 """The report: one file, safe with any text, whole or not at all, and right in a real browser."""
 import io
 import re
-import shutil
 from html.parser import HTMLParser
 
 import matplotlib
@@ -198,18 +197,6 @@ def test_text_has_contrast(ground):
 
 
 # ---------- a real browser
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium: pytest.skip("chromium is not installed")
-    args = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run".split()
-    with sync_api.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=chromium, args=args)
-        yield b
-        b.close()
-
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width, height", [(1280, 900), (390, 844), (320, 600)])
