@@ -73,7 +73,7 @@ class Server:
         env |= dict(JUPYTERLAB_SETTINGS_DIR=str(own/"settings"), JUPYTERLAB_WORKSPACES_DIR=str(own/"workspaces"), JUPYTER_PREFER_ENV_PATH="1")
         orphan = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []   # ends with us even if we are killed
         with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen([*orphan, *self.command()], cwd=self.folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen([*orphan, *self.command(), "--KernelRestarter.time_to_dead=1"], cwd=self.folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try: wait_until(self._answers, f"{self.name} answers", 120, .1)
         except BaseException as e:
             self.stop()
@@ -159,7 +159,7 @@ class Server:
 
     def _wait(self, page, root):
         try: page.locator(f"{root} >> visible=true").or_(page.locator(self.error)).first.wait_for()
-        except Exception as e: e.add_note(self.log()); raise
+        except Exception as e: e.add_note("\n".join([*page.errors, self.log()])); raise
         if (wrong := page.locator(self.error)).count(): raise AssertionError(f"{self.name}: a cell failed:\n{wrong.first.inner_text()}")
 
     def _js(self, page, condition, arg=None):
@@ -211,7 +211,7 @@ class Voila(Server):
     "Voila of this environment: a notebook as a page. Every load of the page has a kernel of its own and runs all cells."
     name, ready = "voila", "/voila/tree"
     error = "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']:has-text('Traceback')"
-    known = r"favicon|fontawesome|403.*api/shutdown"    # its icons come from elsewhere; a page that is closed may not end its kernel
+    known = r"favicon|fontawesome|403.*api/shutdown|Kernel connection disconnected"  # its icons come from elsewhere; a closed page may not end its kernel; a kill
 
     @staticmethod
     def missing(): return not importlib.util.find_spec("voila") and 'Voila is not installed: pip install "cellprotocols[app]"'
@@ -240,8 +240,16 @@ class Widgets7(Server):
     def missing(): return not (WIDGETS7/"bin"/"python").exists() and "no environment with ipywidgets 7: sh tools/make_widgets7_env.sh"
 
     def command(self):
+        if self._stale(): subprocess.run(["sh", ROOT/"tools"/"make_widgets7_env.sh", WIDGETS7], check=True, stdout=subprocess.DEVNULL)
         return [str(WIDGETS7/"bin"/"python"), "-m", "notebook", "--allow-root", "--no-browser", "--no-mathjax", "--NotebookApp.ip=127.0.0.1", f"--NotebookApp.port={self.port}",
                 "--NotebookApp.port_retries=0", f"--NotebookApp.token={self.token}", f"--NotebookApp.notebook_dir={self.folder}"]
+
+    @staticmethod
+    def _stale():
+        "Does the environment hold another package than this checkout?"
+        there = next(WIDGETS7.glob("lib/python3*/site-packages/cellprotocols"), WIDGETS7)
+        ours = [p.relative_to(ROOT/"cellprotocols") for kind in ("py", "js", "css") for p in (ROOT/"cellprotocols").rglob(f"*.{kind}")]
+        return any(not (there/p).is_file() or (there/p).read_bytes() != (ROOT/"cellprotocols"/p).read_bytes() for p in ours)
 
     def page_url(self, name): return f"{self.url}/notebooks/{urllib.parse.quote(name)}?token={self.token}"
 
