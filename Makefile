@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env demo test test-all test-slow check lab export pictures wheel clean
+.PHONY: help env demo test test-all test-slow check lab export widgets7 pictures wheel clean
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -35,6 +35,9 @@ test-slow: $(READY) ## slow tests, browser tests and the slow cells of the noteb
 
 test-all: test test-slow ## everything
 
+widgets7: $(READY) ## an environment with ipywidgets 7 as in Colab, for the browser tests
+	sh tools/make_widgets7_env.sh
+
 pictures: $(READY) ## run the notebooks again and keep their output pictures
 	python tools/run_notebooks.py
 
@@ -42,4 +45,4 @@ wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build
 
 clean:           ## remove the environment and what was built
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-widgets7 build dist *.egg-info
