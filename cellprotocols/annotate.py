@@ -17,7 +17,6 @@ import anywidget, numpy as np, pandas as pd, traitlets
 from fastcore.basics import patch_to
 
 from .cells import find_centroids, find_nuclei
-from .embed import LiveProbe
 from .errors import UserError
 from .frames import Frames, FramesError, find_channels, find_levels, find_scale, pack_images
 from .labellog import LabelLog, read_labels
@@ -229,7 +228,7 @@ class PatchGrid(Annotator):
         if groups is not None: self.table["group"] = [str(g) for g in groups]
         if unknown := sorted(set(self.table.known) - {"", *names}): raise AnnotateError(f"labels that are none of the classes: {', '.join(map(repr, unknown[:3]))}", ", ".join(names))
         self.embeddings = None if embeddings is None else np.asarray(embeddings, np.float32)
-        self.probe = LiveProbe(self.embeddings, np.asarray(self.table.group if groups is not None else self.table.item_id), names) if embeddings is not None and not round else None
+        self.probe = self._probe(names, groups) if embeddings is not None and not round else None
         self.sample, self.scale = self._look()
         super().__init__("grid", "Label patches", names, log, by, target, dataset, round, sorts=[[k, v] for k, v in SORTS.items() if k not in ("next", "unsure", "sure", "alike") or (self.probe is not None if k == "next" else embeddings is not None if k == "alike" else self.probe is not None or prob is not None)],
                          groups=sorted(self.table.group.unique())[:200] if groups is not None else [], sort=sort or ("next" if self.probe is not None else "given"), learns=self.probe is not None, px_um=px_um)
@@ -237,6 +236,10 @@ class PatchGrid(Annotator):
         self.refresh_labels()
         if prob is not None: self._take_prob(np.asarray(prob, float))
         if self.probe is not None: self.learn()
+
+    def _probe(self, names, groups):
+        from cellprotocols.embed import LiveProbe # brings torch: only where the grid learns
+        return LiveProbe(self.embeddings, np.asarray(self.table.group if groups is not None else self.table.item_id), names)
 
     def _image(self, i):
         try: im = np.asarray(self.images[int(i)])

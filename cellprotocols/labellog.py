@@ -227,9 +227,10 @@ def read_labels(
 def apply_log(
     table:pd.DataFrame, # Rows with item_id, label, by, at and maybe flagged
     log:str|Path, # The label log
+    dataset=None, # The fingerprint of the set of cells; another one's log is refused
 ) -> pd.DataFrame: # The same rows, the decisions of the log put in
     "Put the decisions of a label log into a table of cells: the last word on each item."
-    said = read_labels(log).drop_duplicates("item", keep="last").set_index("item")
+    said = read_labels(log, dataset).drop_duplicates("item", keep="last").set_index("item")
     if len(said) and not said.index.isin(table.item_id).any(): raise LabelError(f"none of the {len(said)} items of the log is in this set, the first is {said.index[0]!r}", "the log of the same cells", file=log)
     if gone := sorted(set(said.index) - set(table.item_id)): warnings.warn(f"{len(gone)} labels of {Path(log).name} are of items that are not in this set, the first is {gone[0]!r}; they stay in the log", stacklevel=2)
     out, hit = table.copy(), table.item_id.isin(said.index)
