@@ -1,7 +1,7 @@
 """The chromatin protocol, step by step: annotation zips, golden numbers of the published data, one test for each known defect of the published system.
 
 The codes in the names (A1, R3, T6, D4 ...) are those of the specification's list of defects; G1, G2 ... are its golden numbers.
-Others are tested where the tool lives: G3, A7 test_patches; G5, T1-T3, T9 test_augment; G4, T7, T8 test_classify; R1, R5 test_labelled; A8 (log, undo) test_dataset; D6 test_metrics; D5, G10 test_embed and test_viz."""
+Others are tested where the tool lives: G3, A7 test_patches; G5, T1-T3, T9 test_augment; G4, T7, T8 test_classify; R1, R5 test_labelled; A8 (log, undo) test_labellog; D6 test_metrics; D5, G10 test_embed and test_viz."""
 import inspect
 import io
 import json
