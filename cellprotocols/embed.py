@@ -25,7 +25,7 @@ from .errors import UserError
 from .metrics import Interval, bootstrap, score_macro_f1
 from .patches import normalise
 from .progress import track
-from .split import SplitError, make_folds
+from .split import make_folds
 from .train import predict_batches, train_model
 
 # %% ../nbs/embed.ipynb #d58d3614
@@ -287,8 +287,8 @@ def choose_penalty(
     seed:int=0, # Of the folds
 ) -> float: # One of `PENALTIES`; .1 where all are of one group
     "The penalty that does best on groups left out."
-    try: return _cross(*_known(embeddings, labels), np.asarray(groups), seed)[0]
-    except SplitError: return .1
+    x, classes, y = _known(embeddings, labels)
+    return _cross(x, y, classes, np.asarray(groups), seed)[0] if len(set(groups)) > 1 else .1
 
 def fit_probe(
     embeddings:np.ndarray, # (N, D) of labelled cells
