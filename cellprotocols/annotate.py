@@ -34,6 +34,8 @@ def read_static(
 # %% ../nbs/annotate.ipynb #001d57b2
 CLASS_KEYS = "123456789qwetyiopasdghjklcv"
 
+def _clean(text): return str(text).encode("utf-8", "backslashreplace").decode() # a file name may hold bytes that are no text
+
 def _check_classes(classes):
     names = [str(c).strip() for c in classes]
     if not names or "" in names or len(set(names)) < len(names): raise AnnotateError(f"the classes {names}", "at least one class, every name once, none empty")
@@ -107,12 +109,14 @@ def _writable(self):
 @patch_to(Annotator)
 def _do_give(self, msg):
     log = self._writable()
-    self._tell(log.give([self._check(e) for e in msg["entries"]], msg.get("act", ""), msg.get("after", "")))
+    try: entries = [self._check(e) for e in msg["entries"]]
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as e: raise AnnotateError(f"a decision that makes no sense ({type(e).__name__}: {e})") from e
+    self._tell(log.give(entries, msg.get("act", ""), msg.get("after", "")))
 
 @patch_to(Annotator)
 def _do_undo(self, msg, verb="undo"):
     log = self._writable(); log.refresh()
-    if not log.can[verb] and msg.get("act") not in log.acts: raise AnnotateError(f"there is nothing to {verb}")
+    if not log.can[verb] and msg.get("act") not in log.acts and msg.get("after", "") in ("", *log.acts): raise AnnotateError(f"there is nothing to {verb}")
     self._tell(getattr(log, verb)(msg.get("act", ""), msg.get("after", "")))
 
 @patch_to(Annotator)
@@ -220,10 +224,10 @@ class PatchGrid(Annotator):
     ):
         n = len(items)
         if len(images) != n: raise AnnotateError(f"{len(images)} images and {n} items", "one item_id per image")
-        if len(set(map(str, items))) < n: raise AnnotateError("two images have the same item_id", "every item_id once")
+        if len(set(map(_clean, items))) < n: raise AnnotateError("two images have the same item_id", "every item_id once")
         names = _check_classes(classes)
-        self.images, self.row_of, self.batch, self.px_um, self._fitted = images, {str(i): k for k, i in enumerate(items)}, batch, px_um, 0
-        self.table = pd.DataFrame(dict(item_id=list(map(str, items)), known="", group="", predicted="", sure=np.nan, label="", flagged=False))
+        self.images, self.row_of, self.batch, self.px_um, self._fitted = images, {_clean(i): k for k, i in enumerate(items)}, batch, px_um, 0
+        self.table = pd.DataFrame(dict(item_id=list(map(_clean, items)), known="", group="", predicted="", sure=np.nan, label="", flagged=False))
         if labels is not None and not round: self.table["known"] = [str(v or "") for v in labels]
         if groups is not None: self.table["group"] = [str(g) for g in groups]
         if unknown := sorted(set(self.table.known) - {"", *names}): raise AnnotateError(f"labels that are none of the classes: {', '.join(map(repr, unknown[:3]))}", ", ".join(names))
@@ -348,7 +352,9 @@ class FieldAnnotator(Annotator):
     "What points, boxes, masks and whole images share: fields, frames, shapes."
     def __init__(self, kind, title, fields, classes, log, names=None, **more):
         fields = [fields] if isinstance(fields, (str, Path)) or hasattr(fields, "frame") or getattr(fields, "ndim", 9) <= 4 else list(fields)
-        self.fields = [Frames(f, str(names[i]) if names is not None else "") for i, f in enumerate(fields)]
+        if names is not None and len(names) != len(fields): raise AnnotateError(f"{len(fields)} fields and {len(names)} names", "one name per field")
+        self.fields, self._open = [Frames(f, str(names[i]) if names is not None else "") for i, f in enumerate(fields)], []
+        for f in self.fields: f.name = _clean(f.name)
         self.index = {f.name: i for i, f in enumerate(self.fields)}
         if not fields: raise AnnotateError("no fields to look at", "at least one image or movie")
         if len(self.index) < len(fields): raise AnnotateError("two fields have the same name", "every name once", "pass names=")
@@ -362,9 +368,16 @@ class FieldAnnotator(Annotator):
         said = pd.Series([e["label"] for i, e in self.labellog.latest().items() if self._field_of(i, e) in self.index] if self.labellog else [], dtype=object).value_counts()
         return {c: int(said.get(c, 0)) for c in self.classes}
 
-    def _do_field(self, msg): return {"info": self.fields[msg["f"]].info()}, []
+    def _at(self, f) -> Frames:
+        "A field that is looked at. Only the last few stay open: files and memory are not for thousands."
+        self._open = [k for k in self._open if k != f] + [f]
+        for k in self._open[:-4]: self.fields[k].close()
+        self._open = self._open[-4:]
+        return self.fields[f]
+
+    def _do_field(self, msg): return {"info": self._at(msg["f"]).info()}, []
     def _do_frame(self, msg):
-        view = self.fields[msg["f"]].view(msg.get("t", 0), msg.get("z", 0), msg.get("box"), msg.get("step", 1))
+        view = self._at(msg["f"]).view(msg.get("t", 0), msg.get("z", 0), msg.get("box"), msg.get("step", 1))
         return {"head": list(view.shape)}, [view.tobytes()]
 
     def shapes(self) -> pd.DataFrame: # item, field, label, by, at, flagged and where it is; one row per shape that stands
@@ -377,6 +390,13 @@ def _check(self, e):
     e = super(FieldAnnotator, self)._check(e)
     if self._field_of(e["item"], e) not in self.index: raise AnnotateError(f"there is no field {self._field_of(e['item'], e)!r} here", ", ".join(list(self.index)[:5]))
     return e
+
+@patch_to(FieldAnnotator)
+def _frame_of(self, e) -> tuple: # (t, z, (H, W))
+    "On which frame an entry lies, and how large that is."
+    shape, (t, z) = self._at(self.index[e["field"]]).movie.shape, (e.get("t", 0), e.get("z", 0))
+    if not _finite([t, z]) or not (0 <= t < shape[0] and 0 <= z < shape[1]): raise AnnotateError(f"there is no frame {t}, plane {z} in {e['field']}")
+    return int(t), int(z), shape[2:4]
 
 def _finite(values): return all(isinstance(v, (int, float)) and np.isfinite(v) for v in values)
 
@@ -420,26 +440,26 @@ class PointAnnotator(FieldAnnotator):
 
     def cells(self, f, t, z=0) -> pd.DataFrame: # y, x
         "The nuclei of a frame, found once."
-        if (f, t, z) not in self._cells: self._cells = dict(list(self._cells.items())[-50:]) | {(f, t, z): self.find(self.fields[f].frame(t, z))}
+        if (f, t, z) not in self._cells: self._cells = dict(list(self._cells.items())[-50:]) | {(f, t, z): self.find(self._at(f).frame(t, z))}
         return self._cells[f, t, z]
 
 @patch_to(PointAnnotator)
 def _check(self, e):
     e = super(PointAnnotator, self)._check(e)
     if not _finite([e.get(k) for k in "tzyx"]): raise AnnotateError("a point without t, z, y, x")
-    f = self.index[e["field"]]; shape = self.fields[f].movie.shape
-    if not (0 <= e["t"] < shape[0] and 0 <= e["z"] < shape[1]): raise AnnotateError(f"there is no frame {e['t']}, plane {e['z']} in {e['field']}")
-    yx = _within((e["y"], e["x"]), (shape[2] - 1, shape[3] - 1))
-    if e.pop("snap", False) and e["label"]: yx = self._snap(f, int(e["t"]), int(e["z"]), yx)
-    return {**e, "t": int(e["t"]), "z": int(e["z"]), "y": round(yx[0], 2), "x": round(yx[1], 2)}
+    t, z, (height, width) = self._frame_of(e)
+    yx = _within((e["y"], e["x"]), (height - 1, width - 1))
+    if e.pop("snap", False) and e["label"]: yx = self._snap(self.index[e["field"]], t, z, yx)
+    return {**e, "t": t, "z": z, "y": round(yx[0], 2), "x": round(yx[1], 2)}
 
 @patch_to(PointAnnotator)
 def _snap(self, f, t, z, yx):
     "Snap within a window around the click: quick, also where the frame is large."
     if (f, t, z) in self._cells: return snap_point(yx, self.cells(f, t, z), self.radius)
-    img, r = self.fields[f].frame(t, z), int(8*self.radius)
+    r = int(8*self.radius)
     y0, x0 = max(0, int(yx[0]) - r), max(0, int(yx[1]) - r)
-    near = self.find(img[y0:int(yx[0]) + r, x0:int(yx[1]) + r])
+    try: near = self.find(self._at(f).frame(t, z)[y0:int(yx[0]) + r, x0:int(yx[1]) + r])
+    except Exception: traceback.print_exc(); return yx # the decision counts more than its third digit
     return snap_point(yx, near[["y", "x"]] + [y0, x0], self.radius)
 
 @patch_to(PointAnnotator)
@@ -472,7 +492,7 @@ def suggest(self,
     if len(here) and len(cells): cells = cells[(((cells[["y", "x"]].to_numpy()[:, None] - here[["y", "x"]].to_numpy(float))**2).sum(2) > self.radius**2).all(1)]
     if self.guess is not None and len(cells):
         from cellprotocols.patches import cut_patches
-        prob = np.asarray(self.guess(cut_patches(self.fields[f].frame(t, z), cells[["y", "x"]].to_numpy(), self.size)), float)
+        prob = np.asarray(self.guess(cut_patches(self._at(f).frame(t, z), cells[["y", "x"]].to_numpy(), self.size)), float)
         cells = cells.assign(label=np.array(self.classes, object)[prob.argmax(1)], p=prob.max(1)).sort_values("p", kind="stable")
     return cells.head(most).reset_index(drop=True)
 
@@ -524,10 +544,10 @@ def _check(self, e):
     e = super(BoxAnnotator, self)._check(e)
     box = e.get("box")
     if not isinstance(box, list) or len(box) != 4 or not _finite(box): raise AnnotateError(f"the box {box}", "(y0, x0, y1, x1) px")
-    h, w = self.fields[self.index[e["field"]]].movie.shape[2:4]
+    t, z, (h, w) = self._frame_of(e)
     y0, x0, y1, x1 = _within(box, (h, w, h, w))
     if e["label"] and (y1 <= y0 or x1 <= x0): raise AnnotateError(f"the box {box} has no inside", "y1 greater than y0 and x1 greater than x0, within the field")
-    return {**e, "t": int(e.get("t", 0)), "z": int(e.get("z", 0)), "box": [round(v, 2) for v in (y0, x0, y1, x1)]}
+    return {**e, "t": t, "z": z, "box": [round(v, 2) for v in (y0, x0, y1, x1)]}
 
 # %% ../nbs/annotate.ipynb #1700d752
 def draw_mask(
@@ -569,7 +589,7 @@ class MaskAnnotator(FieldAnnotator):
         s, name = self.shapes(), field or self.fields[0].name
         here = s[(s.field == name) & (s.t == t) & (s.z == z)] if len(s) else s
         code = {c: i + 1 for i, c in enumerate(self.classes)}
-        return draw_mask(here.stroke if len(here) else [], here.label.map(code), self.fields[self.index[name]].movie.shape[2:4])
+        return draw_mask(here.stroke if len(here) else [], here.label.map(code), self._at(self.index[name]).movie.shape[2:4])
 
 @patch_to(MaskAnnotator)
 def _check(self, e):
@@ -578,7 +598,8 @@ def _check(self, e):
     points, radius = s.get("points"), s.get("radius", 1)
     if not isinstance(points, list) or not points or not all(len(p) == 2 and _finite(p) for p in points): raise AnnotateError("a stroke without points", "[[y, x], ...] px")
     if not _finite([radius]) or not .5 <= radius <= 5000: raise AnnotateError(f"a brush of {radius} px", "0.5 to 5000 px")
-    return {**e, "t": int(e.get("t", 0)), "z": int(e.get("z", 0)), "stroke": {"points": [[round(v, 2) for v in p] for p in points], "radius": radius, "erase": bool(s.get("erase")), "fill": bool(s.get("fill"))}}
+    t, z, _ = self._frame_of(e)
+    return {**e, "t": t, "z": z, "stroke": {"points": [[round(float(np.clip(v, -1e6, 1e6)), 2) for v in p] for p in points], "radius": radius, "erase": bool(s.get("erase")), "fill": bool(s.get("fill"))}}
 
 # %% ../nbs/annotate.ipynb #a3c94a0e
 class ImageAnnotator(FieldAnnotator):

@@ -105,7 +105,7 @@ class Frames:
         "What the screen must know first; looks at five frames."
         t, z, h, w, c = self.movie.shape
         step = max(1, round((h*w/250_000)**.5))
-        some = [self.movie.frame(i, z//2)[::step, ::step] for i in sorted({*np.linspace(0, t - 1, 5).astype(int).tolist()})]
+        some = [self.frame(i, z//2)[::step, ::step] for i in sorted({*np.linspace(0, t - 1, 5).astype(int).tolist()})]
         rgb = c == 3 and np.dtype(self.movie.dtype) == np.uint8
         self.scale = find_scale(some)
         names = getattr(self.movie, "channels", None) or (["gray"] if c == 1 else [f"C{i}" for i in range(c)])
@@ -135,7 +135,9 @@ def _shrink(img, step):
     "Means of blocks of `step` x `step` px; what is over at the edge makes smaller blocks."
     import cv2
     h, w = -(-img.shape[0]//step), -(-img.shape[1]//step)
-    small = cv2.resize(img if img.dtype != bool else img.astype(np.uint8), (w, h), interpolation=cv2.INTER_AREA) if img.dtype.itemsize <= 4 and img.dtype.kind in "buf" and img.shape[2] <= 4 else img[::step, ::step]
+    if img.shape[2] > 4: return img[::step, ::step]
+    plain = {"uint8": None, "uint16": None, "bool": np.uint8}.get(img.dtype.name, np.float32) # what OpenCV can shrink
+    small = cv2.resize(img if plain is None else img.astype(plain), (w, h), interpolation=cv2.INTER_AREA)
     return small.reshape(h, w, img.shape[2])
 
 # %% ../nbs/frames.ipynb #8ff37bbc

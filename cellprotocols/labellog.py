@@ -75,7 +75,7 @@ def _append(log, entries, dataset):
         f.seek(0); first = f.readline()
         if first.endswith(b"\n"): _check_header(first, log, dataset)
         elif not b'{"label_log"'.startswith(first[:12]): _check_header(first, log, dataset) # somebody else's file, not a header of ours that was cut
-        lines = b"".join(json.dumps(e, ensure_ascii=False, allow_nan=False).encode() + b"\n" for e in entries)
+        lines = b"".join(json.dumps(e, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n" for e in entries)
         if not first.endswith(b"\n"): # new, or cut off in its header
             f.truncate(0)
             lines = json.dumps({"label_log": LOG_FORMAT, "dataset": getattr(dataset, "fingerprint", dataset)}).encode() + b"\n" + lines
@@ -110,6 +110,7 @@ class _Standing:
         for s in lines:
             stack = self.by_item[s["item"]]
             stack[:] = [o for o in stack if o is not s] + ([] if back else [s])
+            if not back: self.by_item[s["item"]] = self.by_item.pop(s["item"]) # also among the items: the later stroke lies on top
         done, undone = self.trail.setdefault((e.get("by"), lines[0].get("round", "") if lines else ""), ([], []))
         source, target = (done, undone) if back else (undone, done)
         if act in source: source.remove(act); target.append(act)
