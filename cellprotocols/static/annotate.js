@@ -8,7 +8,7 @@ class Look {
     const n = look.levels[0].length;
     this.low = look.rgb ? 0 : 3; this.high = look.rgb ? n - 1 : n - 4;
     this.channels = look.channels.map(c => ({ ...c, rgb: hexRgb(c.colour), on: true }));
-    const percent = i => ["0", ".01", ".03", ".1", ".3", "1", "3", "10", "25", "50", "75", "90", "97", "99", "99.7", "99.9", "99.97", "99.99", "100"][i] + " %";
+    const percent = i => ["0", "0.01", "0.03", "0.1", "0.3", "1", "3", "10", "25", "50", "75", "90", "97", "99", "99.7", "99.9", "99.97", "99.99", "100"][i] + " %";
     this.el = h("div", { className: "cp-look", role: "group", "aria-label": "Brightness" },
       slider("dark", { min: 0, max: 9, step: 1, value: this.low, show: percent, title: "Percentile shown black" }, v => { this.low = v; this.update(); }),
       slider("bright", { min: 9, max: n - 1, step: 1, value: this.high, show: percent, title: "Percentile shown white" }, v => { this.high = v; this.update(); }),
@@ -34,8 +34,8 @@ class Grid {
     this.cache = new Map(); this.waiting = new Set(); this.bad = new Map(); this.review = null; this.items = []; this.follow = true;
     desk.hints = ["A click marks a patch, Shift+click a range, Ctrl+click one more. A class key labels what is marked, or the framed patch, and goes on to the next.",
       "Review: choose a predicted class, click the wrong ones, Enter confirms all others at once."];
-    this.scroller = h("div", { className: "cp-scroll", role: "grid", "aria-label": "Patches", "aria-multiselectable": "true", tabIndex: -1, onscroll: () => this.layoutSoon() });
-    this.inner = h("div", { className: "cp-inner", role: "rowgroup" });
+    this.scroller = h("div", { className: "cp-scroll", role: "listbox", "aria-label": "Patches", "aria-multiselectable": "true", tabIndex: -1, onscroll: () => this.layoutSoon() });
+    this.inner = h("div", { className: "cp-inner", role: "presentation" });
     this.scroller.append(this.inner);
     this.banner = h("div", { className: "cp-banner", hidden: true, role: "status" });
     this.told = h("span", { className: "cp-told", role: "status", "aria-live": "polite" });
@@ -89,7 +89,9 @@ class Grid {
     this.desk.wire.ask("order", { by, show, like: this.order[this.at] ?? 0 }, (msg, buffers) => {
       if (msg.error) { this.banner.hidden = false; this.banner.textContent = msg.error; return; }
       if (!this.review) this.banner.hidden = true;
+      const framed = this.order[this.at];
       this.order = new Uint32Array(toPixels(buffers[0], "uint8").buffer);
+      if (toOpen && this.labelOf(framed) === "" && this.order.includes(framed)) this.order = Uint32Array.from([framed, ...this.order.filter(r => r !== framed)]); // the next key is meant for what was looked at
       this.place = new Map(Array.from(this.order, (r, i) => [r, i]));
       this.marked.clear(); this.at = 0; this.clearCells(); this.scroller.scrollTop = 0; this.layout();
       if (toOpen) this.next(true);
@@ -123,7 +125,7 @@ class Grid {
   clearCells() { this.inner.replaceChildren(); this.cells.clear(); }
   make(i, cw, ch) {
     const row = this.order[i], canvas = h("canvas", { width: 8, height: 8 });
-    const c = h("div", { className: "cp-cell", role: "gridcell", id: `${this.desk.wire.page}-${row}`, style: { left: `${(i % this.columns) * cw}px`, top: `${Math.floor(i / this.columns) * ch}px`, width: `${this.side + 4}px` },
+    const c = h("div", { className: "cp-cell", role: "option", id: `${this.desk.wire.page}-${row}`, style: { left: `${(i % this.columns) * cw}px`, top: `${Math.floor(i / this.columns) * ch}px`, width: `${this.side + 4}px` },
       onpointerdown: e => { if (e.button === 0) this.click(i, e); } },
       h("div", { className: "cp-pic", style: { width: `${this.side}px`, height: `${this.side}px` } }, canvas), h("div", { className: "cp-chip" }));
     c.canvas = canvas; c.chip = c.lastChild; c.row = row;
@@ -249,13 +251,13 @@ class Stage {
     this.side = h("aside", { className: "cp-side" });
     this.foot = h("div", { className: "cp-foot" });
     desk.body.append(h("div", { className: "cp-stage" }, this.view, this.side), this.foot);
-    this.base = document.createElement("canvas"); this.paintOver = document.createElement("canvas");
+    this.base = document.createElement("canvas"); this.paintOver = document.createElement("canvas"); this.paintNow = document.createElement("canvas");
     this.fieldPick = choice("field", desk.setup.fields.map((n, i) => [String(i), `${i + 1}  ${n}`]), v => this.openField(+v));
     this.told = h("span", { className: "cp-told", role: "status", "aria-live": "polite" });
     this.keys();
-    desk.onchange(() => this.drawSoon());
+    desk.onchange(() => { this.painted = null; this.drawSoon(); });
     for (const [type, fn] of Object.entries({ pointerdown: e => this.down(e), pointermove: e => this.moved(e), pointerup: e => this.up(e), pointercancel: () => { this.drag = null; this.draw(); }, pointerleave: () => { this.mouse = null; this.preview(); this.drawSoon(); }, contextmenu: e => e.preventDefault(), dblclick: e => e.preventDefault() })) this.over.addEventListener(type, fn);
-    this.over.addEventListener("wheel", e => { if (!this.desk.root.contains(document.activeElement)) return; e.preventDefault(); this.zoom(Math.exp(-e.deltaY * (e.ctrlKey ? 0.01 : 0.002)), e.offsetX, e.offsetY); }, { passive: false });
+    this.over.addEventListener("wheel", e => { if (!e.ctrlKey && !this.desk.root.contains(document.activeElement)) return; e.preventDefault(); this.zoom(Math.exp(-e.deltaY * (e.ctrlKey ? 0.01 : 0.002)), e.offsetX, e.offsetY); }, { passive: false });
     new ResizeObserver(() => { this.resize(); }).observe(this.view);
     this.furnish();
     desk.open(() => this.openField(this.firstOpen()));
@@ -293,7 +295,7 @@ class Stage {
 
   furnish() {
     const { kind } = this;
-    this.slide = slider("frame", { min: 0, max: 0, step: 1, value: 0, show: v => `${+v + 1}` }, v => this.goto(v));
+    this.slide = slider("frame", { min: 0, max: 0, step: 1, value: 0, show: v => `${+v + 1} / ${this.info?.shape?.[0] ?? 1}` }, v => this.goto(v));
     this.zslide = slider("z", { min: 0, max: 0, step: 1, value: 0, show: v => `${+v + 1}` }, v => { this.z = v; this.goto(this.t); });
     this.ticks = h("canvas", { className: "cp-ticks", height: 8, "aria-hidden": "true" });
     this.playButton = button("▶", "Play (space)", () => this.play());
@@ -313,6 +315,7 @@ class Stage {
   }
 
   // -- fields and frames
+  say(text, again) { this.note.hidden = !text; this.note.replaceChildren(...(text ? [text, " ", button("Try again", "Read it again", again)] : [])); }
   openField(f) {
     f = clamp(f, 0, this.desk.setup.fields.length - 1);
     this.f = f; this.fieldPick.select.value = String(f); this.t = this.z = 0; this.selected = null; this.suggestions = []; this.hinted = -1; this.stop();
@@ -326,7 +329,7 @@ class Stage {
   opened() {
     const { info } = this;
     this.desk.root.dataset.field = this.name;
-    this.note.hidden = !info.broken; this.note.textContent = info.broken ? `${this.name} cannot be shown: ${info.broken}` : "";
+    this.say(info.broken && `${this.name} cannot be shown: ${info.broken}`, () => { this.infos[this.f] = null; this.openField(this.f); });
     if (info.broken) { this.shown = null; this.side.replaceChildren(); this.base.width = this.base.height = 1; this.draw(); return; }
     const [T, Z] = info.shape;
     this.look = this.looks?.[this.f] ?? new Look(info, () => this.repaint()); (this.looks ??= {})[this.f] = this.look;
@@ -335,8 +338,12 @@ class Stage {
     this.resize(true); this.goto(0);
     if (this.kind === "images") this.ahead(this.f + 1);
   }
-  ahead(f) { if (f < this.desk.setup.fields.length && !this.infos[f]) this.desk.wire.ask("field", { f }, msg => { if (!this.infos[f]) this.infos[f] = msg.error ? { broken: msg.error } : msg.info; }); }
-  wholeStep() { const [, , H, W] = this.info.shape; return Math.max(1, Math.ceil(Math.sqrt(H * W / BUDGET))); }
+  ahead(f) { // the next image, information and pixels
+    if (f >= this.desk.setup.fields.length) return;
+    if (this.infos[f]) { if (!this.infos[f].broken) this.load(0, f, 0); return; }
+    this.desk.wire.ask("field", { f }, msg => { this.infos[f] ??= msg.error ? { broken: msg.error } : msg.info; this.ahead(f); });
+  }
+  wholeStep(f = this.f) { const [, , H, W] = this.infos[f].shape; return Math.max(1, Math.ceil(Math.sqrt(H * W / BUDGET))); }
   key(t, z = this.z, f = this.f) { return `${f} ${t} ${z}`; }
   goto(t) {
     if (!this.info || this.info.broken) return;
@@ -350,23 +357,24 @@ class Stage {
     if (frame) { this.show(frame); this.prefetch(); return; }
     if (this.asked.size < 2) this.load(this.t);
   }
-  load(t) {
-    const { f, z } = this, k = this.key(t);
+  load(t, f = this.f, z = this.z) {
+    const k = this.key(t, z, f), step = this.wholeStep(f);
     if (this.asked.has(k) || this.seen.has(k)) return;
     this.asked.add(k);
-    const step = this.wholeStep();
     this.desk.wire.ask("frame", { f, t, z, step }, (msg, buffers) => {
       this.asked.delete(k);
-      if (msg.error) { this.seen.set(k, { broken: msg.error }); }
+      if (msg.error) this.seen.set(k, { broken: msg.error });
       else { const [hh, w, c] = msg.head; this.seen.set(k, { h: hh, w, c, step, data: toPixels(buffers[0], this.infos[f].dtype) }); this.trim(); }
-      if (f === this.f) { if (k === this.key(this.t)) this.show(this.seen.get(k)); else if (!this.seen.has(this.key(this.t))) this.want(); }
-      this.prefetch();
+      if (!this.info || this.info.broken) return;
+      const here = this.seen.get(this.key(this.t));
+      if (k === this.key(this.t)) this.show(here);
+      if (here) this.prefetch(); else this.want();
     });
   }
   prefetch() { for (const d of [1, 2, 3, -1]) { const t = this.t + d; if (t >= 0 && t < this.info.shape[0] && !this.seen.has(this.key(t)) && !this.asked.size) return this.load(t); } }
   trim() { let bytes = 0; for (const v of this.seen.values()) bytes += v.data?.byteLength ?? 0; for (const [k, v] of this.seen) { if (bytes < 192e6) break; if (k !== this.key(this.t)) { bytes -= v.data?.byteLength ?? 0; this.seen.delete(k); } } }
   show(frame) {
-    this.note.hidden = !frame.broken; this.note.textContent = frame.broken ?? "";
+    this.say(frame.broken, () => { this.seen.delete(this.key(this.t)); this.want(); });
     if (frame.broken) { this.shown = null; this.base.width = this.base.height = 1; } else { this.shown = frame; this.detail = null; }
     this.desk.root.dataset.frame = this.t;
     this.repaint(); this.askDetail();
@@ -569,11 +577,18 @@ class Stage {
   }
   drawMask(o) {
     const [, , H, W] = this.info.shape, q = Math.max(1, Math.ceil(Math.sqrt(H * W / 4e6))), c = this.paintOver;
-    c.width = Math.ceil(W / q); c.height = Math.ceil(H / q);
-    const m = c.getContext("2d"); m.setTransform(1 / q, 0, 0, 1 / q, 0, 0);
-    for (const [, w] of this.shapes()) if (w.stroke) this.stroke(m, w.stroke, this.colourOf(w.label));
-    if (this.drag?.what === "stroke" && !this.fill) this.stroke(m, { points: this.drag.points, radius: this.radius, erase: this.erase }, this.colourOf(this.desk.classes[this.desk.current]));
-    o.save(); o.globalAlpha = 0.5; o.translate(this.ox, this.oy); o.scale(this.scale, this.scale); o.imageSmoothingEnabled = false; o.drawImage(c, 0, 0, W, H); o.restore();
+    const fresh = canvas => { canvas.width = Math.ceil(W / q); canvas.height = Math.ceil(H / q); const m = canvas.getContext("2d"); m.setTransform(1 / q, 0, 0, 1 / q, 0, 0); return m; };
+    if (this.painted !== this.key(this.t)) { // strokes that stand are painted once, not with every move of the mouse
+      this.painted = this.key(this.t);
+      const m = fresh(c);
+      for (const [, w] of this.shapes()) if (w.stroke) this.stroke(m, w.stroke, this.colourOf(w.label));
+    }
+    let top = c;
+    if (this.drag?.what === "stroke" && !this.fill) {
+      const m = fresh(top = this.paintNow); m.drawImage(c, 0, 0, c.width * q, c.height * q);
+      this.stroke(m, { points: this.drag.points, radius: this.radius, erase: this.erase }, this.colourOf(this.desk.classes[this.desk.current]));
+    }
+    o.save(); o.globalAlpha = 0.5; o.translate(this.ox, this.oy); o.scale(this.scale, this.scale); o.imageSmoothingEnabled = false; o.drawImage(top, 0, 0, top.width * q, top.height * q); o.restore();
     if (this.drag?.what === "stroke" && this.fill) { o.beginPath(); this.drag.points.forEach(([y, x], i) => { const [sx, sy] = this.toScreen(y + 0.5, x + 0.5); i ? o.lineTo(sx, sy) : o.moveTo(sx, sy); }); o.setLineDash([4, 3]); o.lineWidth = 2; o.strokeStyle = this.colourOf(this.desk.classes[this.desk.current]); o.stroke(); o.setLineDash([]); }
     if (this.mouse && !this.fill) this.ring(o, this.mouse.offsetX, this.mouse.offsetY, Math.max(2, this.radius * this.scale), this.erase ? "#ffffff" : this.colourOf(this.desk.classes[this.desk.current]), { dash: this.erase ? [3, 3] : [], width: 1.5 });
   }

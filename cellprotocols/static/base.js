@@ -53,7 +53,7 @@ class Wire {
   ask(verb, fields = {}, answered = () => {}) {
     const ask = `${this.page}-${++this.n}`;
     this.asked.set(ask, answered);
-    this.model.send({ do: verb, ask, ...fields });
+    try { this.model.send({ do: verb, ask, ...fields }); } catch { /* no way to Python just now: what matters is tried again */ }
     return ask;
   }
   on(what, fn) { this.heard.set(what, [...(this.heard.get(what) ?? []), fn]); }
@@ -67,6 +67,7 @@ class Saver {
     this.wire = wire; this.changed = changed; this.queue = []; this.last = ""; this.error = ""; this.silent = false;
     this.prefix = `cellprotocols:${place}:`; this.key = this.prefix + wire.page;
     this.clock = setInterval(() => this.look(), 1000);
+    this.gone = () => this.store(0); window.addEventListener("pagehide", this.gone);
   }
   act(verb, fields) {
     const act = { act: newId(), verb, fields, after: this.last, sent: 0 };
@@ -95,11 +96,12 @@ class Saver {
     if (!this.queue.length) return;
     const first = this.queue[0], age = Date.now() - first.sent;
     if (first.sent && age > 4000 && !this.silent) { this.silent = true; this.changed(); }
-    if (!first.sent || age > 15000) this.again();
+    if (!first.sent) this.send(first); else if (age > 15000) this.again();
+    this.store();
   }
   again() { this.queue.forEach(a => this.send(a)); }
-  store() {
-    try { this.queue.length ? localStorage.setItem(this.key, JSON.stringify({ at: Date.now(), queue: this.queue })) : localStorage.removeItem(this.key); } catch { /* private window: the queue lives as long as the page */ }
+  store(at = Date.now()) { // `at`: when this page was last alive
+    try { this.queue.length ? localStorage.setItem(this.key, JSON.stringify({ at, queue: this.queue })) : localStorage.removeItem(this.key); } catch { /* private window: the queue lives as long as the page */ }
   }
   left() { // what earlier pages could not save
     const found = [];
@@ -118,7 +120,7 @@ class Saver {
     }
     this.store(); this.changed();
   }
-  close() { clearInterval(this.clock); }
+  close() { clearInterval(this.clock); window.removeEventListener("pagehide", this.gone); this.store(0); }
 }
 
 // ---------- pixels: raw grey levels become colours here, so contrast is immediate and 16 bits stay 16 bits
@@ -174,15 +176,16 @@ class Desk {
     this.classes = this.setup.classes; this.colours = this.setup.colours;
     this.saver = new Saver(this.wire, this.setup.place, (act, answer) => this.saved(act, answer));
     this.root = h("section", { className: "cp", tabIndex: 0, role: "application", "aria-label": this.setup.title, "data-lm-suppress-shortcuts": "true",
-      onkeydown: e => this.pressed(e), onpointerdown: () => this.focus() });
+      onkeydown: e => { this.byMouse = false; this.pressed(e); }, onpointerdown: () => { this.byMouse = true; this.focus(); },
+      onclick: () => this.byMouse && setTimeout(() => this.comeBack("button, input[type=range], input[type=checkbox]")), onchange: () => this.byMouse && setTimeout(() => this.comeBack("select")) });
     this.alert = h("div", { className: "cp-alert", role: "alert", hidden: true });
-    this.status = h("span", { className: "cp-status", role: "status", "aria-live": "polite" });
+    this.status = h("span", { className: "cp-status", role: "status", "aria-live": "polite" }, "waiting for Python …");
     this.help = h("div", { className: "cp-help", role: "dialog", "aria-label": "Keys", hidden: true });
     this.palette = h("div", { className: "cp-palette", role: "radiogroup", "aria-label": "Classes" }, this.classes.map((name, i) => this.swatch(name, i)));
     this.tools = h("span", { className: "cp-tools" },
       button("↶", "Undo (u)", () => this.undo(), { className: "cp-undo" }), button("↷", "Redo (r)", () => this.redo(), { className: "cp-redo" }), button("?", "Keys (?)", () => this.toggleHelp(), { className: "cp-keys" }));
     this.body = h("div", { className: "cp-body" });
-    this.root.append(h("header", { className: "cp-head" }, this.palette, this.tools, this.status), this.alert, this.body, this.help);
+    this.root.append(h("header", { className: "cp-head" }, this.palette, h("div", { className: "cp-corner" }, this.tools, this.status)), this.alert, this.body, this.help);
     el.append(this.root);
     this.classes.forEach((name, i) => this.setup.keys[i] && this.key(this.setup.keys[i], i < 3 || i === this.classes.length - 1 ? `class ${short(name)}` : "", () => this.choose(i)));
     this.key(".", "next class", () => this.choose((this.current + 1) % this.classes.length, true));
@@ -191,10 +194,12 @@ class Desk {
     this.key("?", "these keys", () => this.toggleHelp()); this.key("Escape", "", () => this.escape());
     this.wire.on("labels", msg => this.take(msg));
     this.wire.on("problem", msg => { this.problems = msg.problems; this.showState(); });
-    this.poll = setInterval(() => document.hidden || this.wire.ask("sync"), 5000);
+    this.poll = setInterval(() => document.hidden || this.wire.asked.has(this.synced) || (this.synced = this.wire.ask("sync")), 5000);
     this.choose(0, true);
   }
 
+  // what the mouse has set lets go of the keyboard: the next key is for the cells
+  comeBack(from) { const at = document.activeElement; if (this.help.hidden && this.root.contains(at) && at.matches(from)) this.root.focus({ preventScroll: true }); }
   focus() { if (!this.root.contains(document.activeElement)) this.root.focus({ preventScroll: true }); }
 
   swatch(name, i) {
@@ -215,12 +220,15 @@ class Desk {
   key(k, what, fn) { this.keys.set(k, { what, fn }); }
   pressed(e) {
     e.stopPropagation();
-    if (e.target.matches?.("select, input[type=text], input[type=search]")) return;
-    const plain = e.key.length === 1 ? e.key : (e.shiftKey ? "Shift+" : "") + e.key;
-    const name = e.ctrlKey || e.metaKey ? "Ctrl+" + (e.shiftKey ? "Shift+" : "") + e.key.toLowerCase() : plain;
-    const known = this.keys.get(name) ?? (e.target.matches?.("button, input[type=range]") && [" ", "Enter"].includes(e.key) ? null : this.keys.get(name));
-    if (!known || (e.target.matches?.("button") && [" ", "Enter"].includes(e.key)) || (e.target.matches?.("input[type=range]") && e.key.startsWith("Arrow"))) return;
-    e.preventDefault(); known.fn(e);
+    const on = what => e.target.matches?.(what), graph = e.getModifierState?.("AltGraph"); // AltGr writes [ and ] on many keyboards
+    if (on("select, input[type=text], input[type=search]") || (e.altKey && !graph) || (!this.help.hidden && !["Escape", "?"].includes(e.key))) return;
+    if ((on("button") && [" ", "Enter"].includes(e.key)) || (on("input[type=checkbox]") && e.key === " ") || (on("input[type=range]") && e.key.startsWith("Arrow"))) return;
+    const plain = e.key.length === 1 ? e.key : (e.shiftKey ? "Shift+" : "") + e.key, ctrl = (e.ctrlKey || e.metaKey) && !graph;
+    const known = ctrl ? this.keys.get("Ctrl+" + (e.shiftKey ? "Shift+" : "") + e.key.toLowerCase())
+      : this.keys.get(plain) ?? (plain.length === 1 ? this.keys.get(plain.toLowerCase()) : null) ?? (e.shiftKey ? null : this.keys.get(/^Digit(\d)$/.exec(e.code)?.[1])); // Caps Lock; a row of digits that wants Shift
+    if (!known) return;
+    e.preventDefault();
+    if (!e.repeat || /Arrow|Page|^[ur.,+=[\]-]$/.test(plain)) known.fn(e); // a key that is held down moves on, but labels once
   }
   escape() { if (!this.help.hidden) this.toggleHelp(); else this.escaped?.(); }
   toggleHelp() {
@@ -254,7 +262,7 @@ class Desk {
     if (act && !answer?.error || answer?.drop) {
       const items = [...this.mine].filter(([, m]) => m.act === act.act).map(([item]) => item);
       items.forEach(item => this.mine.delete(item));
-      if (answer.drop) { this.problems = [...this.problems, answer.error]; setTimeout(() => { this.problems = this.problems.filter(p => p !== answer.error); this.showState(); }, 6000); }
+      if (answer.drop) { this.problems = [...this.problems, answer.error]; setTimeout(() => { this.problems = this.problems.filter(p => p !== answer.error); this.showState(); }, act.verb === "give" ? 30000 : 6000); }
       this.changed(items);
     }
     this.showState();
@@ -289,13 +297,16 @@ class Desk {
     this.wire.ask("hello", {}, (msg, buffers) => {
       if (msg.error) { this.problems = [msg.error]; this.showState(); return; }
       this.problems = msg.problems ?? []; ready(msg, buffers); this.take(msg);
-      const left = this.saver.left(), n = left.reduce((sum, l) => sum + l.queue.length, 0);
-      if (n) {
-        const bar = h("div", { className: "cp-left", role: "alert" }, `${n} decisions of an earlier page were never saved. `,
-          button("Save them now", "Save them now", () => { this.saver.adopt(left); bar.remove(); }), button("Forget them", "Forget them", () => { left.forEach(l => localStorage.removeItem(l.key)); bar.remove(); }));
-        this.alert.after(bar);
-      }
+      this.offer(); this.later = setTimeout(() => this.offer(), 4000); // a page that died a moment ago
     });
   }
-  close() { clearInterval(this.poll); this.saver.close(); this.wire.close(); }
+  offer() {
+    const left = this.saver.left(), n = left.reduce((sum, l) => sum + l.queue.length, 0);
+    this.left?.remove();
+    if (!n) return;
+    this.left = h("div", { className: "cp-left", role: "alert" }, `${n} ${n > 1 ? "decisions" : "decision"} of an earlier page ${n > 1 ? "were" : "was"} never saved. `,
+      button("Save them now", "Save them now", () => { this.saver.adopt(left); this.left.remove(); }), " ", button("Forget them", "Forget them", () => { left.forEach(l => localStorage.removeItem(l.key)); this.left.remove(); }));
+    this.alert.after(this.left);
+  }
+  close() { clearInterval(this.poll); clearTimeout(this.later); this.saver.close(); this.wire.close(); }
 }
