@@ -268,7 +268,10 @@ def refresh_labels(self, items=None):
     self.table = t.assign(label=label, flagged=flagged)
 
 @patch_to(PatchGrid)
-def counts(self): said = self.table.label.value_counts(); return {c: int(said.get(c, 0)) for c in self.classes}
+def counts(self) -> dict: # class -> number
+    "How many patches of each class there are."
+    said = self.table.label.value_counts()
+    return {c: int(said.get(c, 0)) for c in self.classes}
 
 @patch_to(PatchGrid)
 def _tell_of(self, items):
