@@ -396,6 +396,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'cellprotocols/chromatin/visualize.py'),
                                                    'cellprotocols.chromatin.visualize.make_headline': ( 'chromatin/visualize.html#make_headline',
                                                                                                         'cellprotocols/chromatin/visualize.py'),
+                                                   'cellprotocols.chromatin.visualize.make_map': ( 'chromatin/visualize.html#make_map',
+                                                                                                   'cellprotocols/chromatin/visualize.py'),
                                                    'cellprotocols.chromatin.visualize.make_verdict': ( 'chromatin/visualize.html#make_verdict',
                                                                                                        'cellprotocols/chromatin/visualize.py'),
                                                    'cellprotocols.chromatin.visualize.run': ( 'chromatin/visualize.html#run',

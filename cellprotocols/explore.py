@@ -23,7 +23,7 @@ from .viz import class_colours, intensity_limits, to_rgb
 
 class ExploreError(UserError): "A map that cannot be drawn, or a page that cannot be written."
 
-# %% ../nbs/explore.ipynb #9ae6c99d
+# %% ../nbs/explore.ipynb #796498b6
 def check_places(
     xy:Sequence, # Places (N, 2) on the map, any unit
     n:int, # How many items there are
@@ -40,10 +40,11 @@ def scale_places(
 ) -> np.ndarray: # (N, 2) float32 in 0 to 1, both axes in the same measure
     "The places as the page draws them."
     if not len(xy): return np.zeros((0, 2), np.float32)
-    low, high = xy.min(0), xy.max(0)
-    middle = low/2 + high/2
-    side = (high/2 - low/2).max()*2
-    return (.5 + (xy - middle)/(side if side > 0 else 1)).astype(np.float32)
+    low = xy.min(0)
+    p = xy/2 - low/2 # halves: no overflow, whatever the unit
+    size = p.max(0)
+    side = size.max() if size.max() > 0 else 1.
+    return (p/side + (1 - size/side)/2).astype(np.float32)
 
 # %% ../nbs/explore.ipynb #2109f5ca
 def find_inside(
@@ -118,11 +119,17 @@ def flag(self,
     "Press `f`: a flag beside the label, which stays."
     self.act("give", entries=[dict(item=i, label=self.table.label[self.row_of[i]], flagged=bool(flagged)) for i in items])
 
-# %% ../nbs/explore.ipynb #3bcf4552
+# %% ../nbs/explore.ipynb #22d1828f
+def _readable(images, i):
+    "A patch as an array, or None."
+    try: im = np.asarray(images[int(i)])
+    except Exception: return None
+    return im if im.ndim in (2, 3) and im.dtype.kind in "buif" and im.size else None
+
 def _thumb(im, limits, side) -> Image.Image|None:
     "A patch as a square picture; None where it cannot be shown."
     try:
-        rgb = Image.fromarray(to_rgb(np.asarray(im), limits))
+        rgb = Image.fromarray(to_rgb(im, limits))
         square = Image.new("RGB", (max(rgb.size),)*2); square.paste(rgb, ((square.width - rgb.width)//2, (square.height - rgb.height)//2))
         return square.resize((side, side), Image.Resampling.BOX if side < square.width else Image.Resampling.NEAREST)
     except Exception: return None
@@ -140,14 +147,14 @@ def pack_sheets(
         part = rows[k:k + columns**2]
         page = Image.new("RGB", (columns*side, -(-len(part)//columns)*side))
         for j, i in enumerate(part):
-            thumb = _thumb(images[int(i)], limits, side)
+            thumb = _thumb(_readable(images, i), limits, side)
             if thumb is None: broken.append(int(i))
             else: page.paste(thumb, (j%columns*side, j//columns*side))
         data = io.BytesIO(); page.save(data, "WEBP", quality=80, method=4)
         out.append(data.getvalue())
     return out, columns, broken
 
-# %% ../nbs/explore.ipynb #29ddfb77
+# %% ../nbs/explore.ipynb #cf4bbc5f
 SIDES = (64, 48, 32, 16)
 
 def _weigh(sheets) -> int: return sum(4*-(-len(s)//3) + 30 for s in sheets)
@@ -162,7 +169,8 @@ def choose_thumbs(
     some = np.sort(rng.permutation(n)[:256])
     looks = [im for im in (_readable(images, i) for i in some) if im is not None]
     if not looks: return [], 1, SIDES[-1], np.arange(0), list(range(n))
-    limits, native = intensity_limits(looks), max(max(im.shape[:2]) for im in looks)
+    depth = lambda im: 1 if im.ndim == 2 else im.shape[2]
+    limits, native = intensity_limits([im for im in looks if depth(im) == depth(looks[0])]), max(max(im.shape[:2]) for im in looks)
     rows = np.arange(n)
     for side in dict.fromkeys(min(s, native) for s in SIDES):
         guess = _weigh(pack_sheets(images, some, limits, side)[0])*n/len(some)
@@ -174,12 +182,6 @@ def choose_thumbs(
         sheets, columns, broken = pack_sheets(images, rows, limits, side)
         if _weigh(sheets) <= room: break
     return sheets, columns, side, rows, broken
-
-def _readable(images, i):
-    "A patch as an array, or None."
-    try: im = np.asarray(images[int(i)])
-    except Exception: return None
-    return im if im.ndim in (2, 3) and im.dtype.kind in "buif" and im.size else None
 
 # %% ../nbs/explore.ipynb #7b10b3bd
 def _guesses(prob, n, classes) -> dict:

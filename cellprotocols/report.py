@@ -328,6 +328,7 @@ footer{color:var(--soft);font-size:.85rem;border-top:1px solid var(--line);margi
 @media (max-width:860px){
 .page{padding:1.3rem 1rem 3rem}h1{font-size:1.6rem}
 .body{grid-template-columns:minmax(0,1fr);gap:.5rem}
+.inset iframe{height:calc(var(--h)*1.25)}
 nav{position:static;max-height:none;padding:.7rem 1rem;border:1px solid var(--line);border-radius:8px}
 nav ol{columns:2;column-gap:1.5rem}nav a{padding:.4rem 0}
 .facts{grid-template-columns:minmax(0,1fr)}

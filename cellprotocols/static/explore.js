@@ -182,7 +182,7 @@ class CellMap {
       : [button("Flag", "Flag the selection (f)", () => this.flag()), button("Take labels away", "Take the labels of the selection away (x)", () => this.give(""))];
     this.acts = h("div", { className: "cp-acts" }, acts, button("Clear", "Select nothing (Esc)", () => this.pick([])));
     this.side = h("aside", { className: "cp-aside", "aria-label": "Legend and selection" }, this.legend, h("div", { className: "cp-selection" }, this.count, this.acts, this.strip, this.said));
-    desk.body.replaceChildren(h("div", { className: "cp-map-main" }, this.bar, this.stage), this.side);
+    desk.body.replaceChildren(this.bar, this.stage, this.side);
     if (this.readonly) {
       desk.palette.remove(); desk.status.hidden = true; desk.tools.querySelectorAll(".cp-undo, .cp-redo").forEach(b => { b.hidden = true; });
       for (const k of [...desk.setup.keys, ".", ",", "u", "r"]) desk.keys.delete(k);
