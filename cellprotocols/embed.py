@@ -4,25 +4,28 @@
 
 # %% auto #0
 __all__ = ['DINOV3', 'PENALTIES', 'EmbedError', 'Backbone', 'make_backbone', 'embed_patches', 'Pca', 'fit_pca', 'to_map',
-           'knn_purity', 'score_knn_purity', 'Probe', 'predict_probe', 'fit_probe', 'predict_left_out',
-           'suggest_uncertain', 'suggest_diverse', 'suggest_rare', 'suggest_doubtful', 'suggest', 'vicreg_loss',
-           'two_views', 'fit_encoder']
+           'knn_purity', 'score_knn_purity', 'Probe', 'predict_probe', 'choose_penalty', 'fit_probe',
+           'predict_left_out', 'suggest_uncertain', 'suggest_diverse', 'suggest_rare', 'suggest_doubtful', 'suggest',
+           'LiveProbe', 'simulate_labelling', 'vicreg_loss', 'two_views', 'fit_encoder']
 
 # %% ../nbs/embed.ipynb #25ff80a4
-import os, urllib.error, urllib.request, warnings
+import os, time, urllib.error, urllib.request, warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np, pandas as pd
 import torch
 import torch.nn.functional as F
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from .augment import cut_edge, move, relight, turn
 from .errors import UserError
-from .metrics import Interval, bootstrap
+from .metrics import Interval, bootstrap, score_macro_f1
 from .patches import normalise
-from .split import SplitError, make_folds
+from .progress import track
+from .split import make_folds
 from .train import predict_batches, train_model
 
 # %% ../nbs/embed.ipynb #d58d3614
@@ -243,6 +246,7 @@ def predict_probe(
 # %% ../nbs/embed.ipynb #f636e92a
 PENALTIES = (.001, .01, .1, 1.)
 
+@threadpool_limits.wrap(limits=1, user_api="blas") # so small that threads only wait for each other
 def _fit_probe(x, y, classes, penalty) -> Probe:
     from sklearn.linear_model import LogisticRegression
     mean, scale = x.mean(0), x.std(0).mean() + 1e-12 # one scale for all: the components' variances tell what matters
@@ -276,17 +280,26 @@ def _known(embeddings, labels):
     return x.astype(np.float64), classes, np.searchsorted(classes, np.asarray(labels).astype(str))
 
 # %% ../nbs/embed.ipynb #c253ba82
+def choose_penalty(
+    embeddings:np.ndarray, # (N, D) of labelled cells
+    labels:Sequence, # (N,) class names
+    groups:Sequence, # (N,)
+    seed:int=0, # Of the folds
+) -> float: # One of `PENALTIES`; .1 where all are of one group
+    "The penalty that does best on groups left out."
+    x, classes, y = _known(embeddings, labels)
+    return _cross(x, y, classes, np.asarray(groups), seed)[0] if len(set(groups)) > 1 else .1
+
 def fit_probe(
     embeddings:np.ndarray, # (N, D) of labelled cells
     labels:Sequence, # (N,) class names
     groups:Sequence, # (N,)
     seed:int=0, # Of the folds
+    penalty:float|None=None, # scikit-learn's `C`; None: as `choose_penalty` says
 ) -> Probe:
-    "Fit a linear classifier; its penalty is the one that does best on groups left out."
+    "Fit a linear classifier."
     x, classes, y = _known(embeddings, labels)
-    try: penalty = _cross(x, y, classes, np.asarray(groups), seed)[0]
-    except SplitError: penalty = .1 # a single group: nothing to choose by
-    return _fit_probe(x, y, classes, penalty)
+    return _fit_probe(x, y, classes, choose_penalty(embeddings, labels, groups, seed) if penalty is None else penalty)
 
 def predict_left_out(
     embeddings:np.ndarray, # (N, D) of labelled cells
@@ -302,10 +315,14 @@ def predict_left_out(
 def suggest_uncertain(
     prob:np.ndarray, # (N, K)
     n:int=20, # How many
+    groups:Sequence|None=None, # (N,); the groups take turns, the one with the least certain cell first; None: no matter
 ) -> np.ndarray: # (n,) rows, the least certain first
     "The cells whose two best classes are nearly even."
     two = np.sort(np.asarray(prob, float), axis=1)[:, -2:]
-    return np.argsort(two[:, -1] - two[:, 0], kind="stable")[:n]
+    order = np.argsort(two[:, -1] - two[:, 0], kind="stable")
+    if groups is not None: turn = pd.Series(np.asarray(groups)[order]).groupby(np.asarray(groups)[order]).cumcount(); order = order[np.argsort(turn, kind="stable")]
+    return order[:n]
+
 
 # %% ../nbs/embed.ipynb #11e52f6f
 def _nearest_distance(x, centres):
@@ -366,20 +383,31 @@ def _find_rare(labels, classes):
     count = np.array([(labels == c).sum() for c in classes])
     return np.flatnonzero(count <= max(count.min(), .5*np.median(count))) if count.min() < count.max() else []
 
-def _suggest_new(x, labels, groups, n, seed):
-    "(row, reason) of cells without a label; the reasons take turns."
-    known = labels != ""
-    lists = [[(i, "unlike anything labelled" if known.any() else "unlike the others suggested") for i in suggest_diverse(x, n, known)]]
-    if len(np.unique(labels[known])) > 1:
-        probe = fit_probe(x[known], labels[known], groups[known], seed)
-        new, names = np.flatnonzero(~known), probe.classes
-        prob = predict_probe(probe, x[new]); rare = _find_rare(labels[known], names)
-        lists += [[(new[i], _say_unsure(prob[i], names)) for i in suggest_uncertain(prob, n)],
-                  [(new[i], "perhaps a rare " + " or ".join(f"{names[c]} {prob[i, c]:.2f}" for c in rare)) for i in suggest_rare(prob, rare, n) if prob[i].argmax() in rare]]
+def _once(suggestions) -> list:
+    "The first of each row."
     found = {}
-    for k in range(n):
-        for i, why in (some[k] for some in lists if k < len(some)): found.setdefault(i, why)
-    return list(found.items())[:n]
+    for i, why in suggestions: found.setdefault(i, why)
+    return list(found.items())
+
+def _suggest_unlike(x, known, n) -> list:
+    "(row, reason) of the cells least like the labelled ones; after a hundred of them in any order."
+    some = [(i, "unlike anything labelled" if known.any() else "unlike the others suggested") for i in suggest_diverse(x, min(n, 100), known)]
+    return some + [(i, "no label yet") for i in np.flatnonzero(~known)]
+
+def _suggest_rare(prob, new, labels, names, n) -> list:
+    "(row, reason) of the cells that are most likely of a rare class, and of no other."
+    rare = _find_rare(labels, names)
+    return [(new[i], "perhaps a rare " + " or ".join(f"{names[c]} {prob[i, c]:.2f}" for c in rare)) for i in suggest_rare(prob, rare, n) if prob[i].argmax() in rare]
+
+def _suggest_new(x, labels, groups, n, probe, explore=True) -> list:
+    "(row, reason) of cells without a label: unsure ones; to `explore`, of ten cells one unlike the rest and one perhaps rare between them."
+    known, new = labels != "", np.flatnonzero(labels == "")
+    if probe is None: return _once(_suggest_unlike(x, known, n))[:n]
+    prob = predict_probe(probe, x[new])
+    unsure = [(new[i], _say_unsure(prob[i], probe.classes)) for i in suggest_uncertain(prob, n, groups[new])]
+    if not explore: return unsure
+    turns = zip_longest(*(unsure[k::8] for k in range(8)), _suggest_unlike(x, known, n), _suggest_rare(prob, new, labels[known], probe.classes, n))
+    return _once(filter(None, (s for turn in turns for s in turn)))[:n]
 
 def _suggest_checks(x, labels, groups, n, seed):
     "(row, reason) of labelled cells whose label is doubtful."
@@ -396,8 +424,106 @@ def suggest(
 ) -> pd.DataFrame: # rank (from 1), index (row), reason; may be shorter than `n`
     "Which cells to look at next; where all have a label, which labels to check."
     x, labels, groups = _check_embedding(embeddings), np.asarray(labels).astype(str), np.asarray(groups).astype(str)
-    found = (_suggest_new if (labels == "").any() else _suggest_checks)(x, labels, groups, n, seed)
+    known = labels != ""
+    if known.all(): found = _suggest_checks(x, labels, groups, n, seed)
+    else: found = _suggest_new(x, labels, groups, n, fit_probe(x[known], labels[known], groups[known], seed) if len(np.unique(labels[known])) > 1 else None)
     return pd.DataFrame([(k + 1, int(i), why) for k, (i, why) in enumerate(found)], columns=["rank", "index", "reason"])
+
+# %% ../nbs/embed.ipynb #7be0f3d2
+class LiveProbe:
+    "A linear probe that learns along while a person labels."
+    def __init__(self,
+        embeddings:np.ndarray, # (N, D) of all cells, labelled or not
+        groups:Sequence, # (N,)
+        classes:Sequence[str], # All that may be given, also those not met yet; the columns of `prob`
+        seed:int=0, # Of the folds
+    ):
+        self.x, self.groups, self.classes, self.seed = _check_embedding(embeddings), np.asarray(groups).astype(str), [str(c) for c in classes], seed
+        if len(self.groups) != len(self.x): raise EmbedError(f"{len(self.x)} embeddings and {len(self.groups)} groups", "one group a row")
+        if not self.classes: raise EmbedError("no classes", "the names of the classes")
+        self._penalty, self._chosen_at = .1, (0, 0)
+        self.fit([""]*len(self.x))
+
+    def fit(self,
+        labels:Sequence, # (N,) names of classes, "" = not labelled
+    ) -> dict: # seconds it took, n labels, classes with a label
+        "Learn from the labels there are; sets `prob` (N, K) float32 and `uncertainty` (N,), 0 to 1: 1 less the margin of the two best classes."
+        start, self.labels = time.perf_counter(), _check_labels(labels, self.x, self.classes)
+        known = self.labels != ""
+        n, seen = int(known.sum()), len(np.unique(self.labels[known]))
+        self.probe = self._fit(known, n, seen) if seen > 1 else None
+        self.prob = self.predict(self.x)
+        two = np.sort(self.prob, axis=1)[:, -2:]
+        self.uncertainty = 1 - (two[:, -1] - two[:, 0])
+        return dict(seconds=time.perf_counter() - start, n=n, classes=seen)
+
+    def _fit(self, known, n, seen) -> Probe:
+        data = self.x[known], self.labels[known], self.groups[known], self.seed
+        if n >= 1.25*self._chosen_at[0] or seen != self._chosen_at[1]: self._penalty, self._chosen_at = choose_penalty(*data), (n, seen) # slow, and rarely another
+        return fit_probe(*data, self._penalty)
+
+
+# %% ../nbs/embed.ipynb #1f9b6c58
+def _check_labels(labels, x, classes) -> np.ndarray:
+    labels = np.asarray(labels).astype(str)
+    if labels.shape != x.shape[:1]: raise EmbedError(f"{len(x)} embeddings and labels of shape {labels.shape}", 'one label a row, "" where there is none')
+    strange = np.setdiff1d(labels, [*classes, ""])
+    if len(strange): raise EmbedError(f"the label {str(strange[0])!r}", f"one of {', '.join(classes)}")
+    return labels
+
+def _predict_live(self,
+    embeddings:np.ndarray, # (N, D)
+) -> np.ndarray: # (N, K) float32, in the order of `classes`; a class without a label gets 0
+    "Probabilities for any cells."
+    if self.probe is None: return np.full((len(embeddings), len(self.classes)), 1/len(self.classes), np.float32)
+    prob = np.zeros((len(embeddings), len(self.classes)), np.float32)
+    prob[:, [self.classes.index(c) for c in self.probe.classes]] = predict_probe(self.probe, embeddings)
+    return prob
+
+def _order(self,
+    n:int|None=None, # How many; None: all
+) -> np.ndarray: # (n,) rows without a label, what to label next first
+    "Which cells to label next: unsure ones, the groups taking turns; while a class has no label, as `suggest` would list them."
+    n = len(self.x) if n is None else n
+    unmet = not set(self.classes) <= set(self.labels)
+    return np.array([i for i, _ in _suggest_new(self.x, self.labels, self.groups, n, self.probe, explore=unmet)], int)
+
+LiveProbe.predict, LiveProbe.order = _predict_live, _order
+
+
+# %% ../nbs/embed.ipynb #6a3f58cd
+def _answer(x, labels, groups, classes, order, counts, seed) -> Iterator[LiveProbe]:
+    "A person who knows all labels gives them in this order; the probe after each count of labels."
+    live, given, shuffled = LiveProbe(x, groups, classes, seed), np.full(len(x), "", labels.dtype), np.random.default_rng(seed).permutation(len(x))
+    for k, n in enumerate(counts):
+        more = n - int((given != "").sum())
+        rows = live.order(more) if k and order == "suggested" else shuffled[given[shuffled] == ""][:more]
+        given[rows] = labels[rows]
+        live.fit(given)
+        yield live
+
+def simulate_labelling(
+    embeddings:np.ndarray, # (N, D)
+    labels:Sequence, # (N,) class names; "" = not known, left out
+    groups:Sequence, # (N,), at least two
+    order:str="suggested", # "suggested": as `LiveProbe.order`; "random"
+    n_start:int=20, # Labels given at random before any order; the same cells for both
+    batch:int=20, # Labels between two fits
+    budget:int=300, # Labels at most
+    seed:int=0, # Of the folds and the start
+) -> pd.DataFrame: # labels (given), macro_f1 (0 to 1, of cells whose groups had no label)
+    "How good would the probe be after so many labels? Five times a fifth of the groups is held out."
+    if order not in ("suggested", "random"): raise EmbedError(f"the order {order!r}", "suggested or random")
+    x, labels, groups = _check_embedding(embeddings), np.asarray(labels).astype(str), np.asarray(groups).astype(str)
+    x, labels, groups = (a[labels != ""] for a in (x, labels, groups))
+    fold, classes = make_folds(labels, groups, 5, seed), np.unique(labels)
+    counts = np.unique(np.minimum(np.arange(n_start, max(budget, n_start) + 1, batch), len(x) - np.bincount(fold).min()))
+    called = np.full((len(counts), len(x)), "", labels.dtype)
+    for f in track(np.unique(fold), f"labelling in {order} order"):
+        pool, test = fold != f, fold == f
+        for k, live in enumerate(_answer(x[pool], labels[pool], groups[pool], classes, order, counts, seed)): called[k, test] = classes[live.predict(x[test]).argmax(1)]
+    return pd.DataFrame(dict(labels=counts, macro_f1=[score_macro_f1(labels, c) for c in called]))
+
 
 # %% ../nbs/embed.ipynb #09f3da87
 def vicreg_loss(
