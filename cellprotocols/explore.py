@@ -119,7 +119,7 @@ def flag(self,
     "Press `f`: a flag beside the label, which stays."
     self.act("give", entries=[dict(item=i, label=self.table.label[self.row_of[i]], flagged=bool(flagged)) for i in items])
 
-# %% ../nbs/explore.ipynb #22d1828f
+# %% ../nbs/explore.ipynb #551d9353
 def _readable(images, i):
     "A patch as an array, or None."
     try: im = np.asarray(images[int(i)])
@@ -150,11 +150,11 @@ def pack_sheets(
             thumb = _thumb(_readable(images, i), limits, side)
             if thumb is None: broken.append(int(i))
             else: page.paste(thumb, (j%columns*side, j//columns*side))
-        data = io.BytesIO(); page.save(data, "WEBP", quality=80, method=4)
+        data = io.BytesIO(); page.save(data, "WEBP", quality=80, method=2)
         out.append(data.getvalue())
     return out, columns, broken
 
-# %% ../nbs/explore.ipynb #cf4bbc5f
+# %% ../nbs/explore.ipynb #6731e348
 SIDES = (64, 48, 32, 16)
 
 def _weigh(sheets) -> int: return sum(4*-(-len(s)//3) + 30 for s in sheets)
@@ -174,7 +174,7 @@ def choose_thumbs(
     rows = np.arange(n)
     for side in dict.fromkeys(min(s, native) for s in SIDES):
         guess = _weigh(pack_sheets(images, some, limits, side)[0])*n/len(some)
-        if guess > 1.15*room and side > SIDES[-1]: continue
+        if guess > 1.05*room and side > SIDES[-1]: continue
         sheets, columns, broken = pack_sheets(images, rows, limits, side)
         if _weigh(sheets) <= room: return sheets, columns, side, rows, broken
     while len(rows): # the smallest do not fit either: fewer of them
