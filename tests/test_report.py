@@ -164,7 +164,7 @@ def test_wrong_parts(tmp_path):
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
     import errno
     def full(*a): raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(report.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(Exception, match="the disk is full"): write_report(tmp_path / "r.html", "t")
     assert not list(tmp_path.iterdir())
 

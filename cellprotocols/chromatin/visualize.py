@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['takes', 'Findings', 'make_headline', 'make_verdict', 'section_scores', 'section_classes', 'section_sure',
-           'section_worst', 'section_data', 'section_training', 'section_map', 'section_movies', 'section_settings',
-           'run']
+           'section_worst', 'section_data', 'section_training', 'make_map', 'section_map', 'section_movies',
+           'section_settings', 'run']
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #255cc946
 from datetime import date
@@ -18,8 +18,9 @@ import numpy as np, pandas as pd
 from . import train
 from .annotate import STATES
 from ..dataset import DatasetWriter, is_done, read_dataset
+from ..explore import make_explorer_html
 from ..metrics import abstention_curve, confusion
-from ..report import Callout, Facts, Figure, Number, Section, Table, write_report
+from ..report import Callout, Facts, Figure, Inset, Number, Section, Table, write_report
 from ..viz import (show_abstention, show_calibration, show_collage, show_confusion, show_counts, show_curves, show_embedding,
                                show_histogram, show_montage, show_scores, show_tracks_states, show_worst, to_png)
 
@@ -134,6 +135,19 @@ def section_training(f):
     return Section("How did training go?", "One fold of each network.", [_figure(show_curves(g[g.fold == g.fold.min()].drop(columns=["model", "split", "fold"]), title=m), f"{m}: the marked epoch was kept.") for m, g in first])
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #efe0cbeb
+def make_map(f) -> Inset:
+    "The map of the cells to hover and lasso; of very many cells a random part."
+    e, classes, patches = f.embeddings, f.patches.meta["settings"]["classes"], f.patches.items
+    some = np.sort(np.random.default_rng(0).permutation(len(e))[:20_000])
+    t = e.items.iloc[some].reset_index(drop=True)
+    place = pd.Series(range(len(patches)), patches.item_id)[t.item_id].to_numpy()
+    prob = f.items.set_index("item_id")[[f"prob_{c}" for c in f.classes]].reindex(t.item_id).set_axis(f.classes, axis=1).reindex(columns=classes) # NaN: never predicted
+    prob[prob.notna().any(axis=1)] = prob[prob.notna().any(axis=1)].fillna(0)
+    of = f"{len(t):,} of {len(e):,} cells, drawn at random. " if len(t) < len(e) else ""
+    page = make_explorer_html(t[["map_x", "map_y"]].to_numpy(), t.item_id, t.label, f.patches["patches"].oindex[place], classes, patches.group.iloc[place], prob.to_numpy(),
+                              patches.t.iloc[place] if "t" in patches else None, note=of + ("Practice (synthetic) data." if f.practice else ""), max_mb=4)
+    return Inset(page, "Map of the cells", "Hover to see a cell; press Lasso to draw around some and copy their item ids for relabelling. Predictions are those of models that never saw the cell's group.")
+
 def section_map(f):
     "The cells arranged by likeness, made without labels."
     e = f.embeddings
@@ -143,7 +157,7 @@ def section_map(f):
     some = np.sort(np.random.default_rng(0).permutation(len(xy))[:2000])
     pixels = [f.patches["patches"][int(i)] for i in place[some]]
     return Section("Which cells are alike?", "The map was made without looking at labels. A dot on the wrong island may be a wrong label.",
-                   [_figure(show_embedding(xy, e.items.label, f.patches.meta["settings"]["classes"]), "Each dot is a cell."),
+                   [_figure(show_embedding(xy, e.items.label, f.patches.meta["settings"]["classes"]), "Each dot is a cell."), make_map(f),
                     _figure(show_montage(np.stack(pixels), xy[some], e.items.label.iloc[some].tolist(), f.patches.meta["settings"]["classes"], features=e["embedding"][:][some]), "One typical cell at each place of the map.")])
 
 def section_movies(f):
