@@ -221,12 +221,13 @@ class PatchGrid(Annotator):
         round:str="", # A name, e.g. "blind": a second look; nothing known is shown, and no label is changed
         px_um:float|None=None, # Side of a pixel, um, for the scale bar
         sort:str="", # One of `SORTS` to begin with; "": suggested next where the grid learns
+        carry:Mapping|None=None, # item -> fields that every line about it carries, e.g. field, t, z, y, x of a click
     ):
         n = len(items)
         if len(images) != n: raise AnnotateError(f"{len(images)} images and {n} items", "one item_id per image")
         if len(set(map(_clean, items))) < n: raise AnnotateError("two images have the same item_id", "every item_id once")
         names = _check_classes(classes)
-        self.images, self.row_of, self.batch, self.px_um, self._fitted = images, {_clean(i): k for k, i in enumerate(items)}, batch, px_um, 0
+        self.images, self.row_of, self.batch, self.px_um, self.carry, self._fitted = images, {_clean(i): k for k, i in enumerate(items)}, batch, px_um, dict(carry or {}), 0
         self.table = pd.DataFrame(dict(item_id=list(map(_clean, items)), known="", group="", predicted="", sure=np.nan, label="", flagged=False))
         if labels is not None and not round: self.table["known"] = [str(v or "") for v in labels]
         if groups is not None: self.table["group"] = [str(g) for g in groups]
@@ -284,7 +285,7 @@ def _check(self, e):
     e = super(PatchGrid, self)._check(e)
     if e["item"] not in self.row_of: raise AnnotateError(f"there is no item {e['item']!r} in this grid")
     row = self.table.loc[self.row_of[e["item"]]]
-    return e | ({"suggestion": row.predicted} if row.predicted and not self.labellog.round else {})
+    return e | self.carry.get(e["item"], {}) | ({"suggestion": row.predicted} if row.predicted and not self.labellog.round else {})
 
 @patch_to(PatchGrid)
 def _do_hello(self, msg):

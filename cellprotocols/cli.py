@@ -147,10 +147,10 @@ def page_code(
     source, log = (str(out/"practice") if practice else str(Path(source).resolve())), str(out/"labels.jsonl")
     words = ["--source", source, "--log", log] + (["--classes", classes] if classes else [])
     first, last = (f"cellprotocols.{protocol}.{s}" for s in ("annotate", "visualize"))
-    return (f"from cellprotocols.app import Results, show_page\nfrom {first} import make_annotator\nfrom {last} import make_map\n"
+    return (f"from cellprotocols.app import Results, show_page\nfrom {first} import make_annotator\nfrom {last} import make_explorer\n"
             f"out = {str(out)!r}\nresults = Results({protocol!r}, out, {words!r})\n"
             f"show_page({{\"Annotate\": lambda: make_annotator({None if practice else source!r}, {log!r}, out + {'/' + step_folder(protocol, 'annotate')!r}, classes={classes!r}, by={by!r}),\n"
-            f"           \"Results\": lambda: results.box, \"Map\": lambda: make_map(out, {log!r}, by={by!r})}})\n")
+            f"           \"Results\": lambda: results.box, \"Map\": lambda: make_explorer(out, {log!r}, by={by!r})}})\n")
 
 def _app(protocol, source, out, classes, by, port, browser):
     from cellprotocols.app import serve_page, write_page

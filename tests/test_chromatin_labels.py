@@ -137,3 +137,15 @@ def test_the_page_is_a_notebook_that_runs(folders, tmp_path):
     code = page_code("chromatin", str(folders), str(tmp_path/"out with 'quotes'"), by="o'neill")
     out = subprocess.run([sys.executable, "-c", code + "\nassert results.words[:2] == ['--source', " + repr(str(folders)) + "]\nprint('made', type(make_annotator).__name__)"], capture_output=True, text=True)
     assert out.returncode == 0 and "made function" in out.stdout, out.stderr
+
+
+def test_a_click_that_is_labelled_again_in_the_grid_stays_a_click(clicked, tmp_path):
+    points, folder, log = clicked
+    labels = annotate.run(str(folder), str(tmp_path/"21"), log=str(log))
+    items = labels.items
+    grid = PatchGrid(annotate.read_images(labels, items), items.item_id.tolist(), annotate.choose_palette(labels), log, labels=items.label.tolist(), by="ben", **annotate.log_options(labels))
+    grid.label(items.item_id[0], "Apoptosis")           # a state nobody had met
+    points.answer({"do": "sync"})
+    again = annotate.run(str(folder), str(tmp_path/"21b"), log=str(log)).items.set_index("item_id")
+    assert len(again) == 20 and again.label[items.item_id[0]] == "Apoptosis" and again.by[items.item_id[0]] == "ben"
+    assert (again.y[items.item_id[0]], again.movie[items.item_id[0]]) == (items.y[0], items.movie[0]) and len(points.shapes()) == 20

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATES', 'read_annotation_zip', 'write_annotation_zip', 'make_practice', 'group_clicks', 'find_movies',
            'read_clicked', 'read_cells', 'order_classes', 'name_cells', 'run', 'read_images', 'choose_some',
-           'count_groups', 'make_annotator', 'make_blind', 'compare_blind']
+           'count_groups', 'choose_palette', 'log_options', 'make_annotator', 'make_blind', 'compare_blind']
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #58c06c80
 import hashlib, io, json, os, re, unicodedata, zipfile
@@ -149,7 +149,7 @@ def find_movies(
 def read_clicked(
     movies:list, # From `find_movies`
     log:str|Path, # The label log with points
-) -> pd.DataFrame: # file, member, label, t, z, y, x, by, at, flagged, movie; one row per point that stands
+) -> pd.DataFrame: # file, member, label, t, z, y, x, by, at, flagged, movie, item_id; one row per point that stands
     "The points of a label log as a table of clicks."
     if not log or not Path(log).is_file(): raise LabelledError(f"{len(movies)} movies or images without labels", "a label log with clicks", "click cells in notebook 21, or with: cellprotocols app chromatin --source <movies>; then pass its log with --log", file=movies[0].parent)
     said, names = read_labels(log).drop_duplicates("item", keep="last"), {p.name for p in movies}
@@ -158,7 +158,7 @@ def read_clicked(
     if here.empty: raise LabelledError(f"none of the {len(said)} labels is a point in {movies[0].name}" + (f" or the {len(movies) - 1} others" if len(movies) > 1 else ""), "clicks in these movies", "pass the log that belongs to them", file=log)
     if len(here) < len(said): print(f"  {len(said) - len(here)} labels of other movies stay in the log")
     return pd.DataFrame({"file": here.field, "member": "", "label": here.label, "group": "", **{a: here[a].astype(float) for a in "tzyx"}, "by": here.by, "at": here["at"],
-                         "flagged": (here.flagged == True) if "flagged" in here else False, "movie": here.field}).reset_index(drop=True)
+                         "flagged": (here.flagged == True) if "flagged" in here else False, "movie": here.field, "item_id": here.item}).reset_index(drop=True)
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #e0a61f32
 def _annotation_zips(source):
@@ -211,7 +211,7 @@ def _sha256(path):
 def _finish(table, source, root):
     "Add ids, checksums and who labelled; say it when there are no groups."
     table = table.reset_index(drop=True)
-    table.insert(0, "item_id", [f"cell_{i:06d}" for i in range(len(table))])
+    table.insert(0, "item_id", table.pop("item_id") if "item_id" in table else [f"cell_{i:06d}" for i in range(len(table))])  # a click keeps its name in the log
     if (table.group == "").all():
         print("No group column: every cell counts as a group of its own. If several cells come from one slide, movie or patient,\n"
               "name that column with --group, or the scores will flatter.")
@@ -256,7 +256,7 @@ def run(
     if log and not find_movies(source): table = apply_log(table, log, dataset=name_cells(table))
     names = order_classes(table.label, classes)
     near = Path(out).resolve().parent
-    settings = dict(source="practice" if practice else _relative(source, near), root=_relative(root, near), practice=practice,
+    settings = dict(clicked=bool(find_movies(source)), source="practice" if practice else _relative(source, near), root=_relative(root, near), practice=practice,
                     label=label, group=group, file=file, blocks=blocks, clicks=clicks, classes=names, link_radius=link_radius, link_gap=link_gap,
                     content_of_source=hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:12])
     made_by = "chromatin.annotate"
@@ -294,7 +294,24 @@ def count_groups(
     known = items[items.label != ""].groupby("label").agg(cells=("label", "size"), groups=("group", "nunique"))
     return known.reindex(classes, fill_value=0)
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #0a401528
+# %% ../../nbs/chromatin/21_annotate.ipynb #70967746
+def choose_palette(
+    labels, # The labels `Dataset`
+    classes:str="", # The states, separated by commas; "": all published ones where the labels are some of them
+) -> list: # Class names
+    "The classes a person can give: also those nobody has met yet."
+    found = labels.meta["settings"]["classes"]
+    named = [c.strip() for c in classes.split(",") if c.strip()]
+    return list(dict.fromkeys([*named, *(STATES if not named and set(found) <= set(STATES) else found)]))
+
+def log_options(
+    labels, # The labels `Dataset`
+) -> dict: # `dataset` and `carry` of a `PatchGrid`
+    "How a grid of these cells writes to their log: clicks in movies go on being clicks, where they were made."
+    t = labels.items
+    if not labels.meta["settings"].get("clicked"): return dict(dataset=name_cells(t))
+    return dict(carry={r.item_id: dict(field=r.movie, t=int(r.t), z=int(r.z), y=r.y, x=r.x) for r in t.itertuples()})
+
 def make_annotator(
     source:str|None=None, # As for `run`; None: the practice movies
     log:str="work/chromatin/labels.jsonl", # The label log
@@ -311,8 +328,8 @@ def make_annotator(
     if movies := find_movies(source): return PointAnnotator(movies, named or STATES, log, target=target, by=by)
     labels = read_dataset(out, "labels") if Path(out).exists() else run(source, out, classes=classes, **options)
     items = labels.items
-    return PatchGrid(read_images(labels, items), items.item_id.tolist(), labels.meta["settings"]["classes"], log, labels=items.label.tolist(), groups=items.group.tolist(), target=target, by=by,
-                     dataset=name_cells(items))
+    return PatchGrid(read_images(labels, items), items.item_id.tolist(), choose_palette(labels, classes), log, labels=items.label.tolist(), groups=items.group.tolist(), target=target, by=by,
+                     **log_options(labels))
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #a710482c
 def make_blind(
@@ -325,7 +342,7 @@ def make_blind(
     "A grid for a blind second look."
     from cellprotocols.annotate import PatchGrid
     items = labels.items.set_index("item_id", drop=False).loc[choose_blind(labels.items, n, seed)]
-    return PatchGrid(read_images(labels, items), items.item_id.tolist(), labels.meta["settings"]["classes"], log, groups=items.group.tolist(), by=by, round="blind", dataset=name_cells(labels.items))
+    return PatchGrid(read_images(labels, items), items.item_id.tolist(), choose_palette(labels), log, groups=items.group.tolist(), by=by, round="blind", **log_options(labels))
 
 def compare_blind(
     labels, # The labels `Dataset`

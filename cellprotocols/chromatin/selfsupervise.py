@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from . import patches as cut
-from .annotate import name_cells
+from .annotate import choose_palette, log_options
 from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
 from ..embed import embed_patches, fit_encoder, fit_pca, make_backbone, score_knn_purity, suggest, to_map
 from ..features import measure_cells
@@ -116,5 +116,5 @@ def make_learner(
     labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "21_annotate")
     items = patches.items.set_index("item_id").loc[cells.items.item_id].reset_index()
     rows = patches.items.set_index("item_id").index.get_indexer(cells.items.item_id)
-    return PatchGrid(take_rows(patches["patches"], rows), items.item_id.tolist(), cells.meta["settings"]["classes"], log, labels=None if hide else items.label.tolist(), groups=items.group.tolist(),
-                     embeddings=cells["embedding"][:], target=target, by=by, dataset=name_cells(labels.items), px_um=float(items.px_um.median()) if items.px_um.notna().any() else None)
+    return PatchGrid(take_rows(patches["patches"], rows), items.item_id.tolist(), choose_palette(labels), log, labels=None if hide else items.label.tolist(), groups=items.group.tolist(),
+                     embeddings=cells["embedding"][:], target=target, by=by, **log_options(labels), px_um=float(items.px_um.median()) if items.px_um.notna().any() else None)

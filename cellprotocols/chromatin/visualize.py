@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['takes', 'Findings', 'make_headline', 'make_verdict', 'section_scores', 'section_classes', 'section_sure',
-           'section_worst', 'section_data', 'section_training', 'make_map', 'section_map', 'section_movies',
-           'section_settings', 'run']
+           'section_worst', 'section_data', 'section_training', 'make_explorer', 'make_map', 'section_map',
+           'section_movies', 'section_settings', 'run']
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #255cc946
+# %% ../../nbs/chromatin/26_visualize.ipynb #18b601ca
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
 from . import train
-from .annotate import STATES
-from ..dataset import DatasetWriter, is_done, read_dataset
+from .annotate import STATES, choose_palette, log_options
+from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
 from ..explore import make_explorer_html
 from ..metrics import abstention_curve, confusion
 from ..report import Callout, Facts, Figure, Inset, Number, Section, Table, write_report
@@ -133,6 +133,24 @@ def section_training(f):
     if not len(curves): return Section("How did training go?", "The measurements and simple learners of this model are fitted in one go; there is no curve.")
     first = [(m, g) for m, g in curves[curves.split == "grouped"].groupby("model") if "valid_loss" in g]
     return Section("How did training go?", "One fold of each network.", [_figure(show_curves(g[g.fold == g.fold.min()].drop(columns=["model", "split", "fold"]), title=m), f"{m}: the marked epoch was kept.") for m, g in first])
+
+# %% ../../nbs/chromatin/26_visualize.ipynb #91d9cee4
+def make_explorer(
+    out:str, # A folder with runs of the protocol (run_01 ...), or one run
+    log:str="work/chromatin/labels.jsonl", # The label log
+    by:str="", # Who labels; "": the name of this computer's user
+): # An `Explorer`; None: there is no run with a map yet
+    "The map of the newest run, to hover, lasso and label."
+    found = sorted(Path(out).glob("**/23_selfsupervise/dataset.json"), key=lambda p: p.stat().st_mtime)
+    if not found: return None
+    from cellprotocols.explore import Explorer # a widget: only where somebody looks
+    cells = read_dataset(found[-1].parent, "embeddings")
+    patches = read_dataset(cells.path/cells.meta["inputs"]["patches"]["path"], "patches", "22_patches")
+    labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "21_annotate")
+    t = patches.items.set_index("item_id").loc[cells.items.item_id].reset_index()
+    rows = patches.items.set_index("item_id").index.get_indexer(cells.items.item_id)
+    return Explorer(take_rows(patches["patches"], rows), t.item_id.tolist(), cells.items[["map_x", "map_y"]].to_numpy(), choose_palette(labels), log, time=t.t if "t" in t else None,
+                    labels=t.label.tolist(), groups=t.group.tolist(), embeddings=cells["embedding"][:], by=by, **log_options(labels))
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #efe0cbeb
 def make_map(f) -> Inset:
