@@ -132,7 +132,7 @@ def fit_pca(
 ) -> Pca: # Its signs are fixed: the largest weight of a component is positive
     "Fit principal components."
     x = _check_embedding(embeddings).astype(np.float64)
-    if len(x) < 2: raise EmbedError(f"{len(x)} rows", "at least 2")
+    if len(x) < 2: raise EmbedError(f"only {len(x)} to compare", "at least 2 cells, better some twenty of each class", "label more cells first")
     mean, std = x.mean(0), x.std(0)
     by = np.where(std > 1e-9*np.maximum(np.abs(mean), 1), std, 1.) if scale else np.ones_like(std)
     x = (x - mean)/by
