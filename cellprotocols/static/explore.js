@@ -30,6 +30,7 @@ function drawMark(ctx, look, r) { // one mark around (0, 0)
   outline(ctx, look.shape, r);
   ctx.lineJoin = "round";
   if (look.edge) { ctx.strokeStyle = look.edge; ctx.lineWidth = 2 * look.width; ctx.stroke(); }
+  if (look.ground) { ctx.fillStyle = look.ground; ctx.fill(); }
   if (look.hollow) { ctx.strokeStyle = look.fill; ctx.lineWidth = Math.max(1, 0.4 * r); ctx.stroke(); }
   else { ctx.fillStyle = look.fill; ctx.fill(); }
 }
@@ -283,11 +284,11 @@ class CellMap {
   toMap(sx, sy) { const { x, y, k } = this.view; return [x + (sx - this.w / 2) / k, y - (sy - this.h / 2) / k]; }
   toScreen(i) { const { x, y, k } = this.view; return [this.w / 2 + (this.xy[2 * i] - x) * k, this.h / 2 - (this.xy[2 * i + 1] - y) * k]; }
   draw() { this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.paint(); }); }
-  stampOf(code, rim, r) { // `rim`: what shows around a selected point
-    const at = 2 * (code + 1) + rim;
+  stampOf(code, kind, r) { // 0 a point, 1 what shows around a selected one, 2 a selected one
+    const at = 3 * (code + 1) + kind;
     if (!this.stamps[at]) {
       const look = code < 0 ? this.noneLook("") : this.colouring.looks[code], ink = this.css("--ink-1"), stride = this.canvas.width + 2 * this.pad, size = code < 0 ? 0.8 * r : r;
-      this.stamps[at] = makeStamp(rim ? { shape: look.shape, fill: ink, edge: ink, width: 2 * this.dpr } : { ...look, edge: look.hollow ? "" : this.halo, width: look.hollow ? 0 : 0.5 * this.dpr }, size, stride);
+      this.stamps[at] = makeStamp(kind === 1 ? { shape: look.shape, fill: ink, edge: ink, width: 2 * this.dpr } : { ...look, ground: kind === 2 && look.hollow ? this.paper : "", edge: look.hollow ? "" : this.halo, width: look.hollow ? 0 : 0.5 * this.dpr }, size, stride);
     }
     return this.stamps[at];
   }
@@ -298,15 +299,15 @@ class CellMap {
     const { px, pad, code, xy, order } = this, W = this.canvas.width, H = this.canvas.height, stride = W + 2 * pad, { k: kk } = this.view, k = kk * this.dpr, ox = W / 2 - this.view.x * k, oy = H / 2 + this.view.y * k;
     const [br, bg, bb] = hexRgb(this.paper), edge = pad - Math.ceil(2 * r + 4 * this.dpr);
     px.fill(0xff000000 | bb << 16 | bg << 8 | br);
-    const put = (i, rim = 0) => {
+    const put = (i, kind = 0) => {
       const sx = Math.round(ox + xy[2 * i] * k), sy = Math.round(oy - xy[2 * i + 1] * k);
-      if (sx > -edge && sy > -edge && sx < W + edge && sy < H + edge) stamp(px, (sy + pad) * stride + sx + pad, this.stampOf(code[i], rim, r));
+      if (sx > -edge && sy > -edge && sx < W + edge && sy < H + edge) stamp(px, (sy + pad) * stride + sx + pad, this.stampOf(code[i], kind, r));
     };
     if (!this.hidden.has(-1)) for (const i of order) if (code[i] < 0) put(i); // what is not known lies below
     const shown = Array.from(this.colouring.looks, (_, c) => !this.hidden.has(c));
     for (const i of order) if (shown[code[i]]) put(i);
     for (const i of this.picked) put(i, 1); // first all rims, then all points: a crowd keeps its colours
-    for (const i of this.picked) put(i);
+    for (const i of this.picked) put(i, 2);
     this.ctx.putImageData(this.image, -pad, -pad);
     this.ctx.setTransform(this.dpr, 0, 0, this.dpr, 0, 0);
     if (this.under >= 0) { const [x, y] = this.toScreen(this.under); this.ctx.strokeStyle = this.css("--ink-1"); this.ctx.lineWidth = 2; this.ctx.beginPath(); this.ctx.arc(x, y, this.radius + 6, 0, 2 * Math.PI); this.ctx.stroke(); }
