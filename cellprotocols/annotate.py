@@ -304,7 +304,8 @@ def _do_patches(self, msg):
 @patch_to(PatchGrid)
 def order(self, by="given", show="all", like=0) -> np.ndarray: # Rows
     "The rows that are shown, in their order."
-    suggested = self.probe.order() if by == "next" and self.probe is not None else ()
+    suggested = self.probe.order() if by == "next" and self.probe is not None else np.arange(0)
+    suggested = suggested[(self.table.label == "").to_numpy()[suggested]] # what was labelled since it learned is not asked again
     rows = sort_rows(self.table.assign(sure=self.table.sure.fillna(1)), by, self.embeddings, like, suggested, self.classes)
     return rows[choose_rows(self.table, show)[rows]]
 

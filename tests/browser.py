@@ -1,4 +1,5 @@
 "Notebooks in a real browser: servers of JupyterLab, Voila and the classic notebook with ipywidgets 7, behind one set of verbs."
+import base64
 import importlib.util
 import json
 import os
@@ -50,6 +51,41 @@ def watch(page):
     page.on("dialog", lambda d: d.accept())             # "leave this page?"
     page.set_default_timeout(60_000)
     return page
+
+
+BARE = """
+const state = STATE, heard = [];
+const model = {
+  get: name => state[name], off: (name, fn) => heard.splice(heard.indexOf(fn), 1), on: (name, fn) => name === "msg:custom" && heard.push(fn),
+  send: msg => toPython(JSON.stringify(msg)).then(said => { for (const [msg, buffers] of said) for (const fn of [...heard]) fn(msg, buffers.map(b => new DataView(Uint8Array.from(atob(b), c => c.charCodeAt(0)).buffer))); }),
+};
+window.close_widget = widget.render({ model, el: document.body.appendChild(document.createElement("div")) });
+"""
+
+
+class Bare:
+    "One widget on a page without Jupyter, with its Python in this process: quick, for all that does not depend on the front end."
+    url = "http://127.0.0.1:9/bare"                     # nothing listens there: the page is made here
+
+    def __init__(self, page, widget):
+        self.page, self.widget, self.silent, self.sent = page, widget, False, []
+        widget.send = lambda msg, buffers=None: self.sent.append([msg, [base64.b64encode(b).decode() for b in buffers or []]])
+        page.expose_function("toPython", self._told)
+        page.route(self.url, lambda route: route.fulfill(body="<!doctype html><meta charset=utf-8><title>bare</title><body>", content_type="text/html"))
+        self.load()
+
+    def load(self):
+        "Load the page, for the first time or again."
+        self.page.goto(self.url)
+        self.page.add_style_tag(content=self.widget._css if isinstance(self.widget._css, str) else str(self.widget._css))
+        state = json.dumps(dict(kind=self.widget.kind, setup=self.widget.setup))
+        self.page.add_script_tag(content=str(self.widget._esm).replace("export default", "const widget =") + BARE.replace("STATE", state), type="module")
+        self.page.locator(".cp").wait_for()
+
+    def _told(self, text):
+        if self.silent: return []
+        self.sent.clear(); self.widget._receive(json.loads(text))
+        return json.loads(json.dumps(self.sent))
 
 
 class Server:

@@ -82,9 +82,10 @@ class Grid {
   learned(msg) {
     this.guesses(msg);
     this.told.textContent = `learned from ${msg.n} labels in ${msg.seconds.toFixed(2)} s`;
-    if (this.follow && ["next", "unsure"].includes(this.sort?.select.value) && !this.review && !this.marked.size) this.reorder(true); else this.dressAll();
+    if (this.follow && ["next", "unsure"].includes(this.sort?.select.value) && !this.review && !this.aside && !this.marked.size) this.reorder(true); else this.dressAll();
   }
   reorder(toOpen = false) {
+    this.aside = false;
     const show = this.review ? "predicted:" + this.review : this.filter.select.value, by = this.review ? "sure" : this.sort.select.value;
     this.desk.wire.ask("order", { by, show, like: this.order[this.at] ?? 0 }, (msg, buffers) => {
       if (msg.error) { this.banner.hidden = false; this.banner.textContent = msg.error; return; }
@@ -228,9 +229,11 @@ class Grid {
     const right = [...this.order].filter(r => !this.marked.has(r)), wrong = [...this.order].filter(r => this.marked.has(r)), name = this.review;
     if (right.length) this.desk.give(right.map(r => this.entry(r, { label: name, reviewed: true })));
     this.review = null; this.reviewer.select.value = "";
+    if (!wrong.length) { this.told.textContent = `${right.length} confirmed as ${name}`; return this.reorder(); }
+    this.aside = true; // they stay until the person has gone through them
     this.order = new Uint32Array(wrong); this.place = new Map(wrong.map((r, i) => [r, i])); this.marked.clear(); this.at = 0; this.clearCells(); this.layout();
     this.banner.hidden = false;
-    this.banner.replaceChildren(wrong.length ? `${right.length} confirmed. These ${wrong.length} are not ${name}: what are they? ` : `${right.length} confirmed. `, button("Show all again", "Show all again", () => this.reorder()));
+    this.banner.replaceChildren(`${right.length} confirmed. These ${wrong.length} are not ${name}: what are they? `, button("Show all again", "Show all again", () => this.reorder()));
     this.desk.root.dataset.shown = wrong.length;
   }
 }
