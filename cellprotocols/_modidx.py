@@ -1170,6 +1170,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'cellprotocols.labellog._append': ('labellog.html#_append', 'cellprotocols/labellog.py'),
                                         'cellprotocols.labellog._check_header': ( 'labellog.html#_check_header',
                                                                                   'cellprotocols/labellog.py'),
+                                        'cellprotocols.labellog._disk': ('labellog.html#_disk', 'cellprotocols/labellog.py'),
                                         'cellprotocols.labellog._locked': ('labellog.html#_locked', 'cellprotocols/labellog.py'),
                                         'cellprotocols.labellog._now': ('labellog.html#_now', 'cellprotocols/labellog.py'),
                                         'cellprotocols.labellog._parse': ('labellog.html#_parse', 'cellprotocols/labellog.py'),

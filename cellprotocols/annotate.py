@@ -237,7 +237,7 @@ class PatchGrid(Annotator):
         self.sample, self.scale = self._look()
         super().__init__("grid", "Label patches", names, log, by, target, dataset, round, sorts=[[k, v] for k, v in SORTS.items() if k not in ("next", "unsure", "sure", "alike") or (self.probe is not None if k == "next" else embeddings is not None if k == "alike" else self.probe is not None or prob is not None)],
                          groups=sorted(self.table.group.unique())[:200] if groups is not None else [], sort=sort or ("next" if self.probe is not None else "given"), learns=self.probe is not None, px_um=px_um)
-        if self.labellog and (gone := [i for i in self.labellog.latest() if i not in self.row_of]): self.problems.append(f"{len(gone)} labels in {self.labellog.path.name} are of items that are not shown here, the first is {gone[0]!r}; they stay in the log")
+        if self.labellog and (gone := [i for i in self.labellog.latest() if i not in self.row_of]): self.problems.append(f"{self.labellog.path.name} has labels of {len(gone)} items that are not shown here, the first is {gone[0]!r}; they stay in the log")
         self.refresh_labels()
         if prob is not None: self._take_prob(np.asarray(prob, float))
         if self.probe is not None: self.learn()
@@ -364,7 +364,7 @@ class FieldAnnotator(Annotator):
         if not fields: raise AnnotateError("no fields to look at", "at least one image or movie")
         if len(self.index) < len(fields): raise AnnotateError("two fields have the same name", "every name once", "pass names=")
         super().__init__(kind, title, classes, log, fields=list(self.index), **more)
-        if self.labellog and (gone := [i for i, e in self.labellog.latest().items() if self._field_of(i, e) not in self.index]): self.problems.append(f"{len(gone)} labels in {self.labellog.path.name} are of fields that are not shown here, the first is {gone[0]!r}; they stay in the log")
+        if self.labellog and (gone := [i for i, e in self.labellog.latest().items() if self._field_of(i, e) not in self.index]): self.problems.append(f"{self.labellog.path.name} has {len(gone)} labels of fields that are not shown here, the first is {gone[0]!r}; they stay in the log")
 
     def _field_of(self, item, e): return e.get("field")
     def _known_items(self): return [i for i, e in self.labellog.latest().items() if self._field_of(i, e) in self.index] if self.labellog else []

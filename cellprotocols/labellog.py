@@ -7,7 +7,7 @@ __all__ = ['LOG_FORMAT', 'LabelError', 'LabelLog', 'append_label', 'read_labels'
            'compare_people']
 
 # %% ../nbs/labellog.ipynb #025d3fdd
-import getpass, itertools, json, os, time, uuid, warnings
+import errno, getpass, itertools, json, os, time, uuid, warnings
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -48,9 +48,19 @@ def _check_header(line, log, dataset):
 
 # %% ../nbs/labellog.ipynb #6447c4f2
 @contextmanager
+def _disk(log):
+    "Complaints about the disk, with what helps a label log."
+    try:
+        with os_errors(log): yield
+    except UserError as e:
+        if not isinstance(e.__cause__, OSError): raise
+        full = e.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise LabelError(e.seen, do="free some space, then it can be saved" if full else "make the folder writable, or choose another place for the log", file=log) from e.__cause__
+
+@contextmanager
 def _locked(log):
     "The log opened for appending, alone as long as this lasts."
-    with os_errors(log):
+    with _disk(log):
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a+b", buffering=0) as f:
             for _ in range(3000):

@@ -335,7 +335,7 @@ def test_items_gone_a_cut_line_and_a_broken_patch_are_said(bare, page, tmp_path)
         def __len__(self): return 30
         def __getitem__(self, i):
             if i == 2: raise OSError("<script>window.hacked=1</script>")
-            return np.full((20, 20), 9*i, np.uint8)
+            return np.full((20, 20), 8*i, np.uint8)
     bare(w := PatchGrid(Some(), [f"i{k}" for k in range(30)], ["A", "B"], tmp_path/"log.jsonl", by="x")); h = Hand(page, "Label patches").grid()
     expect(h.root.get_by_role("alert")).to_contain_text("'<b>gone</b>'"); expect(h.cell("i2")).to_contain_text("cannot be shown")
     h.press("1").saved(); expect(h.root.get_by_role("alert")).to_contain_text("was cut off"); h.press("2", "2").saved(); assert labels(w)["i2"] == "B" and not page.evaluate("window.hacked"); h.shot("grid-problems")
@@ -405,7 +405,7 @@ def test_every_widget_in_every_front_end(desk):
     shot = lambda name: (page.wait_for_timeout(300), h.shot(f"{name}-{server.name}"))
     h = Hand(page, "Label patches").grid().press("1", "2"); h.cell("cell_0005").click(); h.cell("cell_0007").click(modifiers=["Shift"]); h.press("3", "u", "r", "f").saved(); shot("grid")
     assert list(said(server, "grid").label[:5]) == ["Interphase", "Prometaphase", "Metaphase", "Metaphase", "Metaphase"]
-    h = Hand(page, "Label cells in a movie").wait("frame", 0).fit((256, 256)).click(150, 128).saved().press("ArrowRight").wait("frame", 1).press("ArrowLeft").wait("frame", 0).click(60, 60).press("n", "2").saved(); shot("points")
+    h = Hand(page, "Label cells in a movie").wait("frame", 0).fit((256, 256)).click(150, 128).saved().press("ArrowRight").wait("frame", 1).press("ArrowLeft").wait("frame", 0).click(60, 60).press("n"); expect(h.root.locator(".cp-told")).to_contain_text("cells without a point"); h.press("2").saved(); shot("points")
     assert len(said(server, "points")) == 3 and not [e for e in server.complaints(page)]
     h = Hand(page, "Draw boxes").fit((256, 256)).drag((40, 50), (90, 120)).press("2").drag((90, 85), (110, 85)).saved(); shot("boxes")
     assert said(server, "boxes").box.iloc[-1] == pytest.approx([40.5, 50.5, 110.5, 120.5], abs=1) and said(server, "boxes").label.iloc[-1] == "resting"

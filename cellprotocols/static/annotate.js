@@ -333,7 +333,7 @@ class Stage {
     const { info } = this;
     this.desk.root.dataset.field = this.name;
     this.say(info.broken && `${this.name} cannot be shown: ${info.broken}`, () => { this.infos[this.f] = null; this.openField(this.f); });
-    if (info.broken) { this.shown = null; this.side.replaceChildren(); this.base.width = this.base.height = 1; this.draw(); return; }
+    if (info.broken) { this.shown = null; this.side.replaceChildren(...(this.kind === "images" ? this.sideTools : [])); this.base.width = this.base.height = 1; this.draw(); return; }
     const [T, Z] = info.shape;
     this.look = this.looks?.[this.f] ?? new Look(info, () => this.repaint()); (this.looks ??= {})[this.f] = this.look;
     this.side.replaceChildren(...this.sideTools, this.look.el);
@@ -521,7 +521,7 @@ class Stage {
   }
   showHint() {
     const s = this.suggestions[this.hinted];
-    if (s) { const [x, y] = this.toScreen(s.y + 0.5, s.x + 0.5), w = this.view.clientWidth, hh = this.view.clientHeight; if (x < 20 || y < 20 || x > w - 20 || y > hh - 20) { this.ox += w / 2 - x; this.oy += hh / 2 - y; this.askDetail(); } }
+    if (s) { const [x, y] = this.toScreen(s.y + 0.5, s.x + 0.5), w = this.view.clientWidth, hh = this.view.clientHeight; if (x < 0 || y < 0 || x > w || y > hh) { this.ox += w / 2 - x; this.oy += hh / 2 - y; this.askDetail(); } }
     this.preview(s); this.draw();
   }
   takeSuggestion() { const s = this.suggestions[this.hinted]; if (s) { const i = s.label ? this.desk.classes.indexOf(s.label) : this.desk.current; this.apply(i < 0 ? this.desk.current : i); } }
@@ -606,7 +606,8 @@ class Stage {
     const g = this.pic.getContext("2d");
     if (!p || !img) { g.clearRect(0, 0, this.pic.width, this.pic.height); return; }
     const n = Math.max(8, Math.round(size / img.step)), y0 = Math.round(p[0] / img.step) - (n >> 1), x0 = Math.round(p[1] / img.step) - (n >> 1), out = { h: n, w: n, c: img.c, data: new img.data.constructor(n * n * img.c) };
-    for (let y = 0; y < n; y++) { const sy = clamp(y0 + y, 0, img.h - 1); for (let x = 0; x < n; x++) { const sx = clamp(x0 + x, 0, img.w - 1); for (let k = 0; k < img.c; k++) out.data[(y * n + x) * img.c + k] = img.data[(sy * img.w + sx) * img.c + k]; } }
+    const mirror = (i, n) => { i = Math.abs(i); return clamp(i < n ? i : 2 * n - 2 - i, 0, n - 1); }; // as patches are cut
+    for (let y = 0; y < n; y++) { const sy = mirror(y0 + y, img.h); for (let x = 0; x < n; x++) { const sx = mirror(x0 + x, img.w); for (let k = 0; k < img.c; k++) out.data[(y * n + x) * img.c + k] = img.data[(sy * img.w + sx) * img.c + k]; } }
     putPatch(this.pic, out, this.look.luts, this.look.channels);
   }
   tell() {

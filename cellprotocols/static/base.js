@@ -234,9 +234,9 @@ class Desk {
   toggleHelp() {
     this.help.hidden = !this.help.hidden;
     if (this.help.hidden) return this.root.focus({ preventScroll: true });
-    const rows = [...this.keys].filter(([, { what }]) => what).map(([k, { what }]) => h("tr", {}, h("td", {}, h("kbd", {}, k === " " ? "space" : k)), h("td", {}, what)));
-    this.help.replaceChildren(h("strong", {}, this.setup.title), h("table", {}, rows), ...(this.hints ?? []).map(t => h("p", {}, t)), button("Close", "Close (Esc)", () => this.toggleHelp()));
-    this.help.querySelector("button").focus();
+    const rows = [...this.keys].filter(([, { what }]) => what).map(([k, { what }]) => h("li", {}, h("kbd", {}, k === " " ? "space" : k), h("span", {}, what)));
+    this.help.replaceChildren(h("strong", {}, this.setup.title), h("ul", {}, rows), ...(this.hints ?? []).map(t => h("p", {}, t)), button("Close", "Close (Esc)", () => this.toggleHelp()));
+    this.help.querySelector("button").focus({ preventScroll: true }); this.help.scrollTop = 0;
   }
 
   // -- labels: what Python has on disk (`words`), and over it what this page has decided and not yet heard of (`mine`)
@@ -284,7 +284,7 @@ class Desk {
   showState() {
     const n = this.saver.queue.length, total = Object.values(this.counts ?? {}).reduce((a, b) => a + b, 0);
     this.root.dataset.pending = n; this.root.dataset.saved = total;
-    this.status.textContent = n ? `saving ${n} …` : `${total} labelled, all saved · ${short(this.setup.by, 16)}`;
+    this.status.textContent = n ? this.saver.error || this.saver.silent ? `${n} not saved` : `saving ${n} …` : `${total} labelled, all saved · ${short(this.setup.by, 16)}`;
     this.status.classList.toggle("cp-busy", n > 0);
     const said = [...new Set(this.problems)].map(text => h("p", {}, text));
     if (this.saver.error) said.unshift(h("p", {}, h("b", {}, `Not saved (${n}): `), this.saver.error, " ", button("Try again", "Save what is not saved yet", () => this.saver.again())));
