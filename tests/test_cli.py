@@ -136,7 +136,7 @@ def test_same_option_of_two_steps_means_the_same_kind():
     for step in built_steps("chromatin"):
         for o in read_options((ROOT/"cellprotocols"/"chromatin"/f"{step}.py").read_text(encoding="utf-8")):
             if o.name in ("out", "title"): continue
-            kind = "float" if "float" in o.kind else "int" if "int" in o.kind else o.kind.split("|")[0]
+            kind = o.type
             assert kinds.setdefault(o.name, kind) == kind, f"--{o.name} is {kind} in {step} and {kinds[o.name]} before: the command line can parse it one way only"
 
 
