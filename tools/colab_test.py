@@ -31,6 +31,9 @@ def find_python():
 def install(*packages): subprocess.run([*UV, "pip", "install", "-q", "--python", str(PYTHON), *packages], check=True)
 
 
+def pinned(file, name): return next(line for line in (ROOT/file).read_text(encoding="utf-8").split() if line.startswith(f"{name}=="))
+
+
 def make_env():
     "Colab's versions; of the three OpenCV wheels, which overwrite each other, the one that needs no screen comes last."
     wanted = (ROOT/"colab"/"constraints.txt").read_bytes() + Path(__file__).read_bytes()
@@ -39,14 +42,14 @@ def make_env():
     print("Making the environment that Colab publishes (several GB with torch) ...", flush=True)
     shutil.rmtree(ENV, ignore_errors=True)
     subprocess.run([*UV, "venv", "-q", "--python", find_python(), str(ENV)], check=True)
-    install("-r", "colab/constraints.txt", "hypothesis")
+    install("-r", "colab/constraints.txt", pinned("constraints.txt", "hypothesis"))
     last_wheel("opencv-python-headless")
     stamp.write_text(mark)
 
 
 def last_wheel(name):
     "Install one of the OpenCV wheels over the others."
-    install("--no-deps", "--reinstall-package", name, next(line for line in (ROOT/"colab"/"constraints.txt").read_text().split() if line.startswith(f"{name}==")))
+    install("--no-deps", "--reinstall-package", name, pinned("colab/constraints.txt", name))
 
 
 def make_remote(folder):

@@ -3,6 +3,7 @@
 Chapters are steps. What a step notebook defines is imported from the installed package instead; its Settings cell becomes a
 form whose fields, types, defaults and help are those of the step's `run` function, as on the command line."""
 import ast
+import builtins
 import importlib
 import json
 import re
@@ -125,7 +126,7 @@ def make_imports(names, module, cells):
             text = what + (f" as {alias}" if alias else "")
             if where: modules.setdefault(where, []).append(text)
             else: lines.add(f"import {text}")
-        elif name not in dir(__builtins__): raise SystemExit(f"{module}: a cell uses {name}, which only a hidden cell or an earlier run knows")
+        elif name not in dir(builtins): raise SystemExit(f"{module}: a cell uses {name}, which only a hidden cell or an earlier run knows")
     return "\n".join([*sorted(lines), *(f"from {m} import {', '.join(n)}" for m, n in sorted(modules.items()))])
 
 
