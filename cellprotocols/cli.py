@@ -65,10 +65,11 @@ class Option(NamedTuple):
 
 def read_options(
     source:str, # Text of a step's module
-) -> list: # One `Option` an argument of `run`
-    "The options of a step, read from its source without importing it."
+    function:str="run", # Whose arguments
+) -> list: # One `Option` an argument
+    "The options of a step, read from its source without importing it; `ValueError` if an argument has no plain default."
     lines = source.splitlines()
-    run = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "run")
+    run = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
     def comment(arg): return lines[arg.lineno-1].split("#", 1)[-1].strip()
     return [Option(a.arg, ast.unparse(a.annotation), ast.literal_eval(d), comment(a))
             for a, d in zip(run.args.args, run.args.defaults, strict=True)]

@@ -87,7 +87,8 @@ class Mirror:
         to:str|Path, # Its copy; the folder above it must be there
     ):
         self.home, self.to = Path(home).absolute(), Path(to).absolute()
-        self._known, self._said, self._lost, self._busy, self._end = {}, set(), False, threading.Lock(), threading.Event()
+        self.reached = True # at the last try
+        self._known, self._said, self._busy, self._end = {}, set(), threading.Lock(), threading.Event()
 
     def _reach(self):
         "A disk that has gone often leaves its empty folder behind: never make the folder above."
@@ -152,11 +153,11 @@ def copy(self) -> list: # What was copied, relative paths
         try:
             for path in self._copy_new(): copied.append(path)
         except OSError as e:
-            if not self._lost: print(f"The copy in {self.to} cannot be reached ({e.strerror or e}). Work goes on here; what is new will be copied when it is back.", flush=True)
-            self._lost = True
+            if self.reached: print(f"The copy in {self.to} cannot be reached ({e.strerror or e}). Work goes on here; what is new will be copied when it is back.", flush=True)
+            self.reached = False
             return copied
-        if self._lost: print(f"The copy in {self.to} is reached again.", flush=True)
-        self._lost = False
+        if not self.reached: print(f"The copy in {self.to} is reached again.", flush=True)
+        self.reached = True
     return copied
 
 # %% ../nbs/mirror.ipynb #4382229c

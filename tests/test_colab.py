@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT/"tools"))
 import colab_freeze
 import colab_test
 import make_colab
-from cellprotocols.cli import PROTOCOLS, Option, built_steps, read_options, step_folder
+from cellprotocols.cli import PROTOCOLS, Option, built_steps, step_folder
 
 BUILT = [p for p in PROTOCOLS if built_steps(p)]
 FIELD = re.compile(r"^(\w+) = (.*?) #@param (.*)$", re.M)
@@ -48,7 +48,7 @@ def test_byte_stable(): assert make_colab.make_all() == make_colab.make_all()
 
 def test_check_finds_what_is_stale_missing_or_too_much(tmp_path, monkeypatch, capsys):
     for folder in ("nbs", "colab", "cellprotocols"): shutil.copytree(ROOT/folder, tmp_path/folder)
-    shutil.copy(ROOT/"settings.ini", tmp_path)
+    for file in ("settings.ini", "README.md"): shutil.copy(ROOT/file, tmp_path)
     monkeypatch.setattr(make_colab, "ROOT", tmp_path)
     def check():
         monkeypatch.setattr(sys, "argv", ["make_colab.py", "--check"])
@@ -101,16 +101,15 @@ def test_forms_are_the_signature(editions, protocol):
     "Type, default and help of every field are those of `run`, which the command line reads, too."
     nb = editions[protocol]
     for step in built_steps(protocol):
-        options = {o.name: o for o in read_options((ROOT/"cellprotocols"/protocol/f"{step}.py").read_text(encoding="utf-8"))}
+        source = (ROOT/"cellprotocols"/protocol/f"{step}.py").read_text(encoding="utf-8")
+        schema, folders = make_colab.read_schema(source), {*make_colab.read_takes(source)}
         form = next(text(c) for c in code_cells(nb) if text(c).startswith(f"#@title Settings of {step_folder(protocol, step).replace('_', ' ')}\n"))
         fields = FIELD.findall(form)
-        assert fields and {f[0] for f in fields} <= options.keys()
+        assert fields
         for name, value, kind in fields:
-            o = options[name]
-            assert f"#@markdown **{name}**: {o.help}\n" in form
-            assert type(ast.literal_eval(value)) is o.type or o.type is float
-            assert kind == make_colab.form_type(o)
-            if name not in make_colab.read_takes((ROOT/"cellprotocols"/protocol/f"{step}.py").read_text(encoding="utf-8")) and name != "out": assert ast.literal_eval(value) == (o.default or "" if o.default is None else o.default)
+            fits = [o for o in schema if o.name == name and f"#@markdown **{name}**: {o.help}\n" in form and kind == make_colab.form_type(o)]
+            assert fits and isinstance(ast.literal_eval(value), fits[0].type), name
+            if name not in folders: assert ast.literal_eval(value) in {o.default if o.default is not None else "" for o in fits} | {str(o.default).removeprefix(f"work/{protocol}/") for o in fits}
 
 
 def test_kinds_of_fields():
@@ -135,6 +134,13 @@ def test_owner_name_and_tag_come_from_the_settings_alone(monkeypatch, editions):
         assert f"github.com/{s['user']}/{s['repo']}@{s['tag']}" in before[p]
 
 
+def test_the_badges_of_the_readme_are_those_of_the_protocols(monkeypatch):
+    readme = (ROOT/"README.md").read_text(encoding="utf-8")
+    for p in BUILT: assert re.search(rf"^\| `{p}` \[!\[[^|]*\]\({re.escape(make_colab.edition_url(p))}\)", readme, re.M), f"{p} has no badge in the table"
+    monkeypatch.setattr(make_colab, "read_settings", lambda: dict(user="OWNER", repo="NAME", tag="TAG"))
+    assert make_colab.make_readme().count("OWNER/NAME/blob/TAG/colab/") == len(BUILT)
+
+
 def test_install_is_one_line_that_touches_nothing(editions):
     for nb in editions.values():
         lines = [l for l in text(cell(nb, "install")).splitlines() if not l.startswith("#")]
@@ -145,9 +151,29 @@ def test_install_is_one_line_that_touches_nothing(editions):
         assert {r.name for r in colab_freeze.read_requirements()} <= named | {n for n in published}, "every requirement is there or added"
 
 
-def test_practice_cells_run_on_practice_only():
-    assert make_colab.if_practice("#| practice\nx = 1\nshow(x)") == "if not your_data:\n    x = 1\n    display(show(x))"
-    assert make_colab.if_practice("press(\n  1);") == "if not your_data:\n    press(\n      1);"
+def test_a_scripted_person_is_not_in_an_edition():
+    assert not make_colab.wanted(dict(cell_type="code", source=["#| scripted\n", "press()"])) and make_colab.wanted(dict(cell_type="code", source=["press()"]))
+
+
+def test_settings_of_a_person_s_step_may_be_those_of_its_widget(tmp_path, monkeypatch):
+    (tmp_path/"cellprotocols"/"chromatin").mkdir(parents=True)
+    (tmp_path/"cellprotocols"/"chromatin"/"annotate.py").write_text("""
+def make_widget(
+    log:str="work/chromatin/labels.jsonl", # The label log
+    target:int=500, # Cells wanted
+): ...
+
+def other(labels): ...
+
+def run(
+    source:str|None=None, # Yours
+    log:str="", # A log
+): ...
+""")
+    monkeypatch.setattr(make_colab, "ROOT", tmp_path)
+    form = make_colab.make_form("chromatin", "annotate", dict(source=['source = None\nlog = "work/chromatin/labels.jsonl"\ntarget = 500']))
+    assert form.splitlines()[1:] == ["#@markdown **log**: The label log", 'log = "labels.jsonl" #@param {type:"string"}', "#@markdown **target**: Cells wanted", 'target = 500 #@param {type:"integer"}',
+                                     "source = your_data or None", "log = in_work(log)"]
 
 
 def test_a_cell_that_needs_a_hidden_one_is_an_error():
@@ -308,7 +334,7 @@ def test_own_data_without_drive(remote, editions, tmp_path):
     for y, x in ((20, 20), (60, 30), (40, 70)): movie[:, y:y+12, x:x+14] += 90
     tifffile.imwrite(home/"movie.tif", movie.astype(np.uint8), imagej=True, metadata=dict(axes="TYX"))
     nb = fill(editions["chromatin"], your_data="cells", folds=2, **{"24_model": "probe", "25_movie": "movie.tif"})
-    nb["cells"] = [c for c in nb["cells"] if c["id"] not in TWINS]
+    nb["cells"] = [c for c in nb["cells"] if c["id"] not in PRACTICE_ONLY]
     finish(colab_test.run_notebook(nb, home, colab_test.colab_variables(remote)))
     run = read_run(home)
     assert {p.name for p in (home/"work").iterdir()} == {"my_chromatin"}
@@ -318,7 +344,7 @@ def test_own_data_without_drive(remote, editions, tmp_path):
     assert "practice" not in said(cell(run, "26-020f0634"))
 
 
-TWINS = {"21-f738cfa4"}  # presses a button that own data may not have
+PRACTICE_ONLY = {"21-f738cfa4", "22-13f8c00f"}  # chooses a class of the practice data; shows columns that only clicks have
 
 
 @pytest.mark.colab

@@ -28,6 +28,11 @@ def read_settings():
     return ini["DEFAULT"]
 
 
+def edition_url(protocol):
+    s = read_settings()
+    return f"https://colab.research.google.com/github/{s['user']}/{s['repo']}/blob/{s['tag']}/colab/{protocol}.ipynb"
+
+
 def read_pins(): return (ROOT/"colab"/"added.txt").read_text(encoding="utf-8").split()
 
 
@@ -56,32 +61,43 @@ def form_field(option, default):
     return f"#@markdown **{option.name}**: {option.help}\n{option.name} = {value} #@param {form_type(option)}"
 
 
-def read_names(cell, options, where):
-    "The names a Settings cell sets; each must be an argument of `run`, with the same default."
-    names = []
+def read_schema(source):
+    "The options of `run` and, for a step that a person does, of the other functions of its notebook."
+    found = read_options(source)
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name != "run" and not node.name.startswith("_"):
+            try: found += read_options(source, node.name)
+            except (ValueError, AttributeError): pass  # an argument without a default or a type: not for settings
+    return found
+
+
+def read_settings_cell(cell, schema, where):
+    "The options that a Settings cell sets: each must be in the schema, with the same default."
+    chosen = []
     for node in ast.parse(text_of(cell)).body:
         target, value = node.targets[0], ast.literal_eval(node.value)
-        pairs = zip(target.elts, value) if isinstance(target, ast.Tuple) else [(target, value)]
-        for name, default in ((t.id, v) for t, v in pairs):
-            if name not in options: raise SystemExit(f"{where}: Settings sets {name}, which is no argument of `run`")
-            if options[name].default != default: raise SystemExit(f"{where}: Settings says {name} = {default!r}, `run` says {options[name].default!r}")
-            names.append(name)
-    return names
+        for t, default in zip(target.elts, value) if isinstance(target, ast.Tuple) else [(target, value)]:
+            named = [o for o in schema if o.name == t.id]
+            if not named: raise SystemExit(f"{where}: Settings sets {t.id}, which is no argument of `run`")
+            same = [o for o in named if o.default == default]
+            if not same: raise SystemExit(f"{where}: Settings says {t.id} = {default!r}, `run` says {named[0].default!r}")
+            chosen.append(same[0])
+    return chosen
 
 
 def make_form(protocol, step, cell):
-    "A Settings cell as a form. Folders are named by their last part; the rest is filled in below the fields."
+    "A Settings cell as a form. Paths in the work folder are named by their last part; the rest is filled in below the fields."
     source = (ROOT/"cellprotocols"/protocol/f"{step}.py").read_text(encoding="utf-8")
-    options, takes, folder = {o.name: o for o in read_options(source)}, read_takes(source), step_folder(protocol, step)
-    names = read_names(cell, options, f"{protocol}/{folder}")
+    takes, folder, home = read_takes(source), step_folder(protocol, step), f"work/{protocol}/"
     fields, below = [], []
-    for name in names:
-        if name == "source" and name not in takes: below.append("source = your_data or None"); continue
-        default = step_folder(protocol, takes[name]) if name in takes else folder if name == "out" else options[name].default
-        fields.append(form_field(options[name], "" if default is None else default))
-        if name == "source": below.append("source = in_work(source) if your_data else None")
-        elif name in takes or name == "out": below.append(f"{name} = in_work({name})")
-        elif default is None: below.append(f"{name} = {name} or None")
+    for o in read_settings_cell(cell, read_schema(source), f"{protocol}/{folder}"):
+        if o.name == "source" and o.name not in takes: below.append("source = your_data or None"); continue
+        inside = o.name in takes or str(o.default).startswith(home)
+        default = step_folder(protocol, takes[o.name]) if o.name in takes else o.default.removeprefix(home) if inside else o.default
+        fields.append(form_field(o, "" if default is None else default))
+        if o.name == "source": below.append("source = in_work(source) if your_data else None")
+        elif inside: below.append(f"{o.name} = in_work({o.name})")
+        elif default is None: below.append(f"{o.name} = {o.name} or None")
     return "\n".join([f"#@title Settings of {folder.replace('_', ' ')}", *fields, *below])
 
 
@@ -136,16 +152,6 @@ def make_imports(names, module, cells):
 def directives(cell): return {line[2:].split()[0] for line in text_of(cell).splitlines() if re.match(r"#\|\s*\w", line)}
 
 
-def if_practice(text):
-    "A cell that presses buttons for the person: on practice data only."
-    lines, last = text.splitlines(), ast.parse(text).body[-1]
-    if isinstance(last, ast.Expr) and not text.rstrip().endswith(";"):
-        first, end = last.lineno - 1, last.end_lineno - 1
-        lines[end] += ")"
-        lines[first] = lines[first][:last.col_offset] + "display(" + lines[first][last.col_offset:]
-    return "\n".join(["if not your_data:", *("    " + line for line in lines if not line.startswith("#|"))])
-
-
 def is_exported(cell): return bool(directives(cell) & {"export", "exporti", "exports"})
 
 
@@ -157,9 +163,9 @@ def only_tests(text):
 
 
 def wanted(cell):
-    "Is this cell for the reader of an edition?"
+    "Is this cell for the reader of an edition? In a cell marked `#| scripted` a scripted person presses the buttons."
     if cell["cell_type"] == "markdown": return not is_exported(cell)
-    return not directives(cell) & {"export", "exporti", "exports", "hide", "default_exp", "eval:"} and not only_tests(text_of(cell))
+    return not directives(cell) & {"export", "exporti", "exports", "hide", "default_exp", "eval:", "scripted"} and not only_tests(text_of(cell))
 
 
 def empty_sections_out(cells):
@@ -181,7 +187,7 @@ def make_chapter(protocol, step):
         missing |= used_names(text) - bound_names(text) - known
         known |= bound_names(text)
     form += "\n" + make_imports(missing, module, coded)
-    def edited(c): return form if c is kept[first] else if_practice(text_of(c)) if "practice" in directives(c) else re.sub(r"^#\|.*\n", "", text_of(c), flags=re.M)
+    def edited(c): return form if c is kept[first] else re.sub(r"^#\|.*\n", "", text_of(c), flags=re.M)
     number = folder.split("_")[0]
     return [markdown(f"{number}-{c['id']}", text_of(c)) if c["cell_type"] == "markdown" else code(f"{number}-{c['id']}", edited(c)) for c in kept]
 
@@ -196,7 +202,7 @@ def make_edition(protocol):
     subtitle = {p: re.search(r"^> (.*)$", text_of(json.loads((ROOT/"nbs"/protocol/f"{step_folder(protocol, p)}.ipynb").read_text(encoding="utf-8"))["cells"][0]), re.M)[1] for p in steps}
     top = [
         markdown("title", f"""
-[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/{home.replace('.com', '')}/blob/{tag}/colab/{protocol}.ipynb)
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({edition_url(protocol)})
 
 # {protocol}: {PROTOCOLS[protocol][0].lower() + PROTOCOLS[protocol][1:]}
 
@@ -212,7 +218,7 @@ Interrupted? Run all again: what is finished says so and is not done again, and 
 *Generated from [nbs/{protocol}](https://{home}/tree/{tag}/nbs/{protocol}), edit that. It installs version {tag} and was run on the versions in
 [colab/constraints.txt](https://{home}/blob/{tag}/colab/constraints.txt).*"""),
         code("install", "#@title Install\n#@markdown One minute. What Colab brings along stays as it is.\n"
-             f'%pip install -q --no-deps "{s["lib_name"]} @ git+https://{home}@{tag}" {" ".join(read_pins())}'),
+             f'!pip install -q --no-deps "{s["lib_name"]} @ git+https://{home}@{tag}" {" ".join(read_pins())}'),
         code("doctor", "#@title Is this machine ready?\nfrom cellprotocols.doctor import doctor\ndoctor();"),
         markdown("keep", """
 ## Keep your results
@@ -245,25 +251,34 @@ work = f"work/{{results if your_data else '{protocol}_practice'}}"
 def in_work(folder): return str(Path(work, folder)) if folder else ""
 print(f"Results go to {{work}}")""".lstrip("\n")),
     ]
-    end = [markdown("end", "# Keep it\nThe last round of copying, if you use Drive."), code("copy", "if use_drive: print(*mirror.copy(), \"All is in your Drive.\", sep=\"\\n\")")]
+    end = [markdown("end", "# Keep it\nThe last round of copying, if you use Drive."), code("copy", """
+if use_drive:
+    mirror.copy()
+    print("All is in your Drive." if mirror.reached else "Your Drive cannot be reached: run this cell again before you leave.")""".lstrip("\n"))]
     cells = [*top, *(c for p in steps for c in make_chapter(protocol, p)), *end]
     return {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
 
 
+def make_readme():
+    "README.md with the badges leading to where settings.ini says."
+    return re.sub(r"https://colab\.research\.google\.com/github/\S+?/(\w+)\.ipynb", lambda m: edition_url(m[1]), (ROOT/"README.md").read_text(encoding="utf-8"))
+
+
 def make_all():
-    "{file: text} of every edition."
-    return {ROOT/"colab"/f"{p}.ipynb": json.dumps(make_edition(p), indent=1, ensure_ascii=False, sort_keys=True) + "\n" for p in PROTOCOLS if built_steps(p)}
+    "{file: text} of every edition, and of README.md."
+    return {ROOT/"README.md": make_readme(),
+            **{ROOT/"colab"/f"{p}.ipynb": json.dumps(make_edition(p), indent=1, ensure_ascii=False, sort_keys=True) + "\n" for p in PROTOCOLS if built_steps(p)}}
 
 
 def main():
-    made, there = make_all(), {p: p.read_text(encoding="utf-8") for p in (ROOT/"colab").glob("*.ipynb")}
+    made, there = make_all(), {p: p.read_text(encoding="utf-8") for p in [ROOT/"README.md", *(ROOT/"colab").glob("*.ipynb")]}
     stale = sorted(p.name for p in made.keys() | there.keys() if made.get(p) != there.get(p))
     if "--check" in sys.argv:
-        if stale: print("These Colab editions are not what the notebooks give; run `make export` and commit:", *stale, sep="\n  ")
+        if stale: print("These are not what the notebooks and settings.ini give; run `make export` and commit:", *stale, sep="\n  ")
         sys.exit(bool(stale))
     for p in there.keys() - made.keys(): p.unlink()
     for p, text in made.items(): p.write_text(text, encoding="utf-8")
-    print(f"colab/: {', '.join(p.name for p in sorted(made))}" + (f"; changed: {', '.join(stale)}" if stale else ", nothing changed"))
+    print(f"{', '.join(p.name for p in sorted(made))}" + (f"; changed: {', '.join(stale)}" if stale else ", nothing changed"))
 
 
 if __name__ == "__main__": main()
