@@ -106,7 +106,7 @@ def _copy_dataset(self, path):
         if (there/"dataset.json").read_bytes() != (here/"dataset.json").read_bytes(): self._say(f"{there} is another {path.name} than the one here; both are left alone. Choose another folder for the copy.")
         return False
     _copy_whole(here, there)
-    there.with_name(f".{path.name}.partial.tar").unlink(missing_ok=True)
+    for archive in there.parent.glob(f"*.{path.name}.partial.tar*"): archive.unlink() # also one that was never completed
     return True
 
 @patch_to(Mirror)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -223,6 +224,11 @@ def test_constraints_are_versions_and_nothing_else():
         for line in (ROOT/"colab"/f).read_text().splitlines(): assert re.fullmatch(r"[a-z0-9-]+==[\w.]+", line), line
 
 
+def test_without_the_right_python_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(colab_test.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 1, "", "no"))
+    with pytest.raises(SystemExit, match="Python 3.13, which was found nowhere.*COLAB_PYTHON"): colab_test.find_python()
+
+
 # --- how it runs on Colab's versions
 
 
@@ -269,35 +275,37 @@ def kill_when(process, seen, timeout=900):
     process.kill(); process.communicate()
 
 
+def is_fold(name): return bool(re.search(r"/fold_\d+\.npy$", str(name)))
+
+
 @pytest.mark.colab
 def test_the_machine_dies_in_training_and_work_goes_on_on_another(remote, editions, tmp_path):
     """The whole edition on practice data, with Drive: killed -9 in training, the machine and its disk lost, run again on a new
-    one from top to bottom, and then all cells a second time."""
+    one from top to bottom while the Drive drops out for a time, and then all cells a second time."""
     (tmp_path/"drive"/"MyDrive").mkdir(parents=True)
     drive, variables = tmp_path/"drive"/"MyDrive"/"cellprotocols", colab_test.colab_variables(remote, tmp_path/"drive")
     nb, practice = fill(editions["chromatin"], use_drive=True, every=1), "chromatin_practice"
     first = tmp_path/"first"
     archive = drive/practice/".24_train.partial.tar"
     def folds_kept():
-        import tarfile
         if not archive.exists(): return False
-        with tarfile.open(archive) as t: return sum(bool(re.search(r"/fold_\d+\.npy$", n)) for n in t.getnames()) >= 2
+        with tarfile.open(archive) as t: return sum(map(is_fold, t.getnames())) >= 2
     kill_when(colab_test.run_notebook(nb, first, variables), folds_kept)
     finished = state(first/"work"/practice/"22_patches")
     shutil.rmtree(first)  # the disk of the machine
     before = state(drive)
     assert finished and not (drive/practice/"24_train").exists()
-    import tarfile
-    with tarfile.open(archive) as t: trained = {Path(n).relative_to("."): t.extractfile(n).read() for n in t.getnames() if n.endswith(".npy")}
+    with tarfile.open(archive) as t: trained = {Path(n).relative_to("."): t.extractfile(n).read() for n in t.getnames() if is_fold(n)}
 
     second = tmp_path/"second"
     process = colab_test.run_notebook(nb, second, variables)
-    again = {}
-    while process.poll() is None:  # the folds that were done are those brought back, to the last moment before the step is finished
-        for f in trained:
-            p = second/"work"/practice/".24_train.partial"/f
-            try: again[f] = p.read_bytes()
+    again, training, away, back = {}, second/"work"/practice/".24_train.partial", tmp_path/"away", False
+    while process.poll() is None:
+        for f in trained:  # the folds that were done are those brought back, to the last moment before the step is finished
+            try: again[f] = (training/f).read_bytes()
             except OSError: pass
+        if not back and not away.exists() and sum(map(is_fold, training.rglob("*"))) > len(trained): (tmp_path/"drive"/"MyDrive").rename(away)
+        if away.exists() and (second/"work"/practice/"26_visualize").exists(): away.rename(tmp_path/"drive"/"MyDrive"); back = True
         time.sleep(.05)
     finish(process)
     assert again == trained, "a fold was trained twice"
@@ -306,6 +314,7 @@ def test_the_machine_dies_in_training_and_work_goes_on_on_another(remote, editio
     for ident in ("21-933bf712", "22-d5bc0d30", "23-03f11591"): assert "done before, nothing to do" in said(cell(run, ident))
     assert "done before" not in said(cell(run, "24-299626d9")) and "macro-F1" in said(cell(run, "24-299626d9"))
     assert pictures(run) >= 20
+    assert back and "All is in your Drive." in said(cell(run, "copy")), "while the Drive was away work went on, and was copied when it was back"
     after = state(drive)
     assert {k: v for k, v in before.items() if not k.endswith(".tar")}.items() <= after.items(), "nothing finished in the Drive was touched or deleted"
     assert not list(drive.rglob(".*"))

@@ -109,7 +109,7 @@ def main():
         if "--env-only" in sys.argv: return
         shutil.copytree(ROOT/"tests", d/"outside"/"tests")  # the tests alone: what they import is the installed package
         left_out = [f"--ignore=tests/{t}.py" for t in ("test_house", "test_colab")]  # these are about the source tree
-        library = subprocess.Popen([str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not browser", *left_out, "tests"], cwd=d/"outside", env=variables,
+        library = subprocess.Popen([str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=ci", "-m", "not slow and not browser", *left_out, "tests"], cwd=d/"outside", env=variables,
                                    stdout=open(d/"log", "w"), stderr=subprocess.STDOUT)
         try: editions = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "colab", "tests/test_colab.py", "--durations=0"], cwd=ROOT, env={**os.environ, **variables, "PATH": os.environ["PATH"], "PYTHONPATH": ""}).returncode
         finally: code = library.wait()

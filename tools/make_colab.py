@@ -142,7 +142,7 @@ def make_imports(names, module, cells):
             text = what + (f" as {alias}" if alias else "")
             if where: modules.setdefault(where, []).append(text)
             else: lines.add(f"import {text}")
-        elif name not in dir(builtins): raise SystemExit(f"{module}: a cell uses {name}, which only a hidden cell or an earlier run knows")
+        elif name not in {*dir(builtins), "display"}: raise SystemExit(f"{module}: a cell uses {name}, which only a hidden cell or an earlier run knows")
     return "\n".join([*sorted(lines), *(f"from {m} import {', '.join(n)}" for m, n in sorted(modules.items()))])
 
 
