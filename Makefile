@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env demo test test-all test-slow check lab export widgets7 pictures wheel clean
+.PHONY: help env demo test test-all test-slow check lab colab-test export widgets7 pictures wheel clean
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -20,20 +20,24 @@ demo: $(READY)   ## the chromatin protocol, end to end, on built-in practice dat
 lab: $(READY)    ## JupyterLab on the notebooks
 	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
 
-export: $(READY) ## write cellprotocols/ from nbs/
-	nbdev-clean && nbdev-export
+export: $(READY) ## write cellprotocols/ and colab/ from nbs/
+	nbdev-clean && nbdev-export && python tools/make_colab.py
 
 check: $(READY)  ## are the notebooks clean and the library the one they export?
 	python tools/check_generated.py
+	python tools/make_colab.py --check
 
 test: check      ## what a contributor needs, in minutes
 	nbdev-test --n-workers 2
-	python -m pytest -q -m "not slow and not browser"
+	python -m pytest -q -m "not slow and not browser and not colab"
 
 test-slow: $(READY) ## slow tests, browser tests and the slow cells of the notebooks
 	python -m pytest -q -m "slow or browser"
 
-test-all: test test-slow ## everything
+colab-test: $(READY) ## the Colab editions and the fast tests on the versions Colab publishes
+	python tools/colab_test.py
+
+test-all: test test-slow colab-test ## everything
 
 widgets7: $(READY) ## an environment with ipywidgets 7 as in Colab, for the browser tests
 	sh tools/make_widgets7_env.sh
@@ -45,4 +49,4 @@ wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build
 
 clean:           ## remove the environment and what was built
-	rm -rf $(VENV) .venv-widgets7 build dist *.egg-info
+	rm -rf $(VENV) .venv-widgets7 .venv-colab build dist *.egg-info

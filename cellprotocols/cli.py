@@ -47,12 +47,30 @@ class Option(NamedTuple):
     default:object # The default value
     help:str # The comment beside it
 
+    @property
+    def type(self) -> type: # bool, int, float or str
+        "What its values are."
+        names = {n.id for n in ast.walk(ast.parse(self.kind)) if isinstance(n, ast.Name)}
+        return next((t for t in (bool, float, int) if t.__name__ in names), str)
+
+    @property
+    def choices(self) -> list: # [] if any value will do
+        "The values to choose from, where the type is a `Literal`."
+        return [ast.literal_eval(v) for n in ast.walk(ast.parse(self.kind)) if isinstance(n, ast.Subscript) and n.value.id == "Literal"
+                for v in (n.slice.elts if isinstance(n.slice, ast.Tuple) else [n.slice])]
+
+    @property
+    def open(self) -> bool: # `Literal[...]|str` is, `Literal[...]` is not
+        "May the value be another one than its choices?"
+        return not self.choices or self.kind.replace(" ", "").endswith("|str")
+
 def read_options(
     source:str, # Text of a step's module
-) -> list: # One `Option` an argument of `run`
-    "The options of a step, read from its source without importing it."
+    function:str="run", # Whose arguments
+) -> list: # One `Option` an argument
+    "The options of a step, read from its source without importing it; `ValueError` if an argument has no plain default."
     lines = source.splitlines()
-    run = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "run")
+    run = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
     def comment(arg): return lines[arg.lineno-1].split("#", 1)[-1].strip()
     return [Option(a.arg, ast.unparse(a.annotation), ast.literal_eval(d), comment(a))
             for a, d in zip(run.args.args, run.args.defaults, strict=True)]
@@ -79,11 +97,10 @@ def _parse_steps(text, built):
 # %% ../nbs/cli.ipynb #bb887fc9
 def _add_option(parser, o):
     flag, text = "--" + o.name.replace("_", "-"), o.help.replace("%", "%%")
-    if o.kind == "bool":
+    if o.type is bool:
         return parser.add_argument(flag, dest=o.name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
-    kind = float if "float" in o.kind else int if "int" in o.kind else str
     shown = "" if o.default in (None, "") else f" (default: {o.default})"
-    parser.add_argument(flag, dest=o.name, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text + shown)
+    parser.add_argument(flag, dest=o.name, type=o.type, choices=None if o.open else o.choices, default=argparse.SUPPRESS, metavar=o.type.__name__.upper(), help=text + shown)
 
 def _step_options(protocol, step):
     text = _module_file(protocol, step).read_text(encoding="utf-8")

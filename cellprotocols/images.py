@@ -268,11 +268,17 @@ def _layout(axes, sizes, page):
         inside = axes[lead:]
         if {"Y", "X"} <= set(inside) and squeeze(sizes[lead:]) == squeeze(page.shape): return _Layout(axes, tuple(sizes), lead)
 
+def _first_series(tif):
+    "The first series with its axes and shape, those of length 1 too; tifffile changed how to ask for them in 2026."
+    if callable(tif.series): series = tif.series(squeeze=False)[0]; return series, series.axes, series.shape
+    series = tif.series[0]
+    return series, series.get_axes(False), series.get_shape(False)
+
 def _series(tif, src, offsets, broken, notes):
     "The first series of a TIFF as (layout, keyframe page, list of pages or offset of one contiguous block)."
     page = tif.pages.first
     _check_declared(page, src)
-    try: series = tif.series[0]
+    try: series, axes, shape = _first_series(tif)
     except Exception as e:
         notes.append(f"the order of pages is not clear ({type(e).__name__}): taken as a movie, page by page")
         return _plain_series(tif, page, len(offsets), broken)
@@ -280,7 +286,7 @@ def _series(tif, src, offsets, broken, notes):
         sizes = [int(tif.imagej_metadata.get(k, 1)) for k in ("frames", "slices", "channels")] + list(page.shape)
         if lay := _layout("TZC" + page.axes, sizes, page): return lay, page, page.dataoffsets[0] # a hyperstack whose end is cut off
     key = series.keyframe
-    lay = _layout(series.get_axes(False), series.get_shape(False), key)
+    lay = _layout(axes, shape, key)
     if lay is None or series.kind in ("uniform", "generic") and broken: return _plain_series(tif, key, len(offsets), broken)
     if len(tif.series) > 1: notes.append(f"the file holds {len(tif.series)} images of different kinds; this is the first")
     if series.dataoffset is not None: return lay, key, series.dataoffset

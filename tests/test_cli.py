@@ -16,10 +16,12 @@ import pandas as pd
 import pytest
 import tifffile
 
+import cellprotocols
 from cellprotocols.cli import PROTOCOLS, STEPS, built_steps, main, read_options, read_takes, run_steps, step_folder
 from cellprotocols.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(cellprotocols.__file__).parent
 
 
 def cli(capsys, *words):
@@ -120,7 +122,7 @@ def test_help_shows_every_option_of_every_step_once(capsys):
     code, out, _ = cli(capsys, "run", "chromatin", "--help")
     assert code == 0
     for step in built_steps("chromatin"):
-        source = (ROOT/"cellprotocols"/"chromatin"/f"{step}.py").read_text(encoding="utf-8")
+        source = (PACKAGE/"chromatin"/f"{step}.py").read_text(encoding="utf-8")
         options, takes = read_options(source), read_takes(source)
         assert options[0].name == "source" and options[1].name == "out", f"{step}: source and out come first"
         assert options[1].default == f"work/chromatin/{step_folder('chromatin', step)}"
@@ -134,9 +136,9 @@ def test_help_shows_every_option_of_every_step_once(capsys):
 def test_same_option_of_two_steps_means_the_same_kind():
     kinds = {}
     for step in built_steps("chromatin"):
-        for o in read_options((ROOT/"cellprotocols"/"chromatin"/f"{step}.py").read_text(encoding="utf-8")):
+        for o in read_options((PACKAGE/"chromatin"/f"{step}.py").read_text(encoding="utf-8")):
             if o.name in ("out", "title"): continue
-            kind = "float" if "float" in o.kind else "int" if "int" in o.kind else o.kind.split("|")[0]
+            kind = o.type
             assert kinds.setdefault(o.name, kind) == kind, f"--{o.name} is {kind} in {step} and {kinds[o.name]} before: the command line can parse it one way only"
 
 
@@ -177,7 +179,7 @@ def test_what_an_earlier_step_made_is_never_an_option(capsys, monkeypatch, tmp_p
     assert cli(capsys, "run", "chromatin", "--out", tmp_path, "--model", "net")[0] == 0
     assert ran["train"]["model"] == "net"
     for step, args in ran.items():
-        for arg, maker in read_takes((ROOT/"cellprotocols"/"chromatin"/f"{step}.py").read_text(encoding="utf-8")).items():
+        for arg, maker in read_takes((PACKAGE/"chromatin"/f"{step}.py").read_text(encoding="utf-8")).items():
             assert args[arg] == str(tmp_path/step_folder("chromatin", maker)), (step, arg, args[arg])
 
 

@@ -8,6 +8,7 @@ __all__ = ['takes', 'iter_pieces', 'embed_cells', 'run', 'make_learner']
 # %% ../../nbs/chromatin/23_selfsupervise.ipynb #0f03c6d9
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np, pandas as pd
 
@@ -72,7 +73,7 @@ takes = {"source": "patches"} # The earlier step that each argument reads
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic movies
     out:str="work/chromatin/23_selfsupervise", # Folder that is made
-    method:str="measure", # How cells become vectors: measure, learned, or the name of a timm network
+    method:Literal["measure", "learned"]|str="measure", # How cells become vectors: measure, learned, or the name of a timm network
     pretrained:bool=True, # Fetch the weights of the timm network
     learn_epochs:int=60, # Passes over the data of the method "learned"
     components:int=50, # Numbers a cell that are kept

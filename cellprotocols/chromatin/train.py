@@ -8,6 +8,7 @@ __all__ = ['takes', 'choose_cells', 'calibrate_folds', 'predict_out_of_fold', 's
 # %% ../../nbs/chromatin/24_train.ipynb #ba68c2f5
 import os, shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np, pandas as pd
 import torch
@@ -177,7 +178,7 @@ takes = {"source": "patches"} # The earlier step that each argument reads
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic movies
     out:str="work/chromatin/24_train", # Folder that is made
-    model:str="auto", # auto, measured, net, both, probe, faithful, or the name of a timm network
+    model:Literal["auto", "measured", "net", "both", "probe", "faithful"]|str="auto", # auto, measured, net, both, probe, faithful, or the name of a timm network
     compare:str="", # More models to judge on the same folds, separated by commas, e.g. "faithful,probe"
     folds:int=5, # Parts the groups are dealt into
     keep_blank:bool=False, # Learn from patches that show no cell, too
