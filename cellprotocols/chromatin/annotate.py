@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATES', 'read_annotation_zip', 'write_annotation_zip', 'make_practice', 'group_clicks', 'find_movies',
            'read_clicked', 'read_cells', 'order_classes', 'name_cells', 'run', 'read_images', 'choose_some',
-           'count_groups', 'choose_palette', 'log_options', 'make_annotator', 'make_blind', 'compare_blind']
+           'choose_palette', 'log_options', 'make_annotator', 'count_groups', 'make_blind', 'compare_blind']
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #58c06c80
 import hashlib, io, json, os, re, unicodedata, zipfile
@@ -285,15 +285,6 @@ def choose_some(
     "A few random cells of each class."
     return items[items.label != ""].groupby("label").sample(frac=1, random_state=seed).groupby("label").head(per_class)
 
-# %% ../../nbs/chromatin/21_annotate.ipynb #76a2809a
-def count_groups(
-    items:pd.DataFrame, # Rows with label and group
-    classes:list, # The classes, in order
-) -> pd.DataFrame: # cells and groups of each class
-    "How many cells, and in how many groups, each class has."
-    known = items[items.label != ""].groupby("label").agg(cells=("label", "size"), groups=("group", "nunique"))
-    return known.reindex(classes, fill_value=0)
-
 # %% ../../nbs/chromatin/21_annotate.ipynb #70967746
 def choose_palette(
     labels, # The labels `Dataset`
@@ -330,6 +321,15 @@ def make_annotator(
     items = labels.items
     return PatchGrid(read_images(labels, items), items.item_id.tolist(), choose_palette(labels, classes), log, labels=items.label.tolist(), groups=items.group.tolist(), target=target, by=by,
                      **log_options(labels))
+
+# %% ../../nbs/chromatin/21_annotate.ipynb #76a2809a
+def count_groups(
+    items:pd.DataFrame, # Rows with label and group
+    classes:list, # The classes, in order
+) -> pd.DataFrame: # cells and groups of each class
+    "How many cells, and in how many groups, each class has."
+    known = items[items.label != ""].groupby("label").agg(cells=("label", "size"), groups=("group", "nunique"))
+    return known.reindex(classes, fill_value=0)
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #a710482c
 def make_blind(
