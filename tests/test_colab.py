@@ -311,7 +311,7 @@ def test_the_machine_dies_in_training_and_work_goes_on_on_another(remote, editio
     assert again == trained, "a fold was trained twice"
     run = read_run(second)
     assert "Brought back" in said(cell(run, "drive")) and "Mounted" in said(cell(run, "drive"))
-    for ident in ("21-933bf712", "22-d5bc0d30", "23-03f11591"): assert "done before, nothing to do" in said(cell(run, ident))
+    for ident in ("21-288566f7", "22-d5bc0d30", "23-03f11591"): assert "done before, nothing to do" in said(cell(run, ident))
     assert "done before" not in said(cell(run, "24-299626d9")) and "macro-F1" in said(cell(run, "24-299626d9"))
     assert pictures(run) >= 20
     assert back and "All is in your Drive." in said(cell(run, "copy")), "while the Drive was away work went on, and was copied when it was back"
@@ -343,7 +343,6 @@ def test_own_data_without_drive(remote, editions, tmp_path):
     for y, x in ((20, 20), (60, 30), (40, 70)): movie[:, y:y+12, x:x+14] += 90
     tifffile.imwrite(home/"movie.tif", movie.astype(np.uint8), imagej=True, metadata=dict(axes="TYX"))
     nb = fill(editions["chromatin"], your_data="cells", folds=2, **{"24_model": "probe", "25_movie": "movie.tif"})
-    nb["cells"] = [c for c in nb["cells"] if c["id"] not in PRACTICE_ONLY]
     finish(colab_test.run_notebook(nb, home, colab_test.colab_variables(remote)))
     run = read_run(home)
     assert {p.name for p in (home/"work").iterdir()} == {"my_chromatin"}
@@ -351,9 +350,6 @@ def test_own_data_without_drive(remote, editions, tmp_path):
     assert set(items.label) == {"long", "round"} and items.group.nunique() == 3
     assert (home/"work"/"my_chromatin"/"26_visualize"/"report.html").exists()
     assert "practice" not in said(cell(run, "26-020f0634"))
-
-
-PRACTICE_ONLY = {"21-f738cfa4", "22-13f8c00f"}  # chooses a class of the practice data; shows columns that only clicks have
 
 
 @pytest.mark.colab

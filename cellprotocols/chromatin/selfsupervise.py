@@ -102,9 +102,9 @@ def run(
     _tell(items, embedding, suggestions, seed)
     return made
 
-# %% ../../nbs/chromatin/23_selfsupervise.ipynb #de36dcf4
+# %% ../../nbs/chromatin/23_selfsupervise.ipynb #96809bb5
 def make_learner(
-    source:str, # The folder made by `selfsupervise`
+    source:str="work/chromatin/23_selfsupervise", # The folder made by `selfsupervise`
     log:str="work/chromatin/labels.jsonl", # The label log
     by:str="", # Who labels; "": the name of this computer's user
     hide:bool=False, # Begin as if nothing were labelled, to practise

@@ -134,9 +134,9 @@ def section_training(f):
     first = [(m, g) for m, g in curves[curves.split == "grouped"].groupby("model") if "valid_loss" in g]
     return Section("How did training go?", "One fold of each network.", [_figure(show_curves(g[g.fold == g.fold.min()].drop(columns=["model", "split", "fold"]), title=m), f"{m}: the marked epoch was kept.") for m, g in first])
 
-# %% ../../nbs/chromatin/26_visualize.ipynb #91d9cee4
+# %% ../../nbs/chromatin/26_visualize.ipynb #53259cae
 def make_explorer(
-    out:str, # A folder with runs of the protocol (run_01 ...), or one run
+    out:str="work/chromatin", # A folder with runs of the protocol (run_01 ...), or one run
     log:str="work/chromatin/labels.jsonl", # The label log
     by:str="", # Who labels; "": the name of this computer's user
 ): # An `Explorer`; None: there is no run with a map yet
