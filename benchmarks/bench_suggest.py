@@ -107,7 +107,7 @@ def draw_curves(ax, name, curves):
         if not np.isnan(n := np.mean([needed(c, .9) for _, c in seeds.groupby("seed")])):
             ax.plot([n, n], [0, .9*full], ":", color=colour, lw=1.4)
             ax.text(n + 4, .03, f"{n:.0f}", color=colour, fontsize=11, weight="bold")
-    for share, text in ((1, "all labels"), (.9, "90 % of it")):
+    for share, text in ((1, "all labels"), (.9, "90 %")):
         ax.axhline(share*full, color=INK, lw=1, ls="-" if share == 1 else ":")
         ax.text(.01, share*full + .01, text, transform=ax.get_yaxis_transform(), fontsize=9, color=INK)
     ax.set_title(SETS[name][0], fontsize=10.5, loc="left", color=INK); ax.set_xlabel("labels given")
