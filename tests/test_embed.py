@@ -244,7 +244,7 @@ def test_suggestions_find_wrong_labels():
 def test_rare_classes_are_looked_for():
     x, labels, groups = cloud(300)
     few = np.where((np.arange(300) < 60) & ~((labels == "c") & (np.arange(300) > 12)), labels, "")
-    rare = suggest(x, few, groups, 30).query("reason.str.startswith('perhaps a rare c')")
+    rare = suggest(x, few, groups, 40).query("reason.str.startswith('perhaps a rare c')")
     assert len(rare) >= 3 and (labels[rare["index"]] == "c").all()
 
 # ---- learning along
