@@ -139,20 +139,24 @@ def compare_maps(
     "Pearson's correlation of two maps."
     a, b = (np.asarray(m, np.float64) - np.mean(m) for m in (a, b))
     na, nb = np.linalg.norm(a), np.linalg.norm(b)
-    return float((a*b).sum()/(na*nb)) if na and nb else float(na == nb)
+    return float(np.clip((a*b).sum()/(na*nb), -1, 1)) if na and nb else float(na == nb)
 
 # %% ../nbs/cam.ipynb #18793e91
 def _measure(score, a, K, live, weigh, agreement, first=32, more=16):
     "Score channels until the others can be foretold: all scores (-inf where constant), the agreement reached."
-    order, known, scores, found, n = _in_turn(K, np.where(live, a.std((1, 2)), 0)), [], np.zeros(0), 0., int(live.sum())
+    order, known, scores, n = _in_turn(K, np.where(live, a.std((1, 2)), 0)), [], np.zeros(0), int(live.sum())
     every = np.full(len(a), -np.inf)
-    while len(known) < n and found < agreement:
+    while len(known) < n:
         new = list(np.flatnonzero(live)) if agreement >= 1 else [next(order) for _ in range(min(more if known else first, n - len(known)))]
         known, scores = known + new, np.r_[scores, score(np.array(new))]
-        foretold, others = _foretell(K, known, scores) if len(known) < n else (scores, scores)
-        every[live if len(known) < n else known] = foretold[live] if len(known) < n else scores
+        if len(known) == n: break
+        foretold, others = _foretell(K, known, scores)
         found = compare_maps(_mix(a[known], weigh(scores)), _mix(a[known], weigh(others)))
-    return every, found if n else 1.
+        if found >= agreement:
+            every[live] = foretold[live]
+            return every, found
+    every[known] = scores
+    return every, 1.
 
 # %% ../nbs/cam.ipynb #4688e1d6
 class Cam(NamedTuple):
@@ -236,7 +240,7 @@ def score_cam_published(
 
 # %% ../nbs/cam.ipynb #be0ccb06
 def _gradpp(a, g):
-    share = g**2/(2*g**2 + (a*g**3).sum((1, 2), keepdim=True) + 1e-12)
+    share = g**2/(2*g**2 + a.sum((1, 2), keepdim=True)*g**3 + 1e-12)
     return (share*g.clamp(min=0)).sum((1, 2), keepdim=True)
 
 GRADIENTS = dict(grad=lambda a, g: g.mean((1, 2), keepdim=True), gradpp=_gradpp, layer=lambda a, g: g.clamp(min=0))
