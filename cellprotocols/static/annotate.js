@@ -31,7 +31,7 @@ function scaleBar(umPerScreenPx, room = 120) { // a bar of a round length
 class Grid {
   constructor(desk) {
     this.desk = desk; this.side = 84; this.at = 0; this.order = new Uint32Array(0); this.marked = new Set(); this.cells = new Map();
-    this.cache = new Map(); this.waiting = new Set(); this.bad = new Map(); this.review = null; this.items = []; this.follow = true;
+    this.cache = new Map(); this.waiting = new Set(); this.judged = new Set(); this.bad = new Map(); this.review = null; this.items = []; this.follow = true;
     desk.hints = ["A click marks a patch, Shift+click a range, Ctrl+click one more. A class key labels what is marked, or the framed patch, and goes on to the next.",
       "Review: choose a predicted class, click the wrong ones, Enter confirms all others at once."];
     this.scroller = h("div", { className: "cp-scroll", role: "listbox", "aria-label": "Patches", "aria-multiselectable": "true", tabIndex: -1, onscroll: () => this.layoutSoon() });
@@ -45,6 +45,7 @@ class Grid {
     desk.onchange(items => { for (const item of items) { const row = this.rowOf?.get(item); if (row !== undefined) this.dress(row); } });
     desk.chosen = (i, only) => only || this.apply(i);
     desk.escaped = () => { this.marked.clear(); this.dressAll(); };
+    desk.turned = entries => { const at = entries.map(e => this.place.get(this.rowOf.get(e.item))).filter(i => i !== undefined); if (at.length) this.go(Math.min(...at)); };
     desk.wire.on("learned", msg => this.learned(msg));
     for (const [k, dx, dy] of [["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]]) {
       desk.key(k, "", () => this.move(dx + dy * this.columns, false)); desk.key("Shift+" + k, "", () => this.move(dx + dy * this.columns, true));
@@ -213,20 +214,21 @@ class Grid {
     const rows = this.targets(), several = this.marked.size > 0;
     if (!rows.length) return;
     this.marked.clear();
+    if (this.review) rows.forEach(r => this.judged.add(r)); // said by hand: not among those that are confirmed
     this.desk.give(rows.map(r => this.entry(r, { label: this.desk.classes[i] })));
-    if (several) this.dressAll();
+    if (several || this.review) this.dressAll();
     this.next();
   }
   flag() { const rows = this.targets(), on = !rows.every(r => this.desk.word(this.items[r])?.flagged); if (rows.length) this.desk.give(rows.map(r => this.entry(r, { flagged: on }))); }
   erase() { const rows = this.targets(); if (rows.length) this.desk.give(rows.map(r => this.entry(r, { label: "" }))); }
-  startReview(c) { this.review = c || null; this.reorder(); }
+  startReview(c) { this.review = c || null; this.judged.clear(); this.reorder(); }
   tellReview() {
-    const n = this.order.length - this.marked.size;
+    const n = this.order.filter(r => !this.marked.has(r) && !this.judged.has(r)).length;
     this.banner.hidden = false;
     this.banner.replaceChildren(`The model calls these ${this.review}. Click the wrong ones (${this.marked.size}), then `, button(`Confirm the other ${n}`, `Confirm the other ${n} (Enter)`, () => this.confirm()), " ", button("Leave", "Leave the review", () => { this.reviewer.select.value = ""; this.startReview(""); }));
   }
   confirm() {
-    const right = [...this.order].filter(r => !this.marked.has(r)), wrong = [...this.order].filter(r => this.marked.has(r)), name = this.review;
+    const right = [...this.order].filter(r => !this.marked.has(r) && !this.judged.has(r)), wrong = [...this.order].filter(r => this.marked.has(r)), name = this.review;
     if (right.length) this.desk.give(right.map(r => this.entry(r, { label: name, reviewed: true })));
     this.review = null; this.reviewer.select.value = "";
     if (!wrong.length) { this.told.textContent = `${right.length} confirmed as ${name}`; return this.reorder(); }
@@ -290,6 +292,10 @@ class Stage {
     }
     if (kind === "images") { desk.key("n", "next without a label", () => this.nextImage()); desk.key("x", "take the label away", () => desk.give([{ item: this.name, label: "" }])); desk.key("Enter", "give the chosen class", () => this.apply(desk.current)); }
     desk.chosen = (i, only) => this.apply(i, only);
+    desk.turned = ([e]) => {
+      const f = desk.setup.fields.indexOf(kind === "images" ? e.item : e.field);
+      if (f >= 0 && (f !== this.f || kind === "images")) this.openField(f, e.t ?? 0); else if (e.t !== this.t || e.z !== this.z) { this.z = e.z; this.goto(e.t); }
+    };
     desk.escaped = () => { this.selected = null; this.hinted = -1; this.drag = null; this.draw(); };
     desk.hints = ["Wheel or pinch zooms; drag with the right button, or with Alt, moves the picture."].concat({
       points: "Click puts a point of the chosen class; drag moves one; click on one marks it, then a class key changes it.", boxes: "Drag draws a box of the chosen class; click marks one, its corners and sides can be dragged.",
@@ -319,9 +325,9 @@ class Stage {
 
   // -- fields and frames
   say(text, again) { this.note.hidden = !text; this.note.replaceChildren(...(text ? [text, " ", button("Try again", "Read it again", again)] : [])); }
-  openField(f) {
+  openField(f, t = 0) {
     f = clamp(f, 0, this.desk.setup.fields.length - 1);
-    this.f = f; this.fieldPick.select.value = String(f); this.t = this.z = 0; this.selected = null; this.suggestions = []; this.hinted = -1; this.stop();
+    this.f = f; this.fieldPick.select.value = String(f); this.t = t; this.z = 0; this.selected = null; this.suggestions = []; this.hinted = -1; this.stop();
     this.desk.since = performance.now(); this.shown = null;
     if (this.infos[f]) return this.opened();
     this.desk.wire.ask("field", { f }, msg => {
@@ -338,7 +344,7 @@ class Stage {
     this.look = this.looks?.[this.f] ?? new Look(info, () => this.repaint()); (this.looks ??= {})[this.f] = this.look;
     this.side.replaceChildren(...this.sideTools, this.look.el);
     this.slide.input.max = T - 1; this.slide.parentElement.hidden = T < 2; this.playButton.hidden = T < 2; this.zslide.input.max = Z - 1; this.zslide.hidden = Z < 2;
-    this.resize(true); this.goto(0);
+    this.resize(true); this.goto(this.t);
     if (this.kind === "images") this.ahead(this.f + 1);
   }
   ahead(f) { // the next image, information and pixels

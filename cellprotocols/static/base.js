@@ -172,7 +172,7 @@ const inkOn = hex => { const [r, g, b] = hexRgb(hex).map(v => (v / 255) ** 2.2);
 class Desk {
   constructor(model, el) {
     this.model = model; this.setup = model.get("setup"); this.wire = new Wire(model);
-    this.words = new Map(); this.mine = new Map(); this.keys = new Map(); this.current = 0; this.problems = []; this.listeners = []; this.since = performance.now();
+    this.words = new Map(); this.mine = new Map(); this.keys = new Map(); this.current = 0; this.problems = []; this.listeners = []; this.done = []; this.undone = []; this.since = performance.now();
     this.classes = this.setup.classes; this.colours = this.setup.colours;
     this.saver = new Saver(this.wire, this.setup.place, (act, answer) => this.saved(act, answer));
     this.root = h("section", { className: "cp", tabIndex: 0, role: "application", "aria-label": this.setup.title, "data-lm-suppress-shortcuts": "true",
@@ -248,10 +248,12 @@ class Desk {
     entries = entries.map(e => ({ ms: Math.round(ms / entries.length), ...e }));
     const act = this.saver.act("give", { entries });
     for (const e of entries) this.mine.set(e.item, { act, entry: e });
+    this.done = [...this.done.slice(-499), entries]; this.undone = [];
     this.changed(entries.map(e => e.item));
   }
-  undo() { this.saver.act("undo", {}); }
-  redo() { this.saver.act("redo", {}); }
+  undo() { this.saver.act("undo", {}); this.turn(this.done, this.undone); }
+  redo() { this.saver.act("redo", {}); this.turn(this.undone, this.done); }
+  turn(from, to) { const entries = from.pop(); if (entries) { to.push(entries); this.turned?.(entries); } } // look at what is taken back
   take(msg) { // the last words of some items, as they are on disk; null: nothing stands
     const items = [];
     for (const [item, w] of Object.entries(msg.labels)) { w ? this.words.set(item, w) : this.words.delete(item); items.push(item); }
