@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env demo test test-all test-slow check lab colab-test export widgets7 pictures wheel clean
+.PHONY: help env demo test test-all test-slow check lab colab-env colab-test export pictures wheel clean
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -34,13 +34,13 @@ test: check      ## what a contributor needs, in minutes
 test-slow: $(READY) ## slow tests, browser tests and the slow cells of the notebooks
 	python -m pytest -q -m "slow or browser"
 
+colab-env: $(READY) ## the environment Colab publishes; the browser tests use it, too
+	python tools/colab_test.py --env-only
+
 colab-test: $(READY) ## the Colab editions and the fast tests on the versions Colab publishes
 	python tools/colab_test.py
 
 test-all: test test-slow colab-test ## everything
-
-widgets7: $(READY) ## an environment with ipywidgets 7 as in Colab, for the browser tests
-	sh tools/make_widgets7_env.sh
 
 pictures: $(READY) ## run the notebooks again and keep their output pictures
 	python tools/run_notebooks.py
@@ -49,4 +49,4 @@ wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build
 
 clean:           ## remove the environment and what was built
-	rm -rf $(VENV) .venv-widgets7 .venv-colab build dist *.egg-info
+	rm -rf $(VENV) .venv-colab build dist *.egg-info

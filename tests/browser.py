@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDGETS7 = Path(os.environ.get("CELLPROTOCOLS_WIDGETS7", ROOT/".venv-widgets7"))
+COLAB = ROOT/".venv-colab"
 CHROMIUM = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run".split()
 CHROMIUM.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost")   # nothing leaves this machine
 ARTEFACTS = ROOT/"test-artefacts"
@@ -96,6 +96,7 @@ class Server:
     known = r"favicon"                                  # console errors that are the front end's own
     error = ""                                          # selector of a cell's traceback
     died = ""                                           # selector of the button in the box that says that the kernel has died
+    own_env = {}                                        # variables of its environment
 
     def __init__(self, folder):
         self.folder, self.token = Path(folder), secrets.token_hex(8)
@@ -106,7 +107,7 @@ class Server:
         self.log_file = own/f"{self.name}.log"
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY", "PYTEST", "VIRTUAL_ENV", "PYTHONPATH"))}
         env |= {f"JUPYTER_{k}_DIR": str(own/k.lower()) for k in ("CONFIG", "DATA", "RUNTIME")} | dict(IPYTHONDIR=str(own/"ipython"), CELLPROTOCOLS_QUIET="1")
-        env |= dict(JUPYTERLAB_SETTINGS_DIR=str(own/"settings"), JUPYTERLAB_WORKSPACES_DIR=str(own/"workspaces"), JUPYTER_PREFER_ENV_PATH="1")
+        env |= dict(JUPYTERLAB_SETTINGS_DIR=str(own/"settings"), JUPYTERLAB_WORKSPACES_DIR=str(own/"workspaces"), JUPYTER_PREFER_ENV_PATH="1") | self.own_env
         orphan = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []   # ends with us even if we are killed
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen([*orphan, *self.command(), "--KernelRestarter.time_to_dead=1"], cwd=self.folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -268,24 +269,17 @@ class Voila(Server):
 
 
 class Widgets7(Server):
-    "The classic notebook with ipywidgets 7, in the versions that Colab has, in an environment of its own."
+    "The classic notebook with ipywidgets 7, in the versions that Colab has (tools/colab_test.py makes that environment), over this checkout."
     name, ready = "widgets7", "/api/status"
     error, died = ".output_error", ".kernel-modal .btn-primary"
+    own_env = dict(PYTHONPATH=str(ROOT))
 
     @staticmethod
-    def missing(): return not (WIDGETS7/"bin"/"python").exists() and "no environment with ipywidgets 7: sh tools/make_widgets7_env.sh"
+    def missing(): return not (COLAB/"bin"/"python").exists() and "no environment with Colab's versions: make colab-env"
 
     def command(self):
-        if self._stale(): subprocess.run(["sh", ROOT/"tools"/"make_widgets7_env.sh", WIDGETS7], check=True, stdout=subprocess.DEVNULL)
-        return [str(WIDGETS7/"bin"/"python"), "-m", "notebook", "--allow-root", "--no-browser", "--no-mathjax", "--NotebookApp.ip=127.0.0.1", f"--NotebookApp.port={self.port}",
+        return [str(COLAB/"bin"/"python"), "-m", "notebook", "--allow-root", "--no-browser", "--no-mathjax", "--NotebookApp.ip=127.0.0.1", f"--NotebookApp.port={self.port}",
                 "--NotebookApp.port_retries=0", f"--NotebookApp.token={self.token}", f"--NotebookApp.notebook_dir={self.folder}"]
-
-    @staticmethod
-    def _stale():
-        "Does the environment hold another package than this checkout?"
-        there = next(WIDGETS7.glob("lib/python3*/site-packages/cellprotocols"), WIDGETS7)
-        ours = [p.relative_to(ROOT/"cellprotocols") for kind in ("py", "js", "css") for p in (ROOT/"cellprotocols").rglob(f"*.{kind}")]
-        return any(not (there/p).is_file() or (there/p).read_bytes() != (ROOT/"cellprotocols"/p).read_bytes() for p in ours)
 
     def page_url(self, name): return f"{self.url}/notebooks/{urllib.parse.quote(name)}?token={self.token}"
 
