@@ -265,7 +265,10 @@ def refresh_labels(self, items=None):
     self.table = t.assign(label=label, flagged=flagged)
 
 @patch_to(PatchGrid)
-def counts(self): said = self.table.label.value_counts(); return {c: int(said.get(c, 0)) for c in self.classes}
+def counts(self):
+    "How many patches of each class there are, those known before included."
+    said = self.table.label.value_counts()
+    return {c: int(said.get(c, 0)) for c in self.classes}
 
 @patch_to(PatchGrid)
 def _tell_of(self, items):
