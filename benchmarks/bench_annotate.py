@@ -37,7 +37,7 @@ Path("made.json").write_text(json.dumps(time.perf_counter() - start)); w
 WATCH = """() => { // how long after `.cp` is there something is drawn
   const began = new MutationObserver(() => { const cp = document.querySelector('.cp'); if (!cp) return; began.disconnect(); const t0 = performance.now();
     const look = () => cp.querySelectorAll('.cp-drawn').length > 20 || cp.dataset.frame !== undefined ? requestAnimationFrame(() => { window.opened = performance.now() - t0; }) : requestAnimationFrame(look); look(); });
-  began.observe(document.documentElement, { childList: true, subtree: true }); }"""
+  began.observe(document, { childList: true, subtree: true }); }"""
 KEYS = """() => { window.took = []; const cp = document.querySelector('.cp'), state = () => cp.dataset.frame ?? cp.getAttribute('aria-activedescendant');
   document.addEventListener('keydown', e => { const was = state(), drawn = () => cp.dataset.frame !== undefined || cp.querySelector('.cp-at.cp-drawn');
     const look = () => state() !== was && drawn() ? requestAnimationFrame(() => window.took.push(performance.now() - e.timeStamp)) : requestAnimationFrame(look);

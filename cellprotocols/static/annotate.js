@@ -32,7 +32,7 @@ class Grid {
   constructor(desk) {
     this.desk = desk; this.side = 84; this.at = 0; this.order = new Uint32Array(0); this.marked = new Set(); this.cells = new Map();
     this.cache = new Map(); this.waiting = new Set(); this.judged = new Set(); this.bad = new Map(); this.review = null; this.items = []; this.follow = true;
-    desk.hints = ["A click marks a patch, Shift+click a range, Ctrl+click one more. A class key labels what is marked, or the framed patch, and goes on to the next.",
+    desk.hints = ["The arrow keys move the frame. A click marks a patch, Shift+click (or Shift+arrow) a range, Ctrl+click one more. A class key labels what is marked, or the framed patch, and goes on to the next.",
       "Review: choose a predicted class, click the wrong ones, Enter confirms all others at once."];
     this.scroller = h("div", { className: "cp-scroll", role: "listbox", "aria-label": "Patches", "aria-multiselectable": "true", tabIndex: -1, onscroll: () => this.layoutSoon() });
     this.inner = h("div", { className: "cp-inner", role: "presentation" });
