@@ -73,6 +73,7 @@ def _check_sums(folder):
 # %% ../nbs/bundle.ipynb #d40d3c78
 def _registry(registry):
     if registry is not None: return registry
+    from cellprotocols import unet # noqa: F401  its networks enter the same registry
     from cellprotocols.classify import ARCHITECTURES # only here: reading a bundle with an own registry needs no networks of ours
     return ARCHITECTURES
 
