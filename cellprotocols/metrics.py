@@ -6,14 +6,14 @@
 __all__ = ['MetricsError', 'confusion', 'score_accuracy', 'score_balanced_accuracy', 'score_macro_f1', 'score_weighted_f1',
            'score_kappa', 'score_fleiss', 'score_mcc', 'Interval', 'wilson', 'bootstrap', 'bootstrap_score',
            'score_classes', 'to_prob', 'score_auroc', 'score_auprc', 'calibration_bins', 'score_ece', 'score_brier',
-           'fit_temperature', 'abstention_curve', 'score_abstention', 'score_table', 'compare_mcnemar',
-           'compare_groups']
+           'fit_temperature', 'abstention_curve', 'score_abstention', 'score_table', 'pixel_histogram', 'score_images',
+           'pixel_curve', 'score_pixels', 'match_objects', 'score_objects', 'compare_mcnemar', 'compare_groups']
 
 # %% ../nbs/metrics.ipynb #1fc3a6c2
 import warnings
 from typing import Callable, NamedTuple
 import numpy as np, pandas as pd
-from scipy import optimize, special, stats
+from scipy import ndimage, optimize, special, stats
 from scipy.sparse import csr_matrix
 from .errors import UserError
 
@@ -501,6 +501,135 @@ def score_table(
         value, reps = _resample(score, tallies, n, seed)
         rows += [(name, *_interval(v, r, n_groups, level, lim)) for name, lim, v, r in zip(names, limits, value, reps.T)]
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
+
+# %% ../nbs/metrics.ipynb #1175579f
+def pixel_histogram(
+    truth:np.ndarray, # (H, W) bool, the pixels of the class
+    prob:np.ndarray, # (H, W): float 0 to 1, uint8 (255 = sure), or a bool mask
+    valid:np.ndarray|None=None, # (H, W) bool, pixels that count; None: all
+) -> np.ndarray: # (2, 256) int64: pixels outside the class, and inside, at each level of prob x 255
+    "All that is needed to score the pixels of one image."
+    truth, prob = np.asarray(truth), np.asarray(prob)
+    if truth.shape != prob.shape: raise MetricsError(f"a true mask of {truth.shape} and a predicted one of {prob.shape}", "the same height and width", "resize the prediction first")
+    if truth.dtype != bool: raise MetricsError(f"a true mask of {truth.dtype}", "bool", "use mask > 0")
+    if prob.dtype == bool: prob = prob * np.uint8(255)
+    elif prob.dtype != np.uint8:
+        if not (prob.dtype.kind == "f" and ((prob >= 0) & (prob <= 1)).all()): raise MetricsError("probs that are not from 0 to 1", "float 0 to 1, uint8 or bool", "if these are logits, use a sigmoid first")
+        prob = np.floor(prob * 255 + .5)
+    keep = np.ones(truth.shape, bool) if valid is None else np.asarray(valid, bool)
+    return np.bincount((truth * 256 + prob.astype(int))[keep], minlength=512).reshape(2, 256)
+
+# %% ../nbs/metrics.ipynb #7c487846
+def _hists(hists) -> np.ndarray:
+    hists = np.asarray(hists)
+    if hists.ndim != 3 or hists.shape[1:] != (2, 256): raise MetricsError(f"histograms of shape {hists.shape}", "(N, 2, 256), one `pixel_histogram` an image")
+    return hists
+
+def _pixel_counts(hists, threshold) -> tuple:
+    "True and false positives, false and true negatives (...,) of histograms (..., 2, 256)."
+    at = int(np.ceil(threshold * 255 - 1e-6))
+    (fp, tp), (tn, fn) = (np.moveaxis(h.sum(-1), -1, 0) for h in (hists[..., at:], hists[..., :at]))
+    return tp, fp, fn, tn
+
+def _mask_scores(tp, fp, fn, tn) -> dict:
+    real = np.where(tp + fn > 0, 1, np.nan)
+    return dict(precision=_ratio(tp, tp + fp), recall=_ratio(tp, tp + fn), f1=_ratio(2*tp, 2*tp + fp + fn)*real, iou=_ratio(tp, tp + fp + fn)*real)
+
+def score_images(
+    hists:np.ndarray, # (N, 2, 256), one `pixel_histogram` an image
+    threshold:float=.5, # Pixels count from this prob on
+) -> pd.DataFrame: # Row an image: area_true, area_pred (shares of its pixels), precision, recall, f1, iou
+    "Score the mask of each image by itself."
+    tp, fp, fn, tn = _pixel_counts(_hists(hists), threshold)
+    n = tp + fp + fn + tn
+    return pd.DataFrame(dict(area_true=_ratio(tp + fn, n), area_pred=_ratio(tp + fp, n), **_mask_scores(tp, fp, fn, tn)))
+
+def pixel_curve(
+    hists:np.ndarray, # (N, 2, 256), of validation images
+) -> pd.DataFrame: # Row a threshold: threshold, precision, recall, f1, iou, of all pixels together
+    "What each threshold gives: choose one on validation images."
+    whole = _hists(hists).sum(0)
+    fp, tp = np.cumsum(whole[:, ::-1], 1)[:, ::-1]
+    return pd.DataFrame(dict(threshold=np.arange(256)/255, **_mask_scores(tp, fp, whole[1].sum() - tp, whole[0].sum() - fp)))
+
+# %% ../nbs/metrics.ipynb #aa3b7bcf
+def _pooled(H, threshold) -> np.ndarray:
+    "Pooled scores (b, 6) of flattened histograms (b, 512)."
+    H = np.asarray(H).reshape(-1, 2, 256)
+    tp, fp, fn, tn = _pixel_counts(H, threshold)
+    return np.stack([*_mask_scores(tp, fp, fn, tn).values(), _auprc(H[:, 1], H[:, 0]), _ratio(tn, tn + fp + fn)], -1)
+
+def score_pixels(
+    hists:np.ndarray, # (N, 2, 256), one `pixel_histogram` an image
+    groups:np.ndarray|None=None, # Group of each image, (N,); None: images are independent
+    threshold:float=.5, # Pixels count from this prob on; chosen on other images
+    seed:int=0,
+    n:int=1000, # Draws
+    level:float=.95, # Confidence
+) -> pd.DataFrame: # Row a score: metric, value, low, high
+    "Score the pixels of one class over a set of images, pooled and image by image."
+    hists = _hists(hists)
+    ids, n_groups = _group_ids(groups, len(hists))
+    one = score_images(hists, threshold)
+    total = np.zeros((max(n_groups, 1), 512)); np.add.at(total, ids, hists.reshape(-1, 512))
+    value, reps = _resample(lambda H: _pooled(H, threshold), [csr_matrix(total)], n, seed)
+    rows = [(name, *_interval(v, r, n_groups, level, (0, 1))) for name, v, r in zip(("precision", "recall", "f1", "iou", "ap", "iou_background"), value, reps.T)]
+    real = one.area_true.to_numpy() > 0
+    for name, column, mean, some in [(f"{how}_{c}", c, fn, real) for c in ("f1", "iou") for how, fn in (("mean", np.mean), ("median", np.median))] + [("clean_area", "area_pred", np.mean, ~real)]:
+        x, g = one[column].to_numpy()[some], pd.factorize(ids[some])[0]
+        few = len(x) == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # too few groups is said once, above
+            rows.append((name, *((np.nan,)*3 if few else bootstrap(lambda i: mean(x[i]), g, n, seed, level, (0, 1)))))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
+
+# %% ../nbs/metrics.ipynb #60a8c1fb
+def _objects(mask) -> np.ndarray:
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype.kind not in "biu": raise MetricsError(f"a {mask.dtype} mask of shape {mask.shape}", "(H, W) of bool or of labels", "use prob >= threshold")
+    return ndimage.label(mask, np.ones((3, 3)))[0] if mask.dtype == bool else mask
+
+def match_objects(
+    mask:np.ndarray, # (H, W) bool, or a label image with 0 = background: the objects asked about
+    other:np.ndarray, # (H, W) bool or labels: what they are compared with
+) -> pd.DataFrame: # Row an object: label, area (px), covered (share of it inside `other`), iou (with the best object of `other`)
+    "How well each object of a mask is matched by another mask."
+    a, b = _objects(mask), _objects(other)
+    if a.shape != b.shape: raise MetricsError(f"masks of {a.shape} and {b.shape}", "the same height and width")
+    names, a = np.unique(a, return_inverse=True)
+    _, b = np.unique(np.append(b, 0), return_inverse=True)  # 0 exists, and comes first
+    a, b = a.ravel(), b.ravel()[:-1]
+    shared = csr_matrix((np.ones(len(a)), (a, b)), shape=(len(names), b.max(initial=0) + 1)).tocoo()
+    area, size = np.bincount(a), np.bincount(b)
+    hit = shared.col > 0
+    row, both = shared.row[hit], shared.data[hit]
+    iou, covered = np.zeros(len(names)), np.bincount(row, both, len(names)) / area
+    np.maximum.at(iou, row, both / (area[row] + size[shared.col[hit]] - both))
+    return pd.DataFrame(dict(label=names, area=area, covered=covered, iou=iou))[names > 0].reset_index(drop=True)
+
+def score_objects(
+    objects:pd.DataFrame, # `match_objects` of all images, `pd.concat`: area, iou, covered
+    groups:np.ndarray|None=None, # Group of each object, (M,); None: objects are independent
+    at:float=.5, # An object is found from this value of `by` on
+    by:str="iou", # "iou" (as one object of the same outline) or "covered" (whatever else is masked)
+    edges:tuple=(30, 300), # Limits of the size classes, px
+    n:int=1000, # Draws
+    seed:int=0,
+) -> pd.DataFrame: # Row a size class, and all: size, n (objects), groups, found (share), low, high
+    "Share of objects that are found, by size: recall from truth to prediction, precision from prediction to truth."
+    if by not in ("iou", "covered"): raise MetricsError(f"by={by!r}", '"iou" or "covered"')
+    found, area = objects[by].to_numpy() >= at, objects.area.to_numpy()
+    g = np.arange(len(found)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    if len(g) != len(found): raise MetricsError(f"{len(g)} groups for {len(found)} objects", "one group for each object")
+    ends, rows = [0, *edges, np.inf], []
+    for low, high in [*zip(ends, ends[1:]), (0, np.inf)]:
+        some = (area >= low) & (area < high)
+        name = "all" if (low, high) == (0, np.inf) else f"< {high} px" if low == 0 else f">= {low} px" if high == np.inf else f"{low} to {high} px"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the number of groups is in the table
+            x = found[some]
+            rows.append((name, some.sum(), len(set(g[some])), *(bootstrap(lambda i: x[i].mean(), g[some], n, seed, limits=(0, 1)) if some.any() else (np.nan,)*3)))
+    return pd.DataFrame(rows, columns=["size", "n", "groups", "found", "low", "high"])
 
 # %% ../nbs/metrics.ipynb #b054a223
 def _check_right(a_right, b_right):

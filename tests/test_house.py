@@ -18,7 +18,7 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
     {"errors", "progress", "doctor", "images", "dataset", "labellog", "split", "metrics", "synth", "viz"},
-    {"patches", "cells", "proposals", "labelled"},
+    {"patches", "cells", "proposals", "labelled", "flatfield", "fill"},
     {"train", "augment", "features", "embed", "dino", "mil", "autoencoder", "classify", "cam", "unet"},
     {"annotate", "explore", "frames", "bundle", "report", "app"},
     {"scale", "cli"},

@@ -534,3 +534,18 @@ def test_cells_as_written_channels(shared_data, tmp_path):
     write_image(tmp_path / "cells.ome.tif", cells, axes="TCYX", channels=["bright field", "DNA", "dark field"])
     with open_image(tmp_path / "cells.ome.tif") as img:
         np.testing.assert_array_equal(whole(img)[:, 0].transpose(0, 3, 1, 2), cells)
+
+
+def test_operetta_names(shared_data):
+    from collections import Counter
+    from cellprotocols.images import parse_operetta
+    names = [p.name for p in (shared_data/"artifacts"/"sabgal"/"images").glob("*.tif")]
+    found = [parse_operetta(n) for n in names]
+    assert len(found) == 17 and Counter(f["well"] for f in found).most_common(2) == [("r6c9", 4), ("r5c5", 3)]
+    assert parse_operetta("r06c09f18p01-ch1sk1fk1fl1_Mask.tiff")["field"] == 18
+
+
+@pytest.mark.parametrize("name", ["", "r1.tif", "r02c05p01-ch1.tiff", "field_3.tif"])
+def test_names_that_say_nothing(name):
+    from cellprotocols.images import parse_operetta
+    with pytest.raises(ImageError): parse_operetta(name)

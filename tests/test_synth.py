@@ -2,7 +2,7 @@
 import subprocess, sys
 from itertools import islice
 import numpy as np, pytest
-from cellprotocols.synth import STATES, iter_movie, make_movie, make_patches
+from cellprotocols.synth import ARTIFACTS, STATES, draw_counts, iter_movie, make_dirty_field, make_dirty_set, make_movie, make_patches, paste_artifacts
 
 @pytest.fixture(scope="module")
 def movie(): return make_movie(seed=1)
@@ -137,3 +137,67 @@ def test_difficulty_makes_it_harder():
             [np.sort(hog(m, pixels_per_cell=(8, 8), cells_per_block=(1, 1)).reshape(-1, 9).mean(0)) for m in middle]]
         score.append(cross_val_score(RandomForestClassifier(50, random_state=0), x, labels, groups=groups, cv=GroupKFold(4)).mean())
     assert score[0] > score[1] + .08 and .4 < score[1] < .9 and .8 < score[0]
+
+@pytest.mark.parametrize("kind", list(ARTIFACTS))
+def test_the_mask_of_an_artifact_is_where_it_takes_light(kind):
+    """On an even field: what is masked has lost light, what is not has lost less than `level` (holes inside count as artifact)."""
+    even = np.full((400, 500), 20_000, np.uint16)
+    for seed in range(8):
+        image, labels, table = paste_artifacts(even, {kind: 1}, seed)
+        row, loss = table.iloc[0], 1 - image / 20_000
+        assert len(table) == 1 and row.kind == kind and row.area == (labels == 1).sum() > 0
+        assert loss[labels == 0].max() <= row.level + .001
+        assert (loss[labels == 1] > row.level - .001).mean() > .35 and loss[labels == 1].max() > row.level
+        y, x = np.nonzero(labels)
+        assert abs(y.mean() - row.y) < 3 and abs(x.mean() - row.x) < 3
+
+def test_pasting_keeps_away_keeps_type_and_repeats():
+    field = np.random.default_rng(0).integers(0, 65536, (300, 300, 1)).astype(np.uint16)
+    avoid = np.zeros((300, 300), bool); avoid[100:, :] = True
+    image, labels, table = paste_artifacts(field, dict(crystal=5, speck=9, disc=2), [1, 2], avoid)
+    again = paste_artifacts(field, dict(crystal=5, speck=9, disc=2), [1, 2], avoid)
+    assert (image == again[0]).all() and (labels == again[1]).all() and table.equals(again[2])
+    assert not labels[avoid].any() and labels.any() and image.dtype == np.uint16 and image.shape == field.shape
+    other = paste_artifacts(field, dict(crystal=5, speck=9, disc=2), [1, 3], avoid)[1]
+    assert (other != labels).any()
+    white = paste_artifacts(np.full((200, 200), 65535, np.uint16), dict(bubble=4), 0)[0]
+    assert white.min() > 5_000  # bright fringes are cut off at the top, they do not wrap round
+
+def test_nothing_to_paste_and_no_room():
+    field = np.full((50, 60), 9, np.uint8)
+    image, labels, table = paste_artifacts(field, {})
+    assert (image == field).all() and not labels.any() and len(table) == 0 and "area" in table
+    assert len(paste_artifacts(field, dict(speck=3), avoid=np.ones((50, 60), bool))[2]) == 0
+
+def test_dirty_field_differs_from_its_clean_twin_only_near_artifacts():
+    from scipy.ndimage import distance_transform_edt
+    dirty = make_dirty_field((300, 320), seed=2, counts=dict(crystal=3, speck=4))
+    assert dirty.image.shape == dirty.clean.shape == (300, 320, 1) and dirty.image.dtype == np.uint16
+    changed = (dirty.image != dirty.clean)[..., 0]
+    assert distance_transform_edt(~dirty.mask)[changed].max() < 25 and changed[dirty.mask].mean() > .97
+    assert (make_dirty_field((300, 320), seed=2, counts={}).image == dirty.clean).all()
+    again = make_dirty_field((300, 320), seed=2, counts=dict(crystal=3, speck=4))
+    assert (again.image == dirty.image).all() and (again.labels == dirty.labels).all()
+    assert not make_dirty_field((64, 64), seed=2, dirt=0).mask.any()
+
+def test_stain_is_dark_and_not_masked():
+    dirty = make_dirty_field((400, 400), seed=1, n_cells=5, stained=1., counts={})
+    grey = dirty.image[..., 0] / np.median(dirty.image)
+    assert dirty.stain.mean() > .01 and grey[dirty.stain].mean() < grey[~dirty.stain].mean() - .04
+
+def test_counts():
+    rng = np.random.default_rng(0)
+    many = [draw_counts(rng) for _ in range(300)]
+    assert all(set(c) == set(ARTIFACTS) and sum(c.values()) and c["edge"] <= 1 for c in many)
+    assert 1.5 < np.mean([c["crystal"] for c in many]) < 3.5 and not sum(draw_counts(rng, 0.).values())
+
+def test_dirty_set_has_wells_names_and_both_labels():
+    import re
+    fields, items = make_dirty_set(6, 3, (96, 128), seed=0)
+    assert len(fields) == len(items) == 18 and items.group.nunique() == 6 and set(items.label) == {"clean", "artifact"} and items.file.is_unique
+    for f, row in zip(fields, items.itertuples()):
+        assert f.image.shape == (96, 128, 1) and f.mask.any() <= (row.label == "artifact")
+        m = re.fullmatch(r"r(\d+)c(\d+)f(\d+)p(\d+)-ch(\d+)sk(\d+)fk(\d+)fl(\d+)\.tiff", row.file)
+        assert [int(g) for g in m.groups()[:3]] == [row.row, row.col, row.field] and row.well == f"r{row.row}c{row.col}"
+    again = make_dirty_set(6, 3, (96, 128), seed=0)
+    assert all((a.image == b.image).all() for a, b in zip(fields, again[0])) and items.equals(again[1])
