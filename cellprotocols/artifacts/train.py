@@ -50,7 +50,9 @@ def split_fields(
         if (found := set(t.label[t.part == p])) != {"clean", "artifact"}: raise ClassifyError(f"the {p} wells hold {' and '.join(found) or 'no'} images only", "clean and artifact images in most wells", "label more, or try another seed")
     return t
 
-# %% ../../nbs/artifacts/54_train.ipynb #e466b47a
+# %% ../../nbs/artifacts/54_train.ipynb #5f335058
+def _some(tiles, rows): return np.asarray(tiles[rows] if isinstance(tiles, np.ndarray) else take_rows(tiles, rows)[:], np.float32)
+
 class Bags:
     "Tiles (N, S, S, 1) as fields: `x[rows]` is (n, T, 1, S, S); a field with fewer tiles shows its first ones again."
     def __init__(self, tiles, members):
@@ -60,7 +62,7 @@ class Bags:
     def __len__(self): return len(self.members)
     def __getitem__(self, rows):
         at = np.stack([np.resize(self.members[i], self.most) for i in np.atleast_1d(rows)])
-        return np.asarray(take_rows(self.tiles, at.ravel())[:], np.float32).reshape(len(at), *self.shape[1:])
+        return _some(self.tiles, at.ravel()).reshape(len(at), *self.shape[1:])
 
 class FieldOfTiles(nn.Module):
     "A field is as dirty as its dirtiest tile: (n, T, 1, S, S) -> logits (n, 2)."
@@ -89,7 +91,7 @@ def train_classifier(
     "Learn from image labels which places are dirty."
     torch.manual_seed(seed)
     model = StageClassifier(net, 1, 2, stride=stride, pool="soft")
-    model.standard.fit(np.moveaxis(np.asarray(take_rows(tiles, np.linspace(0, tiles.shape[0] - 1, min(60, tiles.shape[0])).astype(int))[:], np.float32), 3, 1))
+    model.standard.fit(np.moveaxis(_some(tiles, np.linspace(0, tiles.shape[0] - 1, min(60, tiles.shape[0])).astype(int)), 3, 1))
     if encoder: model.load_state_dict({k: v for k, v in load_file(encoder).items() if not k.startswith("head")}, strict=False)
     data = {p: (Bags(tiles, f.tiles.tolist()), (f.label == "artifact").to_numpy().astype(int)) for p, f in fields.groupby("part")}
     h = train_model(FieldOfTiles(model), data["train"], data["valid"], out, epochs=epochs, lr=1e-3, batch=8, patience=None, loss=nn.CrossEntropyLoss(), metric="loss", prepare=_turned, seed=seed, device=device)
@@ -171,7 +173,9 @@ def outline_dirt(
     "The outline of what the classifier looks at."
     zone = ndimage.binary_dilation(apply_hysteresis_threshold(saliency, low, high), iterations=3)
     if not zone.any(): return zone
-    found = _objects(1 - _soft(light, .7), zone, max(.06, 4*noise_of(light)), most, min_area) | _objects(1 - _soft(light, 5), zone, .025, most, min_haze, .4)
+    found = _objects(1 - _soft(light, .7), zone, max(.06, 4*noise_of(light)), most, min_area)
+    rest = np.where(ndimage.binary_dilation(found, iterations=4), 1, light) # haze is what is dark without the sharp things
+    found = found | _objects(1 - _soft(rest, 5), zone, .025, most, min_haze, .4)
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), _eight))[2:-2, 2:-2]
 
 # %% ../../nbs/artifacts/54_train.ipynb #b5a8596d
@@ -323,10 +327,10 @@ def run(
     out:str="work/artifacts/54_train", # Folder that is made
     net:str="resnet18", # A network of timm, for the classifier and the U-Net
     epochs:int=12, # Passes over the fields, for the classifier
-    mask_epochs:int=8, # Passes over the crops, for the U-Net
+    mask_epochs:int=6, # Passes over the crops, for the U-Net
     refine:str="ours", # How maps become pseudo-masks: ours, or faithful (as published)
     recall:float=.9, # Share of dirty images and of dirty pixels to be found on validation wells
-    crops:int=800, # Crops the U-Net learns from
+    crops:int=0, # Crops the U-Net learns from; 0: 12 for each dirty tile, 240 to 1200
     paste:float=.5, # Share of them that are clean tiles with pasted objects
     drawn:float=0., # Share of them that are clean tiles with drawn practice artifacts
     agreement:float=.9, # Exactness of Score-CAM, see `cam.iter_cams`
@@ -369,12 +373,11 @@ def _train_all(w, patches, s, encoder, seed):
         if not len(r): raise ClassifyError(f"the classifier finds no tile of the {p} wells dirty", "a classifier that has learned something", "more epochs, more images, or look at the labels")
     clean = {p: np.concatenate([np.array(t) for t in fields.tiles[(part == p) & ~yes]]) for p in ("train", "valid")}
     maps = {p: np.stack([m for _, m in explain_tiles(classifier, tiles, rows[p], s["agreement"], keep=scratch/"maps")]) for p in rows}
-    scale = maps["train"]
     masks = {p: make_pseudo_masks(tiles, rows[p], maps[p], s["refine"]) for p in rows}
     if not masks["train"].any(): raise ClassifyError("no pixel stands out where the classifier looks", "artifacts that take light", "look at the maps in notebook 54")
-    shrink = patches.meta["settings"]["shrink"]
-    masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker(gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=s["crops"], paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed),
-        gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, s["crops"]//4), paste=0., seed=seed + 1), s["mask_epochs"], s["net"], scratch/"masker", seed), lambda: UNet(s["net"], 1, 1, strides=(2, 4, 8), width=8))
+    shrink, crops = patches.meta["settings"]["shrink"], s["crops"] or int(np.clip(12*len(rows["train"]), 240, 1200))
+    masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker(gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=crops, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed),
+        gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, crops//4), paste=0., seed=seed + 1), s["mask_epochs"], s["net"], scratch/"masker", seed), lambda: UNet(s["net"], 1, 1, strides=(2, 4, 8), width=8))
     at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["recall"], None)
     return _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, dict(rows=rows, masks=masks, maps=maps), seed)
 
