@@ -596,6 +596,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'cellprotocols/chromatin/patches.py'),
                                                  'cellprotocols.chromatin.patches._describe': ( 'chromatin/patches.html#_describe',
                                                                                                 'cellprotocols/chromatin/patches.py'),
+                                                 'cellprotocols.chromatin.patches._flag': ( 'chromatin/patches.html#_flag',
+                                                                                            'cellprotocols/chromatin/patches.py'),
                                                  'cellprotocols.chromatin.patches._pixel_sizes': ( 'chromatin/patches.html#_pixel_sizes',
                                                                                                    'cellprotocols/chromatin/patches.py'),
                                                  'cellprotocols.chromatin.patches._with_channels': ( 'chromatin/patches.html#_with_channels',
