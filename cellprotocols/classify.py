@@ -218,12 +218,12 @@ class StageClassifier(CellClassifier):
     def __init__(self, net:str="resnet50", channels:int=1, n_classes:int=2, stride:int=8, pool:str="mean", pretrained:bool=False):
         super().__init__(net=net, channels=channels, n_classes=n_classes, stride=stride, pool=pool)
         if pool not in POOLS: raise ClassifyError(f"pool={pool!r}", "one of " + ", ".join(POOLS))
-        self.standard, self.trunk = Standard(channels), cut_network(net, channels, (stride,), pretrained)
+        self.pool, self.standard, self.trunk = POOLS[pool], Standard(channels), cut_network(net, channels, (stride,), pretrained)
         self.head = nn.Conv2d(self.trunk.feature_info.channels()[-1], n_classes, 1)
     def features(self, x): return self.trunk(self.standard(x))[-1]
     def answer(self, x, valid=None):
         a = self.features(x)
-        return POOLS[self.config["pool"]](self.head(a)), a.mean((2, 3))
+        return self.pool(self.head(a)), a.mean((2, 3))
 
 @register
 class PublishedStageClassifier(StageClassifier):

@@ -172,7 +172,7 @@ def _tile_size(shape, most, overlap, step):
     def fit(n):
         k = max(1, -(-(n - overlap)//(most - overlap)))
         return -(-(n + (k - 1)*overlap)//(k*step))*step
-    return min(most, max(map(fit, shape)))
+    return min(most, max(overlap + step, *map(fit, shape)))
 
 def iter_rows(
     model:MaskNet, # From `train_unet` or a bundle

@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 
-from cellprotocols.classify import (ARCHITECTURES, RECIPES, Cells, CellNet, ClassifyError, Ensemble, LinearHead, NetClassifier, PublishedClassifier, PublishedNet,
-                                    Scale, TimmNet, TreesHead, TwoViews, choose_recipe, count_parameters, fit_classifier, measure_all, predict_patches, to_images)
+from cellprotocols.classify import (ARCHITECTURES, POOLS, RECIPES, Cells, CellNet, ClassifyError, Ensemble, LinearHead, NetClassifier, PublishedClassifier, PublishedNet, PublishedStageClassifier,
+                                    Scale, StageClassifier, TimmNet, TreesHead, TwoViews, choose_recipe, count_parameters, fit_classifier, measure_all, predict_patches, to_images,
+                                    to_published_input)
 from cellprotocols.synth import make_patches
 
 
@@ -285,3 +287,59 @@ def test_few_groups_leave_the_network_without_a_jury_but_not_without_weights(cel
     two = cells._replace(groups=np.arange(len(cells.y)) % 2)
     model, curve = fit_classifier("net", two, np.arange(0, len(two.y), 3), seed=0, epochs=1)
     assert len(curve) == 1 and not model.training
+
+
+def field_of_view(model, size=255):
+    "How many px of the input a place in the middle of the feature map depends on."
+    model.eval()
+    for m in model.modules():  # every path counts, none is switched off
+        if isinstance(m, (torch.nn.Conv2d, torch.nn.BatchNorm2d)): m.weight.data.abs_().add_(1e-3)
+    x = torch.rand(1, len(model.standard.mean), size, size, dtype=torch.double, requires_grad=True)
+    a = model.double().features(x)
+    a[0, :, a.shape[2]//2, a.shape[3]//2].sum().backward()
+    rows = x.grad.abs().sum((0, 1, 3)).nonzero()
+    return int(rows.max() - rows.min()) + 1
+
+
+def test_the_published_artifact_classifier_counts_as_published():
+    model = PublishedStageClassifier()
+    assert count_parameters(model) == 1_461_122
+    plain = StageClassifier("resnet50", channels=3)
+    assert sum(p.numel() for p in plain.trunk.parameters()) == 1_444_928 and sum(p.numel() for p in plain.head.parameters()) == 1_026
+    assert model.features(torch.rand(1, 3, 72, 104)).shape == (1, 512, 9, 13)
+
+
+@pytest.mark.slow
+def test_its_strides_sit_where_the_published_ones_do():
+    assert field_of_view(PublishedStageClassifier()) == 99
+    assert field_of_view(StageClassifier("resnet50", channels=3)) == 91
+
+
+def test_the_head_is_pooling_then_a_linear_layer():
+    torch.manual_seed(0)
+    model, x = StageClassifier("resnet10t", 1, 3).eval(), torch.rand(2, 1, 40, 48)
+    with torch.inference_mode():
+        logits, mean = model.answer(x)
+        assert torch.allclose(logits, mean @ model.head.weight[:, :, 0, 0].T + model.head.bias, atol=1e-5)
+
+
+@given(st.floats(-5, 5), st.integers(2, 12), st.integers(2, 12))
+@settings(max_examples=20, deadline=None)
+def test_the_soft_maximum_lies_between_mean_and_maximum(level, h, w):
+    z = torch.from_numpy(np.random.default_rng(h*w).standard_normal((1, 1, h, w))) + level
+    mean, soft, most = (POOLS[k](z) for k in ("mean", "soft", "max"))
+    assert mean <= soft + 1e-9 and soft <= most + 1e-9
+    assert torch.allclose(POOLS["soft"](torch.full((1, 1, h, w), level)), torch.tensor(level), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_both_byte_orders_are_read_alike(order):
+    x = np.array([[[0, 255, 256, 32768, 65535]]], order + "u2")
+    assert np.allclose(to_published_input(x)[0, 1, 0] + 116.779, [0, 0, 1, 128, 255], atol=1e-4)
+    with pytest.raises(ClassifyError, match="uint16"): to_published_input(x.astype(np.uint8))
+
+
+def test_a_stage_that_is_not_there():
+    with pytest.raises(ClassifyError, match=r"stride \[4, 8, 16, 32\]"): StageClassifier("convnext_atto", stride=2)
+    with pytest.raises(ClassifyError, match="mean, max, soft"): StageClassifier("resnet10t", pool="median")
+    with pytest.raises(ClassifyError, match="no network 'resnet1'"): StageClassifier("resnet1")
