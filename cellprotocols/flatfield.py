@@ -6,9 +6,9 @@
 __all__ = ['FlatfieldError', 'polynomial_background', 'smooth_background', 'to_transmission', 'flatten_field', 'fit_flatfield',
            'Dust', 'find_dust', 'dust_similarity', 'group_by_dust']
 
-# %% ../nbs/flatfield.ipynb #ddc4cb77
+# %% ../nbs/flatfield.ipynb #7adb15d9
 from collections.abc import Iterable
-from itertools import chain, repeat
+from itertools import repeat
 from typing import NamedTuple
 import cv2, numpy as np
 from numpy.polynomial.legendre import legvander
@@ -133,24 +133,25 @@ def flatten_field(
     ends = np.iinfo(img.dtype)
     return np.clip(np.rint(flat), ends.min, ends.max).astype(img.dtype)
 
-# %% ../nbs/flatfield.ipynb #cf7a2bcd
-def _pairs(images, masks):
-    "Images with their masks, all of one shape."
+# %% ../nbs/flatfield.ipynb #1f6aa018
+def _same_shape(images):
+    "The images, checked to be of one shape, and at least one."
     shape = None
-    for i, (img, mask) in enumerate(zip(images, chain(masks, repeat(None)) if masks is not None else repeat(None))):
+    for i, img in enumerate(images):
         shape = shape or np.shape(img)
         if np.shape(img) != shape: raise FlatfieldError(f"picture {i} of {np.shape(img)} px after pictures of {shape}", "pictures of one size from one microscope")
-        yield _check(img, mask)
+        yield img
     if shape is None: raise FlatfieldError("no picture", "at least one")
 
 def fit_flatfield(
     images:Iterable[np.ndarray], # Fields of one microscope, all (H, W) or (H, W, C); read one at a time; better 10 or more
-    masks:Iterable[np.ndarray]|None=None, # (H, W) bool each, pixels to leave out
+    masks:Iterable[np.ndarray]|None=None, # (H, W) bool each, pixels to leave out; as many as images, else `ValueError`
     sigma:float=20., # The lamp is smooth on this scale, px
 ) -> np.ndarray: # float32, (H, W[, C]), mean 1 in each channel
     "The uneven light that a set of pictures has in common."
     found, q = [], 8
-    for x, ok in _pairs(track(images, "fitting the flat field"), masks):
+    for img, mask in zip(_same_shape(track(images, "fitting the flat field")), repeat(None) if masks is None else masks, strict=masks is not None):
+        x, ok = _check(img, mask)
         b = np.stack([_blocks(x[..., c], ok, q) for c in range(x.shape[2])], -1)
         found.append(b / np.nanmedian(b, (0, 1)))
     found = np.stack(found, -1)  # (rows, columns, C, N)
@@ -160,7 +161,7 @@ def fit_flatfield(
     flat = np.stack([_smooth(b[..., c], sigma, q, x.shape[:2], looks=1) for c in range(b.shape[2])], -1)
     return (flat / flat.mean((0, 1))).reshape(*x.shape[:2], *[b.shape[2]] * (b.shape[2] > 1))
 
-# %% ../nbs/flatfield.ipynb #ae14b200
+# %% ../nbs/flatfield.ipynb #976d16b6
 class Dust(NamedTuple):
     "Dust found in a set of pictures."
     mask: np.ndarray      # (H, W) bool
@@ -174,19 +175,19 @@ class Dust(NamedTuple):
         return np.where(mask, np.maximum(1 + self.strength, .05), 1).astype(np.float32)
 
 def _residual(x, ok) -> np.ndarray:
-    "Share of light gained or lost against a surface of degree 3, (H, W, C)."
+    "Share of light gained or lost against a surface of degree 3, (H, W, C) float16."
     q = int(np.clip(min(x.shape[:2]) // 64, 1, 16))
-    return np.stack([x[..., c] / _surface(_blocks(x[..., c], ok, q), 3, q, x.shape[:2])[1] - 1 for c in range(x.shape[2])], -1)
+    return np.stack([x[..., c] / _surface(_blocks(x[..., c], ok, q), 3, q, x.shape[:2])[1] - 1 for c in range(x.shape[2])], -1).astype(np.float16)
 
-def _keep_some(items, most, seed=0) -> list:
+def _keep_some(images, most, seed=0) -> list:
     "At most `most` of them, each with the same chance; one at a time is looked at (reservoir sampling)."
     rng, kept = np.random.default_rng(seed), []
-    for i, item in enumerate(items):
+    for i, img in enumerate(images):
         at = i if i < most else int(rng.integers(i + 1))
-        if at < most: kept[at:at + 1] = [item().astype(np.float16)]
+        if at < most: kept[at:at + 1] = [img]
     return kept
 
-# %% ../nbs/flatfield.ipynb #b98e89c6
+# %% ../nbs/flatfield.ipynb #3f031cfd
 def _soft(x, sigma) -> np.ndarray: return cv2.GaussianBlur(np.asarray(x, np.float32), (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
 def _strength(kept, blur) -> np.ndarray:
@@ -213,7 +214,7 @@ def find_dust(
     agree:float=.7, # Share of pictures that must show it
 ) -> Dust: # mask, strength, agreement
     "Find what is in the same pixels of all pictures."
-    kept = _keep_some(((lambda x=x, ok=ok: _residual(x, ok)) for x, ok in _pairs(track(images, "looking for dust"), None)), most)
+    kept = [_residual(*_check(img)) for img in _keep_some(_same_shape(track(images, "looking for dust")), most)]
     if len(kept) < 5: raise FlatfieldError(f"{len(kept)} pictures", "at least 5 of different places", "dust in fewer cannot be told from cells")
     strength = _strength(kept, blur)
     scales = [(s, _soft(strength.mean(-1), s)) for s in (blur / 4, 4 * blur)]
@@ -222,14 +223,15 @@ def find_dust(
     mask = binary_dilation(remove_small_objects(mask, max_size=int(8 * blur**2)), iterations=2)
     return Dust(mask, strength.squeeze(-1) if strength.shape[-1] == 1 else strength, np.max(agreement, 0))
 
-# %% ../nbs/flatfield.ipynb #b51d36ba
+# %% ../nbs/flatfield.ipynb #192998e2
 def dust_similarity(
     images:Iterable[np.ndarray], # Pictures of one size; read one at a time
     size:int=8, # Compared in blocks of so many px
 ) -> np.ndarray: # (N, N) correlation of the residuals, -1 to 1
     "How alike the pictures are in what should be even."
     found = []
-    for x, ok in _pairs(track(images, "comparing dust"), None):
+    for img in _same_shape(track(images, "comparing dust")):
+        x, ok = _check(img)
         grey = x.mean(-1)
         b = _blocks(grey, ok, size)
         found.append(np.clip(np.nan_to_num(b / _surface(b, 3, size, grey.shape)[0] - 1), -.15, .15).ravel())

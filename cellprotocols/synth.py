@@ -324,7 +324,7 @@ def make_patches(
                 patches.append(_draw_patch(cell, state, size, difficulty, rng, shading)); labels.append(state); groups.append(track)
     return np.stack(patches), np.array(labels), np.array(groups)
 
-# %% ../nbs/synth.ipynb #f712e6d1
+# %% ../nbs/synth.ipynb #4f88b7a7
 def _grid(reach): return np.mgrid[-reach:reach + 1, -reach:reach + 1].astype(np.float32)
 
 def _grains(yx, radius, ratio, turn, core, reach) -> np.ndarray:
@@ -336,9 +336,9 @@ def _grains(yx, radius, ratio, turn, core, reach) -> np.ndarray:
         rho = np.hypot(u / q, v * q) / r
         np.maximum(dark, np.where(rho < .7, c + (1 - c) * (rho / .7)**2, np.exp(-((rho - .7) / .33)**2)), out=dark)
         np.maximum(fringe, np.exp(-((rho - 1.75) / .45)**2), out=fringe)
-    return dark - .4 * fringe * np.clip(1 - 1.5 * dark, 0, 1)
+    return dark - .3 * fringe * np.clip(1 - 1.5 * dark, 0, 1)
 
-def _crystal(rng):
+def _crystal(rng, shape):
     n = int(np.clip(rng.lognormal(2.3, .8), 3, 70))
     yx = np.zeros((n, 2))
     for i in range(1, n):
@@ -346,16 +346,18 @@ def _crystal(rng):
         yx[i] = yx[rng.integers(max(0, i - 12), i)] + far * np.array([np.sin(turn), np.cos(turn)])
     yx -= yx.mean(0)
     radius, blur, depth = rng.uniform(2.6, 4.2, n), float(rng.choice([.7, .9, 2.5])), rng.uniform(.65, .9)
-    dark = _grains(yx, radius, rng.uniform(1, 1.6, n), rng.uniform(0, np.pi, n), rng.uniform(-.3, .9, n), int(np.abs(yx).max() + 16))
+    dark = _grains(yx, radius, rng.uniform(1, 1.6, n), rng.uniform(0, np.pi, n), rng.uniform(.3, 1, n), int(np.abs(yx).max() + 16))
+    glitter = gaussian_filter(rng.standard_normal(dark.shape), 1.4)
+    dark = np.maximum(dark, .5 * dark) - np.clip(dark, 0, 1) * np.clip(.5 * glitter / glitter.std(), -.1, 1.3)
     return 1 - depth * gaussian_filter(dark, blur), dict(grains=n, depth=depth, blur=blur, level=.12)
 
-def _speck(rng):
+def _speck(rng, shape):
     radius, depth = rng.uniform(1.8, 5.), rng.uniform(.3, .8)
     dark = _grains(np.zeros((1, 2)), [radius], [rng.uniform(1, 1.4)], [rng.uniform(0, np.pi)], [rng.uniform(.5, 1)], 16)
     return 1 - depth * gaussian_filter(dark, .8), dict(radius=radius, depth=depth, level=.12)
 
-# %% ../nbs/synth.ipynb #fe8cab2e
-def _fibre(rng):
+# %% ../nbs/synth.ipynb #971a0ad9
+def _fibre(rng, shape):
     n = int(rng.integers(60, 320))
     turn = rng.uniform(0, 2 * np.pi) + np.cumsum(gaussian_filter(rng.standard_normal(n), 25, mode="nearest") * .12)
     yx = np.cumsum(np.c_[np.sin(turn), np.cos(turn)], 0)
@@ -366,14 +368,14 @@ def _fibre(rng):
     far = gaussian_filter(distance_transform_edt(line), .7)
     return 1 - depth * (np.exp(-(far / width)**2) - .2 * np.exp(-((far - 2.4 * width) / width)**2)), dict(length=n, width=width, depth=depth, level=.08)
 
-def _disc(rng):
+def _disc(rng, shape):
     radius, depth, soft = rng.uniform(18, 60), rng.uniform(.05, .2), rng.uniform(.3, 1.)
     y, x = _grid(int(radius * (1 + 2.2 * soft)))
     rho = np.hypot(y, x * rng.uniform(.85, 1.15)) / radius
     shade = 1 / (1 + np.exp((rho - 1) / (.35 * soft)))
     return 1 - depth * shade, dict(radius=radius, depth=depth, soft=soft, level=depth / 2)
 
-def _bubble(rng):
+def _bubble(rng, shape):
     radius, depth = rng.uniform(12, 45), rng.uniform(.5, .8)
     y, x = _grid(int(1.4 * radius + 8))
     r, wall = np.hypot(y, x), .12 * radius + 1.5
@@ -391,17 +393,17 @@ def _edge(rng, shape):
 
 ARTIFACTS = dict(crystal=_crystal, speck=_speck, fibre=_fibre, disc=_disc, bubble=_bubble, edge=_edge)
 
-# %% ../nbs/synth.ipynb #9aac8984
-def _light(kind, rng, shape) -> tuple:
+# %% ../nbs/synth.ipynb #a2dcec59
+def _light(make, rng, shape) -> tuple:
     "Transmission of one artifact, its mask, and the numbers it was made with."
-    light, about = ARTIFACTS[kind](rng, shape) if kind == "edge" else ARTIFACTS[kind](rng)
+    light, about = make(rng, shape)
     return light.astype(np.float32), binary_fill_holes(binary_closing(np.pad(1 - light > about["level"], 3), iterations=2))[3:-3, 3:-3], about
 
-def _free_place(rng, mask, avoid, edge=False) -> tuple:
-    "Where the top left corner may go: the middle lies in the field, no pixel of the mask on `avoid`; None if there is no place."
+def _free_place(rng, mask, avoid) -> tuple:
+    "Slices of field and stamp such that the middle lies in the field and no pixel of the mask on `avoid`; None if there is no place."
     (h, w), (H, W) = mask.shape, avoid.shape
     for _ in range(60):
-        y, x = (0, 0) if edge else (int(rng.integers(-(h // 2), H - h // 2)), int(rng.integers(-(w // 2), W - w // 2)))
+        y, x = (0, 0) if mask.shape == avoid.shape else (int(rng.integers(-(h // 2), H - h // 2)), int(rng.integers(-(w // 2), W - w // 2)))
         here = _overlap((y, x), mask.shape, avoid.shape)
         if not (mask[here[1]] & avoid[here[0]]).any() and mask[here[1]].any(): return here
 
@@ -410,20 +412,22 @@ def _overlap(at, shape, field) -> tuple:
     ends = [(max(0, a), min(n, a + s), a) for a, s, n in zip(at, shape, field)]
     return tuple(slice(lo, hi) for lo, hi, _ in ends), tuple(slice(lo - a, hi - a) for lo, hi, a in ends)
 
-# %% ../nbs/synth.ipynb #4dde3527
+# %% ../nbs/synth.ipynb #4303a0be
 def paste_artifacts(
     img:np.ndarray, # Field, (H, W) or (H, W, C), uint8 or uint16
     counts:dict, # How many of each kind of `ARTIFACTS`, e.g. dict(crystal=3, speck=8)
     seed:int=0, # The same seed gives the same artifacts; whole number or list of them
     avoid:np.ndarray|None=None, # (H, W) bool, where no artifact may lie
+    kinds:dict|None=None, # Name -> fn(rng, (H, W)) giving a transmission, 1 = clear, and its numbers, `level` among them; as large as the field: lies on it as it is; None: `ARTIFACTS`
 ) -> tuple: # field (dtype of `img`), labels (H, W) int32 (0 = none; the later one on top), table: label, kind, y, x, area (px), and its parameters
     "Lay practice artifacts on a field."
     rng, shape = np.random.default_rng(seed), img.shape[:2]
+    kinds = ARTIFACTS if kinds is None else kinds
     light, labels, rows = np.ones(shape, np.float32), np.zeros(shape, np.int32), []
     avoid = np.zeros(shape, bool) if avoid is None else np.asarray(avoid, bool)
     for kind in [k for k, n in counts.items() for _ in range(n)]:
-        stamp, mask, about = _light(kind, rng, shape)
-        here = _free_place(rng, mask, avoid, kind == "edge")
+        stamp, mask, about = _light(kinds[kind], rng, shape)
+        here = _free_place(rng, mask, avoid)
         if here is None: continue
         to, of = here
         light[to] *= stamp[of]
@@ -493,8 +497,8 @@ class DirtyField:
     @property
     def mask(self): return self.labels > 0
 
-# %% ../nbs/synth.ipynb #57336d63
-_usual = dict(crystal=2.5, speck=7., fibre=.25, disc=.8, bubble=.2, edge=.08)  # mean number in a field of 1080 x 1080 px
+# %% ../nbs/synth.ipynb #7090ab3e
+_usual = dict(crystal=2.5, speck=7., fibre=.25, disc=.8, bubble=.1, edge=.08)  # mean number in a field of 1080 x 1080 px
 
 def draw_counts(
     rng:np.random.Generator, # Source of chance
