@@ -231,6 +231,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'cellprotocols/artifacts/patches.py'),
                                                  'cellprotocols.artifacts.patches._tile_rows': ( 'artifacts/patches.html#_tile_rows',
                                                                                                  'cellprotocols/artifacts/patches.py'),
+                                                 'cellprotocols.artifacts.patches._usual_size': ( 'artifacts/patches.html#_usual_size',
+                                                                                                  'cellprotocols/artifacts/patches.py'),
                                                  'cellprotocols.artifacts.patches._write_fields': ( 'artifacts/patches.html#_write_fields',
                                                                                                     'cellprotocols/artifacts/patches.py'),
                                                  'cellprotocols.artifacts.patches.cut_light': ( 'artifacts/patches.html#cut_light',

@@ -28,7 +28,7 @@ def make_practice(
     folder:str|Path, # Where the practice images go
     n_wells:int=8, # Wells; each is a group
     n_fields:int=5, # Fields a well
-    size:tuple=(432, 432), # (height, width), px
+    size:tuple=(448, 448), # (height, width), px
     seed:int=0,
 ) -> Path: # The table labels.csv: file, label, group; beside it images/ and masks/
     "Practice (synthetic) fields of several wells, with labels and true masks."

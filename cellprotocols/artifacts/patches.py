@@ -74,7 +74,14 @@ def find_set_dust(
     try: return find_dust(read_image(p) for p in some)
     except FlatfieldError as e: print(f"  no common dust is looked for: {e}"); return None
 
-# %% ../../nbs/artifacts/52_patches.ipynb #b4a86540
+# %% ../../nbs/artifacts/52_patches.ipynb #5473d3bf
+def _usual_size(paths, shrink):
+    "288, or the smallest multiple of 32 that holds a whole field."
+    sides = []
+    for p in paths:
+        with open_image(p) as f: sides.append(max(f.shape[2:4])/shrink)
+    return int(np.clip(-(-max(sides)//32)*32, 64, 288))
+
 def _px_um(path):
     with open_image(path) as f: return f.px_um or np.nan
 
@@ -85,7 +92,7 @@ def run(
     out:str="work/artifacts/52_patches", # Folder that is made
     sigma:float=80., # Details smaller than this belong to the specimen and not to the light, px
     shrink:int=2, # Average so many px a side into one for learning; masks have the full resolution again
-    size:int=288, # Side of a tile, px after shrinking; a multiple of 32
+    size:int=0, # Side of a tile, px after shrinking, a multiple of 32; 0: 288, or less where the fields are small
     overlap:int=32, # Shared by neighbouring tiles, px after shrinking
     dust:bool=True, # Look for dust at the same pixels in all images
     seed:int=0, # Of the practice data
@@ -95,8 +102,9 @@ def run(
         source = Path(out).parent/"51_annotate"
         if not source.exists(): annotate.run(None, str(source), seed=seed)
     labels = read_dataset(source, "labels", "51_annotate")
-    if size < 64 or size % 32: raise LabelledError(f"tiles of {size} px", "a multiple of 32 from 64 on", "for example --size 288")
     root, items = labels.path.resolve().parent/labels.meta["settings"]["root"], labels.items
+    size = size or _usual_size([root/f for f in items.file[:20]], shrink)
+    if size < 64 or size % 32: raise LabelledError(f"tiles of {size} px", "a multiple of 32 from 64 on", "for example --size 288")
     settings = dict(sigma=sigma, shrink=shrink, size=size, overlap=overlap, dust=dust, classes=labels.meta["settings"]["classes"], practice=labels.meta["settings"]["practice"])
     if is_done(out, "artifacts.patches", settings, dict(labels=labels), seed): print("  done before, nothing to do"); return read_dataset(out, "patches")
     with DatasetWriter(out, "patches", "artifacts.patches", settings, dict(labels=labels), seed) as w:

@@ -270,7 +270,7 @@ def gather_tiles(
     seed:int=0,
 ) -> tuple: # images (K, 1, crop, crop) float32, masks (K, crop, crop) of 0, 1, 255
     "What the U-Net learns from."
-    rng, xs, ys = np.random.default_rng(seed), [], []
+    rng, xs, ys, crop = np.random.default_rng(seed), [], [], min(crop, tiles.shape[1])
     light = lambda r: np.asarray(tiles[int(r)], np.float32)[..., 0]
     def add(x, y, some=4):
         for _ in range(some):
@@ -293,10 +293,12 @@ def train_masker(
     out:Path|None=None, # Folder for checkpoints
     seed:int=0,
     device:str|None=None, # None: the fastest there is
+    start:nn.Module|None=None, # The classifier's `trunk`: the encoder begins with what it has learned
 ) -> tuple: # `UNet`, its training curve
     "Learn the pseudo-masks."
     torch.manual_seed(seed)
     model = UNet(encoder, 1, 1, strides=(2, 4, 8), width=8)
+    if start is not None: model.encoder.load_state_dict(start.state_dict(), strict=False)
     h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=8, patience=None, seed=seed, device=device)
     return model, h.curves
 
@@ -330,7 +332,7 @@ def run(
     mask_epochs:int=6, # Passes over the crops, for the U-Net
     refine:str="ours", # How maps become pseudo-masks: ours, or faithful (as published)
     recall:float=.9, # Share of dirty images and of dirty pixels to be found on validation wells
-    crops:int=0, # Crops the U-Net learns from; 0: 12 for each dirty tile, 240 to 1200
+    crops:int=0, # Crops the U-Net learns from; 0: 12 for each dirty tile, 160 to 1200
     paste:float=.5, # Share of them that are clean tiles with pasted objects
     drawn:float=0., # Share of them that are clean tiles with drawn practice artifacts
     agreement:float=.9, # Exactness of Score-CAM, see `cam.iter_cams`
@@ -375,9 +377,9 @@ def _train_all(w, patches, s, encoder, seed):
     maps = {p: np.stack([m for _, m in explain_tiles(classifier, tiles, rows[p], s["agreement"], keep=scratch/"maps")]) for p in rows}
     masks = {p: make_pseudo_masks(tiles, rows[p], maps[p], s["refine"]) for p in rows}
     if not masks["train"].any(): raise ClassifyError("no pixel stands out where the classifier looks", "artifacts that take light", "look at the maps in notebook 54")
-    shrink, crops = patches.meta["settings"]["shrink"], s["crops"] or int(np.clip(12*len(rows["train"]), 240, 1200))
+    shrink, crops = patches.meta["settings"]["shrink"], s["crops"] or int(np.clip(12*len(rows["train"]), 160, 1200))
     masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker(gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=crops, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed),
-        gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, crops//4), paste=0., seed=seed + 1), s["mask_epochs"], s["net"], scratch/"masker", seed), lambda: UNet(s["net"], 1, 1, strides=(2, 4, 8), width=8))
+        gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, crops//4), paste=0., seed=seed + 1), s["mask_epochs"], s["net"], scratch/"masker", seed, start=classifier.trunk), lambda: UNet(s["net"], 1, 1, strides=(2, 4, 8), width=8))
     at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["recall"], None)
     return _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, dict(rows=rows, masks=masks, maps=maps), seed)
 
