@@ -20,7 +20,7 @@ ROWS = [
     {"errors", "progress", "doctor", "mirror", "images", "dataset", "labellog", "split", "metrics", "synth", "viz"},
     {"patches", "cells", "proposals", "labelled", "boxes", "flatfield", "fill"},
     {"train", "augment", "features", "embed", "dino", "mil", "autoencoder", "classify", "cam", "unet"},
-    {"annotate", "explore", "frames", "bundle", "report", "app"},
+    {"annotate", "explore", "frames", "bundle", "dirt", "report", "app"},
     {"scale", "cli"},
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}

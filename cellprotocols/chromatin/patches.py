@@ -88,6 +88,13 @@ def _describe(rows, patches, valid, size, px_um):
                        sha1=[hashlib.sha1(np.ascontiguousarray(p)).hexdigest() for p in patches], **at).join(check_patches(patches, valid))
 
 # %% ../../nbs/chromatin/22_patches.ipynb #f65ff423
+def _flag(table, patches, gate):
+    "With the columns dirt and dirty, if there is a gate."
+    if not gate: return table
+    from cellprotocols.dirt import flag_dirty # networks: only where there is a gate
+    px = float(table.px_um.median()) if table.px_um.notna().any() else None
+    return table.join(flag_dirty(patches, gate, px_um=px))
+
 def _pixel_sizes(items, root, clicks):
     "The pixel size of every movie, um; NaN where the file does not say."
     if not clicks: return {}
@@ -107,6 +114,7 @@ def run(
     size:int=0, # Side of a patch, px; 0: as large as the images, 64 around clicks
     size_um:float=0., # Side of a patch, um, instead of `size`; the images must know their pixel size
     channels:str="", # Channels to keep, by number or name, e.g. "0,2"; all if not given
+    gate:str="", # Folder of a model trained by the protocol artifacts (brightfield): flag patches with dirt, and learn without them
     seed:int=0, # Of the practice data
 ): # The patches, a `Dataset` with the arrays `patches` and `valid`
     "Cut or read one patch per labelled cell and measure its quality."
@@ -116,19 +124,21 @@ def run(
     labels = read_dataset(source, "labels", "21_annotate")
     root, items = labels.path.resolve().parent/labels.meta["settings"]["root"], labels.items
     settings = dict(size=size, size_um=size_um, channels=channels, classes=labels.meta["settings"]["classes"], practice=labels.meta["settings"]["practice"])
-    if is_done(out, "chromatin.patches", settings, dict(labels=labels), seed): print("  done before, nothing to do"); return read_dataset(out, "patches")
+    inputs = dict(labels=labels)
+    if gate: settings["gate"], inputs["gate"] = True, Path(gate)
+    if is_done(out, "chromatin.patches", settings, inputs, seed): print("  done before, nothing to do"); return read_dataset(out, "patches")
     clicks, shapes = has_clicks(items), read_shapes(items, root)
     names, px_um = _check_alike(shapes, items.file), _pixel_sizes(items, root, clicks)
     keep = choose_channels(names, channels)
     side = um_to_px(size_um, np.nanmedian(list(px_um.values()) or [np.nan])) if size_um else choose_size(shapes, clicks, size)
-    with DatasetWriter(out, "patches", "chromatin.patches", settings, dict(labels=labels), seed) as w:
+    with DatasetWriter(out, "patches", "chromatin.patches", settings, inputs, seed) as w:
         pieces = iter_patches(items, root, side, len(names), keep)
         for k, (rows, patches, valid) in enumerate(track(pieces, "cutting patches", total=-(-len(items)//512))):
-            if k not in w.done: w.append(k, _describe(rows, patches, valid, side, px_um), patches=patches, valid=valid)
+            if k not in w.done: w.append(k, _flag(_describe(rows, patches, valid, side, px_um), patches, gate), patches=patches, valid=valid)
         (w.folder/"channels.txt").write_text("\n".join(names[c] for c in keep) + "\n", encoding="utf-8")
         made = w.commit()
     t = made.items
-    print(f"  {len(made)} patches of {side} x {side} px, {len(keep)} channel(s), {made['patches'].dtype}; blank {t.blank.sum()}, at the edge {(t.real < 1).sum()}, exact copies {t.sha1.duplicated().sum()}")
+    print(f"  {len(made)} patches of {side} x {side} px, {len(keep)} channel(s), {made['patches'].dtype}; blank {t.blank.sum()}, at the edge {(t.real < 1).sum()}, exact copies {t.sha1.duplicated().sum()}" + (f", dirty {t.dirty.sum()}" if "dirty" in t else ""))
     return made
 
 # %% ../../nbs/chromatin/22_patches.ipynb #99d5dee1

@@ -37,6 +37,9 @@ def choose_cells(
         for c in empty: notes.append(f"{c} is left out: {items.blank[use & (items.label == c)].sum()} of its {(use & (items.label == c)).sum()} patches show no cell (keep them with --keep-blank)")
         if rest := int((blank & ~items.label.isin(empty)).sum()): notes.append(f"{rest} blank patches of other classes are left out")
         use &= ~items.blank & ~items.label.isin(empty)
+    if "dirty" in items and (dirty := items.dirty & use).any():
+        notes.append(f"{dirty.sum()} patches with dirt are left out")
+        use &= ~items.dirty
     counts = items.label[use].value_counts()
     kept = [c for c in classes if counts.get(c, 0)]
     if few := [c for c in kept if counts[c] < 2]: raise ClassifyError(f"{', '.join(few)} has 1 usable cell", "at least 2 in different groups, better 20", f"label more, or leave it out: --leave-out {','.join(few)}")

@@ -1,0 +1,330 @@
+"The protocol artifacts: golden numbers, the published system's defects that must not return, hostile names, and the whole way on practice data."
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from scipy import ndimage
+from torch import nn
+
+from cellprotocols.artifacts import annotate, infer, patches, train
+from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
+from cellprotocols.bundle import write_bundle
+from cellprotocols.classify import StageClassifier, count_parameters, register
+from cellprotocols.cli import built_steps, main, run_steps, step_folder
+from cellprotocols.dataset import check_dataset, read_dataset
+from cellprotocols.dirt import flag_dirty, open_masker, predict_dirt, shrink_of, to_light
+from cellprotocols.errors import UserError
+from cellprotocols.images import read_image
+from cellprotocols.synth import make_dirty_field
+from cellprotocols.unet import MaskNet, PublishedUNet
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def disc(r, n=96):
+    y, x = np.mgrid[:n, :n] - n//2
+    return 1 - .5/(1 + np.exp((np.hypot(y, x) - r)*4))
+
+
+def write(path, img):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, img)
+    return path
+
+
+def sums(folder): return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@register
+class DarkIsDirt(MaskNet):
+    "Masks what takes more than a fifth of the light; never trained."
+    def __init__(self, channels=1, n_classes=1): super().__init__(8, channels=channels, n_classes=n_classes)
+    def decode(self, x): return (.8 - x)*40
+
+
+@pytest.fixture(scope="session")
+def masker(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")/"masker"
+    write_bundle(folder, DarkIsDirt(), "DarkIsDirt", dict(channels=1, n_classes=1), ["artifact"], ["light"], np.ones((1, 1, 32, 32), np.float32), px_um=.6, normalisation=dict(sigma=80., shrink=2), thresholds=dict(artifact=.5))
+    return folder.parent
+
+
+# ---------- golden numbers (specification, section 7)
+
+def test_g1_g2_real_files_are_read_whole_and_their_wells_known(shared_data):
+    folder = shared_data/"artifacts"/"sabgal"
+    t = pd.read_csv(folder/"manifest.csv")
+    for r in t.itertuples():
+        img = read_image(folder/r.file)
+        assert img.shape == (1080, 1080, 1) and img.dtype.kind == "u" and img.dtype.itemsize == 2
+        assert (img.min(), img.max()) == (r.min, r.max), "big-endian files are neither swapped nor cut to 8 bits"
+    assert group_images(t.file.tolist()) == t.well.tolist()
+    assert t.well.nunique() == 11 and t.well.value_counts()["r6c9"] == 4
+
+
+def test_g3_g4_published_networks_have_their_size():
+    assert count_parameters(PublishedUNet()) == 501_345
+    assert sum(p.numel() for p in StageClassifier("resnet50", 3, 2, stride=8).trunk.parameters()) == 1_444_928
+
+
+def test_g5_published_threshold_is_luminance_015_of_viridis():
+    import matplotlib
+    lum = matplotlib.colormaps["viridis"](np.arange(256))[:, :3] @ [.2125, .7154, .0721]
+    assert np.flatnonzero(lum > .15)[0] == 15
+    assert 14/255 < train.PUBLISHED_CUT < 15/255 == pytest.approx(.0588, abs=1e-4)
+
+
+def test_g8_edge_map_of_nothing_is_nothing_and_ignores_exposure():
+    assert not train.edge_map_published(np.full((20, 30), 7.)).any()
+    x = np.random.default_rng(0).random((30, 30))
+    assert np.allclose(train.edge_map_published(x), train.edge_map_published(300*x + 9), atol=1e-5)
+
+
+@pytest.mark.parametrize("r,published", [(2, 8.4), (4, 3.9), (8, 2.), (12, 1.3)])
+def test_g11_discs_are_blown_up_as_published_and_ours_are_not(r, published):
+    area, ones = np.pi*r*r, np.ones((96, 96))
+    blown, mine = train.mask_published(disc(r), ones).sum()/area, train.outline_dirt(disc(r), ones)
+    assert blown == pytest.approx(published, rel=.15)
+    assert abs(mine.sum()/area - 1) < abs(blown - 1)
+    assert mine[48, 48] and ndimage.binary_fill_holes(mine).sum() == mine.sum(), "the inside is filled"
+
+
+def test_g9_g13_masked_output_keeps_type_shape_and_every_other_pixel_and_no_source_changes(tmp_path, masker):
+    f = make_dirty_field((200, 260), seed=3, dirt=3.)
+    for name, img in (("big.tif", f.image[..., 0].astype(">u2")), ("eight.tif", (f.image[..., 0] >> 8).astype(np.uint8)), ("colour.tif", np.repeat((f.image >> 8).astype(np.uint8), 3, 2))): write(tmp_path/"in"/name, img)
+    before = sums(tmp_path/"in")
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out", fill="median", widen=0)
+    assert sums(tmp_path/"in") == before
+    for r in made.items.itertuples():
+        img, mask, filled = read_image(tmp_path/"in"/r.file), read_image(made.path/"masks"/r.file)[..., 0] > 0, read_image(made.path/"filled"/r.file)
+        assert filled.shape == img.shape and filled.dtype.newbyteorder("=") == img.dtype.newbyteorder("=")
+        assert (filled[~mask] == img[~mask]).all() and mask.any()
+        assert np.abs(filled[mask].astype(float) - np.median(img[~mask], 0)).max() <= 1
+        assert r.area == pytest.approx(mask.mean()) and r.n_objects == ndimage.label(mask, np.ones((3, 3)))[1]
+
+
+def test_g12_iou_from_mean_iou_and_accuracy():
+    from scipy.optimize import brentq
+    for mean, a, p, iou in ((.8067, .9919, .0186, .622), (.7365, .9899, .0122, .483)):
+        e = 1 - a
+        x = brentq(lambda x: .5*(x/(x + e) + (a - x)/(1 - x)) - mean, 1e-6, p)
+        assert x/(x + e) == pytest.approx(iou, abs=.002)
+
+
+def test_g14_no_well_in_two_parts():
+    rng = np.random.default_rng(0)
+    items = pd.DataFrame([dict(field_id=f"f{i}", group=f"w{i % 9}", label=CLASSES[int(rng.random() < .6)]) for i in range(60) for _ in range(2)])
+    f = train.split_fields(items)
+    assert (f.groupby("group").part.nunique() == 1).all() and set(f.part) == {"train", "valid", "test"}
+    with pytest.raises(UserError, match="groups"): train.split_fields(items[items.group.isin(["w0", "w1"])])
+    assert len(train.split_fields(items.assign(label=np.where(items.field_id == "f3", "unsure", items.label)))) == len(f) - 1
+
+
+# ---------- defects (section 6)
+
+def test_c1_big_endian_is_not_black():
+    img = np.full((80, 80), 40_000, ">u2"); img[30:50, 30:50] = 9_000
+    light = to_light(img)
+    assert np.median(light) == pytest.approx(1, abs=.01) and light[20, 20] == pytest.approx(.225, abs=.02)
+
+
+def test_s3_s4_clean_tiles_have_no_pseudo_mask_and_no_nan():
+    flat = np.ones((3, 64, 64, 1), np.float16)
+    for how in ("ours", "faithful"): assert not train.make_pseudo_masks(flat, np.arange(3), np.zeros((3, 64, 64), np.float16), how).any()
+    with pytest.raises(UserError, match="refine"): train.make_pseudo_masks(flat, np.arange(3), np.zeros((3, 64, 64)), "viridis")
+
+
+def test_s9_a_weak_artifact_does_not_vanish_beside_a_strong_one():
+    x = np.ones((1, 96, 96, 1), np.float32)
+    x[0, 20:30, 20:30] = .1; x[0, 60:70, 60:70] = .85
+    seen = np.zeros((1, 96, 96), np.float16); seen[0, 15:35, 15:35] = 1; seen[0, 55:75, 55:75] = .9
+    mine = train.make_pseudo_masks(x, np.array([0]), seen)[0]
+    assert mine[65, 65] and mine[25, 25]
+    theirs = train.mask_published(x[0, ..., 0], np.asarray(seen[0], np.float32))
+    assert not theirs[65, 65], "the published rule draws edges, not objects"
+
+
+def test_saliency_outside_dirt_gives_nothing_and_dirt_outside_saliency_neither():
+    x = np.ones((96, 96)); x[20:30, 20:30] = .3
+    seen = np.zeros((96, 96)); seen[60:80, 60:80] = 1
+    assert not train.outline_dirt(x, seen).any()
+
+
+def test_u1_clean_tiles_are_learned_from_and_pasted_masks_fit_their_pixels():
+    rng = np.random.default_rng(0)
+    tiles = np.ones((6, 160, 160, 1), np.float32); tiles += .005*rng.standard_normal(tiles.shape)
+    tiles[0, 40:60, 40:70] *= .3
+    masks = np.zeros((1, 160, 160), np.uint8); masks[0, 40:60, 40:70] = 1
+    x, y = train.gather_tiles(tiles, np.array([0]), masks, np.arange(1, 6), crop=96, most=120, paste=.5)
+    assert x.shape[1:] == (1, 96, 96) and y.shape[1:] == (96, 96) and set(np.unique(y)) <= {0, 1, 255}
+    assert (y.max((1, 2)) == 0).any(), "crops without dirt"
+    dark = x[:, 0] < .6
+    assert dark[y == 1].mean() > .85 and dark[y == 0].mean() < .02
+    d, m = train.draw_on(np.ones((160, 160), np.float32), [0, 1], dirt=5.)
+    assert m.any() and d[m == 1].mean() < d[m == 0].mean() - .05
+
+
+def test_threshold_keeps_its_word():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        s, y = rng.random(40), rng.random(40) < .5
+        if not y.any(): continue
+        for r in (.5, .8, .9, 1.): assert (s[y] > train.choose_threshold(s, y, r)).mean() >= r - 1e-9 or (s[y] >= train.choose_threshold(s, y, r)).mean() >= r
+    with pytest.raises(UserError): train.choose_threshold(s, y, 0)
+
+
+def test_a_field_is_as_dirty_as_its_dirtiest_tile():
+    class Dark(nn.Module):
+        def forward(self, x): m = .5 - x.amin((1, 2, 3)); return torch.stack([-m, m], 1)
+    tiles = np.ones((5, 32, 32, 1), np.float16); tiles[3, 5, 5] = .1
+    bags = train.Bags(tiles, [[0, 1], [2, 3], [4]])
+    z = train.FieldOfTiles(Dark())(torch.from_numpy(bags[np.arange(3)]))
+    assert z.argmax(1).tolist() == [0, 1, 0] and bags.shape == (3, 2, 1, 32, 32)
+
+
+# ---------- labels
+
+def test_class_folders_tables_and_published_layout_give_the_same(tmp_path):
+    img = np.full((40, 40), 1000, np.uint16)
+    for part in ("train", "test"):
+        for c in CLASSES:
+            for k in range(2): write(tmp_path/"a"/part/c/f"r02c0{k+1}f{1 if part == 'train' else 2}p01-ch1sk1fk1fl1.tiff", img)
+    t = read_fields(tmp_path/"a")
+    assert len(t) == 8 and set(t.label) == set(CLASSES) and set(t.group) == {"r2c1", "r2c2"}
+    t.to_csv(tmp_path/"a"/"t.csv", index=False)
+    assert read_fields(tmp_path/"a"/"t.csv")[["label", "group"]].values.tolist() == t[["label", "group"]].values.tolist()
+    write(tmp_path/"b"/"clean"/"x.tif", img); write(tmp_path/"b"/"dirty"/"y.tif", img)
+    with pytest.raises(UserError, match="dirty"): read_fields(tmp_path/"b")
+    write(tmp_path/"c"/"x.tif", img)
+    with pytest.raises(UserError, match="not at all"): annotate.run(str(tmp_path/"c"), str(tmp_path/"o"))
+    with pytest.raises(UserError, match="no such"): annotate.run(str(tmp_path/"nowhere"), str(tmp_path/"o"))
+
+
+def test_labels_of_the_widget_reach_the_step_and_unsure_is_not_learned_from(tmp_path):
+    for k in range(4): write(tmp_path/"in"/f"r02c0{k+1}f1p01-ch1sk1fk1fl1.tiff", np.full((40, 40), 1000 + k, np.uint16))
+    widget = annotate.make_annotator(tmp_path/"in", tmp_path/"log.jsonl", by="me")
+    names = find_images(tmp_path/"in")
+    widget.label(names[:1], "clean"); widget.label(names[1:3], "artifact"); widget.label(names[3:], "unsure")
+    made = annotate.run(str(tmp_path/"in"), str(tmp_path/"51"), log=str(tmp_path/"log.jsonl"))
+    assert made.items.set_index("item_id").label[names].tolist() == ["clean", "artifact", "artifact", "unsure"] and set(made.items.by) == {"me"}
+    painter = annotate.make_painter(tmp_path/"in", tmp_path/"masks.jsonl", by="me")
+    painter.paint([[10, 10], [10, 20]], "artifact", radius=3, field=names[1])
+    (file,) = annotate.write_masks(painter, tmp_path/"painted")
+    assert read_image(file)[10, 15, 0] == 255 and read_image(file)[30, 30, 0] == 0
+
+
+HOSTILE = ["-rf.tif", "a b (1).tif", "x;$(touch y).tif", "\u202etif.exe.tif", "ünï\U0001f52c.tif", "CON.tiff", "a,b\"c.tif", "same.png", "same.tif", ("long" * 40) + ".tif"]
+
+
+def test_hostile_names_and_odd_sizes_pass_through(tmp_path, masker):
+    img = make_dirty_field((97, 131), seed=1, dirt=2.).image[..., 0]
+    for k, name in enumerate(HOSTILE):
+        if name.endswith(".png"):
+            import cv2; (tmp_path/"in").mkdir(exist_ok=True); cv2.imwrite(str(tmp_path/"in"/name), (img >> 8).astype(np.uint8))
+        else: write(tmp_path/"in"/("sub dir" if k % 2 else ".")/name, img[:60 + 5*k, :70 + 3*k])
+    write(tmp_path/"in"/".hidden.tif", img)
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    assert len(made) == len(HOSTILE)
+    written = find_images(made.path/"masks")
+    assert len(written) == len(HOSTILE) and len(find_images(made.path/"filled")) == len(HOSTILE)
+    assert not (tmp_path/"y").exists() and all(".." not in w for w in written)
+    for r in made.items.itertuples(): assert read_image(made.path/"masks"/infer._out_name(r.file)).shape[:2] == read_image(tmp_path/"in"/r.file).shape[:2]
+
+
+def test_a_field_that_is_all_dirt_and_a_black_one_are_rejected_not_fatal(tmp_path, masker):
+    dark = np.full((200, 200), 30_000, np.uint16); dark[:, :150] = 500
+    write(tmp_path/"in"/"half.tif", dark); write(tmp_path/"in"/"empty.tif", np.full((200, 200), 20_000, np.uint16))
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out").items.set_index("file")
+    assert made.status["empty.tif"] == "ok" and made.area["empty.tif"] == 0
+    img = np.random.default_rng(0).integers(0, 255, (20, 20, 1)).astype(np.uint8)
+    assert (infer.clean_field(img, np.ones((20, 20), bool)) == img).all()
+    with pytest.raises(UserError, match="fill"): infer.mask_folder(tmp_path/"in", masker, tmp_path/"out2", fill="magic")
+    with pytest.raises(UserError): infer.mask_folder(tmp_path/"none", masker, tmp_path/"out3")
+
+
+def test_dust_of_the_set_is_corrected_and_what_is_under_it_comes_back(tmp_path, masker):
+    rng, spots = np.random.default_rng(0), np.ones((160, 160), np.float32)
+    for y, x in ((40, 50), (110, 90)): spots[y-5:y+5, x-5:x+5] = .7
+    clean = []
+    for k in range(10):
+        img = 30_000*(1 + .01*rng.standard_normal((160, 160)))
+        y, x = rng.integers(20, 120, 2); img[y:y+20, x:x+20] *= .9
+        clean.append(img); write(tmp_path/"in"/f"f{k}.tif", (img*spots).astype(np.uint16))
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    assert (made.path/"dust.tif").exists() and (made.items.dust > 0).all()
+    dust = read_image(made.path/"dust.tif")[..., 0] > 0
+    assert dust[spots < 1].mean() > .8 and dust.mean() < .08
+    for k in range(10):
+        got, was = read_image(made.path/"filled"/f"f{k}.tif")[..., 0].astype(float), read_image(tmp_path/"in"/f"f{k}.tif")[..., 0]
+        mask = read_image(made.path/"masks"/f"f{k}.tif")[..., 0] > 0
+        assert (got[~dust & ~mask] == was[~dust & ~mask]).all()
+        assert np.abs(got - clean[k])[(spots < 1) & ~mask].mean() < .05*30_000 < np.abs(was - clean[k])[spots < 1].mean()
+
+
+# ---------- scale, gate
+
+def test_scale_is_followed_or_refused(masker):
+    bundle = open_masker(masker)
+    assert shrink_of(bundle) == shrink_of(bundle, .3) == 2 and shrink_of(bundle, .6) == 1
+    with pytest.raises(UserError, match="um per pixel"): shrink_of(bundle, 3.)
+    with pytest.raises(UserError): open_masker(masker/"nothing")
+
+
+def test_the_gate_flags_patches_with_dirt(masker):
+    clean = np.full((6, 64, 64, 1), 20_000, np.uint16); dirty = clean.copy(); dirty[::2, 20:40, 20:40] = 5_000
+    flags = flag_dirty(dirty, masker)
+    assert flags.dirty.tolist() == [True, False]*3 and flags.dirt[0] == pytest.approx(400/4096, rel=.3)
+    assert not flag_dirty(clean, masker).dirty.any() and len(flag_dirty(clean[:0], masker)) == 0
+    prob = predict_dirt(open_masker(masker), dirty[0])
+    assert prob.shape == (64, 64)
+
+
+# ---------- the whole way
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    "Practice data from the first step to the report, with a short training."
+    out = tmp_path_factory.mktemp("protocol")/"work"
+    with pytest.MonkeyPatch.context() as m:
+        small = annotate.make_practice
+        m.setattr(annotate, "make_practice", lambda folder, seed=0: small(folder, 6, 3, (160, 160), seed))
+        run_steps("artifacts", out=out, size=96, epochs=2, mask_epochs=1, crops=40, encoder_epochs=1)
+    return out
+
+
+@pytest.mark.slow
+def test_practice_data_end_to_end(finished, capsys):
+    folders = [step_folder("artifacts", s) for s in built_steps("artifacts")]
+    assert folders == ["51_annotate", "52_patches", "53_selfsupervise", "54_train", "55_infer", "56_visualize"]
+    assert {p.name for p in finished.iterdir()} == {*folders, "practice"}, "no half-finished folder, lock or scratch is left"
+    labels, tiles, _, trained, masks, _ = [check_dataset(finished/f) for f in folders]
+    assert set(labels.items.item_id) == set(tiles.items.field_id) == set(masks.items.item_id) == set(trained.items.field_id)
+    page = (finished/"56_visualize"/"report.html").read_text(encoding="utf-8")
+    assert "practice (synthetic)" in page.lower() and "<script" not in page and 'class="slider"' in page
+    assert "practice" in (finished/"54_train"/"masker"/"card.md").read_text().lower()
+    stamp = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    assert main(["artifacts", "infer", "--source", str(finished/"51_annotate"), "--model", str(finished/"54_train"), "--out", str(finished/"55_infer")]) == 0
+    assert "done before" in capsys.readouterr().out and stamp == {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, finished):
+    for k in range(12): write(tmp_path/"in"/f"f{k}.tif", make_dirty_field((300, 300), seed=k, dirt=2.).image[..., 0])
+    code = f"from cellprotocols.artifacts.infer import mask_folder; mask_folder({str(tmp_path/'in')!r}, {str(finished/'54_train')!r}, {str(tmp_path/'a')!r})"
+    p = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        if len(list(tmp_path.rglob("filled/*.tif"))) >= 3 or p.poll() is not None: break
+        time.sleep(.1)
+    p.send_signal(signal.SIGKILL); p.wait()
+    assert not (tmp_path/"a").exists(), "not finished, so not there"
+    a, b = infer.mask_folder(tmp_path/"in", finished/"54_train", tmp_path/"a"), infer.mask_folder(tmp_path/"in", finished/"54_train", tmp_path/"b")
+    assert a.items.drop(columns=[]).equals(b.items) and sums(a.path/"masks") == sums(b.path/"masks") and sums(a.path/"filled") == sums(b.path/"filled")
