@@ -8,7 +8,7 @@ __all__ = ['PARTS', 'PUBLISHED_CUT', 'takes', 'split_fields', 'Bags', 'FieldOfTi
            'ObjectVote', 'explain_tiles', 'make_pseudo_masks', 'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles',
            'train_masker', 'predict_tiles', 'run', 'unpack_masks', 'score_masks']
 
-# %% ../../nbs/artifacts/54_train.ipynb #a7ba3285
+# %% ../../nbs/artifacts/54_train.ipynb #2f4930f3
 import os
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from ..synth import draw_counts, paste_artifacts
 from ..train import predict_batches, train_model
 from ..unet import UNet, ignore_band, train_unet
 
-# %% ../../nbs/artifacts/54_train.ipynb #dc9fbaf7
+# %% ../../nbs/artifacts/54_train.ipynb #f74e44c3
 PARTS = dict(train=.6, valid=.2, test=.2)
 
 def split_fields(
@@ -52,7 +52,7 @@ def split_fields(
         if (found := set(t.label[t.part == p])) != {"clean", "artifact"}: raise ClassifyError(f"the {p} wells hold {' and '.join(found) or 'no'} images only", "clean and artifact images in most wells", "label more, or try another seed")
     return t
 
-# %% ../../nbs/artifacts/54_train.ipynb #5f335058
+# %% ../../nbs/artifacts/54_train.ipynb #7e000222
 def _some(tiles, rows): return np.asarray(tiles[rows] if isinstance(tiles, np.ndarray) else take_rows(tiles, rows)[:], np.float32)
 
 class Bags:
@@ -74,7 +74,7 @@ class FieldOfTiles(nn.Module):
         m = (z[..., 1] - z[..., 0]).amax(1)
         return torch.stack([-m/2, m/2], 1)
 
-# %% ../../nbs/artifacts/54_train.ipynb #b68209cc
+# %% ../../nbs/artifacts/54_train.ipynb #fbad0124
 def _turned(x, y, generator):
     x = x.float()
     return (x, y) if generator is None else (turn(x.flatten(0, 1), generator).unflatten(0, x.shape[:2]), y)
@@ -109,7 +109,7 @@ def score_tiles(
     z = np.concatenate(list(track(predict_batches(model, parts, device), "classifying tiles", -(-tiles.shape[0]//8))))
     return z[:, 1] - z[:, 0]
 
-# %% ../../nbs/artifacts/54_train.ipynb #47831223
+# %% ../../nbs/artifacts/54_train.ipynb #ccb004dc
 def choose_threshold(
     score:np.ndarray, # (N,) of validation items, higher is dirtier
     yes:np.ndarray, # (N,) bool
@@ -122,7 +122,7 @@ def choose_threshold(
     below = score[score < last]
     return float((last + below.max())/2 if len(below) else last)
 
-# %% ../../nbs/artifacts/54_train.ipynb #4e995a20
+# %% ../../nbs/artifacts/54_train.ipynb #a0969633
 def edge_map_published(
     img:np.ndarray, # (H, W), raw or transmission
 ) -> np.ndarray: # (H, W) float32, 0 to 1; 0 where the image is constant
@@ -141,7 +141,7 @@ def mask_published(
     s = edge_map_published(img)*saliency
     return (s - s.min())/max(np.ptp(s), 1e-12) > PUBLISHED_CUT if np.ptp(s) > 0 else np.zeros(s.shape, bool)
 
-# %% ../../nbs/artifacts/54_train.ipynb #7b482f1e
+# %% ../../nbs/artifacts/54_train.ipynb #005e481d
 _eight = np.ones((3, 3), bool)
 
 def _soft(x, s): return cv2.GaussianBlur(np.asarray(x, np.float32), (0, 0), s, borderType=cv2.BORDER_REFLECT)
@@ -180,7 +180,7 @@ def outline_dirt(
     found = found | _objects(1 - _soft(rest, 5), zone, .025, most, min_haze, .4)
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), _eight))[2:-2, 2:-2]
 
-# %% ../../nbs/artifacts/54_train.ipynb #cd97763e
+# %% ../../nbs/artifacts/54_train.ipynb #495a44df
 def measure_objects(
     light:np.ndarray, # (H, W) transmission
 ) -> tuple: # label image (H, W) int32, measurements (n, 14) float32, areas (n,) px
@@ -249,7 +249,7 @@ class ObjectVote:
 
 def _light(tiles, r): return np.asarray(tiles[int(r)], np.float32)[..., 0]
 
-# %% ../../nbs/artifacts/54_train.ipynb #b5a8596d
+# %% ../../nbs/artifacts/54_train.ipynb #856cc4c1
 def explain_tiles(
     model:nn.Module, # The classifier
     tiles, # (N, S, S, 1), array or zarr
@@ -280,7 +280,7 @@ def make_pseudo_masks(
     draw = lambda t, m: outline_dirt(t, np.clip(m/scale, 0, 1)) if how == "cam" else mask_published(t, m)
     return np.stack([draw(np.asarray(tiles[int(r)], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows, track(maps, "drawing outlines"))]).astype(np.uint8) if len(maps) else np.zeros((0, *tiles.shape[1:3]), np.uint8)
 
-# %% ../../nbs/artifacts/54_train.ipynb #28d6d3b7
+# %% ../../nbs/artifacts/54_train.ipynb #e4278e4c
 def cut_stamps(
     light, # (N, S, S) transmission
     masks, # (N, S, S) of 0 and 1
@@ -327,7 +327,7 @@ def draw_on(
     down = lambda a: cv2.resize(a.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_AREA)
     return tile*down(shade)/30_000, (down(labels > 0) > .5).astype(np.uint8)
 
-# %% ../../nbs/artifacts/54_train.ipynb #e8d14645
+# %% ../../nbs/artifacts/54_train.ipynb #c6502cf6
 def gather_tiles(
     tiles, # (N, S, S, 1), array or zarr
     rows:np.ndarray, # (M,) dirty tiles
@@ -370,10 +370,11 @@ def train_masker(
     torch.manual_seed(seed)
     model = UNet(encoder, 1, 1, strides=(2, 4, 8), width=8)
     if start is not None: model.encoder.load_state_dict(start.state_dict(), strict=False)
-    h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=8, patience=None, seed=seed, device=device)
+    nn.init.constant_(model.head.bias, -4.) # dirt is rare: begin with saying so
+    h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=2, patience=None, seed=seed, device=device)
     return model, h.curves
 
-# %% ../../nbs/artifacts/54_train.ipynb #271a1dd9
+# %% ../../nbs/artifacts/54_train.ipynb #8d92fac9
 def predict_tiles(
     model:nn.Module, # The U-Net
     tiles, # (N, S, S, 1), array or zarr
@@ -392,7 +393,7 @@ def _choose_mask_threshold(model, tiles, rows, masks, clean, recall, device):
     good = curve[curve.recall >= recall]
     return float(np.clip(good.threshold.max() if len(good) else .5, .05, .95)), curve
 
-# %% ../../nbs/artifacts/54_train.ipynb #e3b80023
+# %% ../../nbs/artifacts/54_train.ipynb #6c113047
 takes = {"source": "patches"} # The earlier step that each argument reads
 
 def run(
@@ -424,7 +425,7 @@ def run(
     with DatasetWriter(out, "predictions", "artifacts.train", s, inputs, seed) as w:
         return _train_all(w, patches, s, encoder, seed)
 
-# %% ../../nbs/artifacts/54_train.ipynb #85c2ff6a
+# %% ../../nbs/artifacts/54_train.ipynb #27c29302
 def _keep_model(file, make, build):
     "A model whose weights are in `file`; made if they are not."
     if not file.exists():
@@ -451,7 +452,7 @@ def _train_all(w, patches, s, encoder, seed):
     at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["recall"], None)
     return _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, dict(rows=rows, masks=masks, maps=maps), seed)
 
-# %% ../../nbs/artifacts/54_train.ipynb #3cc944f0
+# %% ../../nbs/artifacts/54_train.ipynb #363b5269
 def _teach(tiles, fields, score, cut_at, clean, classifier, s, scratch, seed):
     "Rows of dirty tiles, some or all of their maps, and their pseudo-masks; each by part."
     pick = lambda p: np.array([r for t in fields.tiles[(fields.part == p) & (fields.label == "artifact")] for r in t if s["refine"] == "ours" or score[r] > cut_at], int)
@@ -502,7 +503,7 @@ def _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, made, 
     print(f"  {int(sum(map(len, made['rows'].values())))} tiles with pseudo-masks; pixels count from {at:.2f} on (recall {s['recall']:g} of the validation pseudo-masks)")
     return done
 
-# %% ../../nbs/artifacts/54_train.ipynb #5d7cdde7
+# %% ../../nbs/artifacts/54_train.ipynb #e760c52d
 def unpack_masks(
     trained, # The folder of this step, a `Dataset`
     part:str="valid", # "train" or "valid"
@@ -511,7 +512,7 @@ def unpack_masks(
     with np.load(trained.path/f"pseudo_{part}.npz") as f: rows, packed = f["rows"], f["masks"]
     return rows, np.unpackbits(packed, axis=2).astype(bool)
 
-# %% ../../nbs/artifacts/54_train.ipynb #90738800
+# %% ../../nbs/artifacts/54_train.ipynb #74c109f2
 def score_masks(
     trained, # The folder of this step, a `Dataset`
     patches, # The tiles `Dataset`
