@@ -133,10 +133,10 @@ def main():
     tail = f"_drawn{a.drawn:g}" if a.drawn else ""
     masker = step._keep_model(a.out/f"masker{tail}.safetensors", lambda: step.train_masker(step.gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=a.crops, paste=.5 - a.drawn/2, drawn=a.drawn),
         step.gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, a.crops//6), paste=0., seed=1), a.mask_epochs, out=a.out/f"masker{tail}", start=classifier.trunk), lambda: UNet("resnet18", 1, 1, strides=(2, 4, 8), width=8))
-    at, curve = step._choose_mask_threshold(masker, tiles, rows["valid"][::2], masks["valid"][::2], clean["valid"], .9, None)
-    keep(f"ours{tail}_curve", curve[curve.threshold.round(2).isin([.1, .2, .3, .5, .7])]); print("threshold for 0.9 of the validation pseudo-masks:", at)
+    at, curve = step._choose_mask_threshold(masker, tiles, rows["valid"][::2], masks["valid"][::2], clean["valid"], 0, None)
+    keep(f"ours{tail}_curve", curve[curve.threshold.round(2).isin([.1, .2, .3, .5, .7])]); print("threshold of the best F1 on validation pseudo-masks:", at)
     probs = {i: predict_field(masker, lights[i], size=576)[..., 0] for i in track(test, "masking")}
-    for name, cut in ((f"ours{tail}", .5), (f"ours{tail}_recall", at)):
+    for name, cut in ((f"ours{tail}", .5), (f"ours{tail}_chosen", at)):
         _, pixels, objects = score(t, test, a.data, probs.get, cut); keep(f"{name}_pixels", pixels); keep(f"{name}_objects", objects)
 
 

@@ -8,7 +8,7 @@ __all__ = ['PARTS', 'PUBLISHED_CUT', 'takes', 'split_fields', 'Bags', 'FieldOfTi
            'ObjectVote', 'explain_tiles', 'make_pseudo_masks', 'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles',
            'train_masker', 'predict_tiles', 'run', 'unpack_masks', 'score_masks']
 
-# %% ../../nbs/artifacts/54_train.ipynb #2f4930f3
+# %% ../../nbs/artifacts/54_train.ipynb #a7ba3285
 import os
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from ..synth import draw_counts, paste_artifacts
 from ..train import predict_batches, train_model
 from ..unet import UNet, ignore_band, train_unet
 
-# %% ../../nbs/artifacts/54_train.ipynb #f74e44c3
+# %% ../../nbs/artifacts/54_train.ipynb #dc9fbaf7
 PARTS = dict(train=.6, valid=.2, test=.2)
 
 def split_fields(
@@ -52,7 +52,7 @@ def split_fields(
         if (found := set(t.label[t.part == p])) != {"clean", "artifact"}: raise ClassifyError(f"the {p} wells hold {' and '.join(found) or 'no'} images only", "clean and artifact images in most wells", "label more, or try another seed")
     return t
 
-# %% ../../nbs/artifacts/54_train.ipynb #7e000222
+# %% ../../nbs/artifacts/54_train.ipynb #5f335058
 def _some(tiles, rows): return np.asarray(tiles[rows] if isinstance(tiles, np.ndarray) else take_rows(tiles, rows)[:], np.float32)
 
 class Bags:
@@ -74,7 +74,7 @@ class FieldOfTiles(nn.Module):
         m = (z[..., 1] - z[..., 0]).amax(1)
         return torch.stack([-m/2, m/2], 1)
 
-# %% ../../nbs/artifacts/54_train.ipynb #fbad0124
+# %% ../../nbs/artifacts/54_train.ipynb #b68209cc
 def _turned(x, y, generator):
     x = x.float()
     return (x, y) if generator is None else (turn(x.flatten(0, 1), generator).unflatten(0, x.shape[:2]), y)
@@ -109,7 +109,7 @@ def score_tiles(
     z = np.concatenate(list(track(predict_batches(model, parts, device), "classifying tiles", -(-tiles.shape[0]//8))))
     return z[:, 1] - z[:, 0]
 
-# %% ../../nbs/artifacts/54_train.ipynb #ccb004dc
+# %% ../../nbs/artifacts/54_train.ipynb #47831223
 def choose_threshold(
     score:np.ndarray, # (N,) of validation items, higher is dirtier
     yes:np.ndarray, # (N,) bool
@@ -122,7 +122,7 @@ def choose_threshold(
     below = score[score < last]
     return float((last + below.max())/2 if len(below) else last)
 
-# %% ../../nbs/artifacts/54_train.ipynb #a0969633
+# %% ../../nbs/artifacts/54_train.ipynb #4e995a20
 def edge_map_published(
     img:np.ndarray, # (H, W), raw or transmission
 ) -> np.ndarray: # (H, W) float32, 0 to 1; 0 where the image is constant
@@ -141,7 +141,7 @@ def mask_published(
     s = edge_map_published(img)*saliency
     return (s - s.min())/max(np.ptp(s), 1e-12) > PUBLISHED_CUT if np.ptp(s) > 0 else np.zeros(s.shape, bool)
 
-# %% ../../nbs/artifacts/54_train.ipynb #005e481d
+# %% ../../nbs/artifacts/54_train.ipynb #7b482f1e
 _eight = np.ones((3, 3), bool)
 
 def _soft(x, s): return cv2.GaussianBlur(np.asarray(x, np.float32), (0, 0), s, borderType=cv2.BORDER_REFLECT)
@@ -180,7 +180,7 @@ def outline_dirt(
     found = found | _objects(1 - _soft(rest, 5), zone, .025, most, min_haze, .4)
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), _eight))[2:-2, 2:-2]
 
-# %% ../../nbs/artifacts/54_train.ipynb #495a44df
+# %% ../../nbs/artifacts/54_train.ipynb #cd97763e
 def measure_objects(
     light:np.ndarray, # (H, W) transmission
 ) -> tuple: # label image (H, W) int32, measurements (n, 14) float32, areas (n,) px
@@ -249,7 +249,7 @@ class ObjectVote:
 
 def _light(tiles, r): return np.asarray(tiles[int(r)], np.float32)[..., 0]
 
-# %% ../../nbs/artifacts/54_train.ipynb #856cc4c1
+# %% ../../nbs/artifacts/54_train.ipynb #b5a8596d
 def explain_tiles(
     model:nn.Module, # The classifier
     tiles, # (N, S, S, 1), array or zarr
@@ -280,7 +280,7 @@ def make_pseudo_masks(
     draw = lambda t, m: outline_dirt(t, np.clip(m/scale, 0, 1)) if how == "cam" else mask_published(t, m)
     return np.stack([draw(np.asarray(tiles[int(r)], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows, track(maps, "drawing outlines"))]).astype(np.uint8) if len(maps) else np.zeros((0, *tiles.shape[1:3]), np.uint8)
 
-# %% ../../nbs/artifacts/54_train.ipynb #e4278e4c
+# %% ../../nbs/artifacts/54_train.ipynb #28d6d3b7
 def cut_stamps(
     light, # (N, S, S) transmission
     masks, # (N, S, S) of 0 and 1
@@ -327,7 +327,7 @@ def draw_on(
     down = lambda a: cv2.resize(a.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_AREA)
     return tile*down(shade)/30_000, (down(labels > 0) > .5).astype(np.uint8)
 
-# %% ../../nbs/artifacts/54_train.ipynb #c6502cf6
+# %% ../../nbs/artifacts/54_train.ipynb #e8d14645
 def gather_tiles(
     tiles, # (N, S, S, 1), array or zarr
     rows:np.ndarray, # (M,) dirty tiles
@@ -374,7 +374,7 @@ def train_masker(
     h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=2, patience=None, seed=seed, device=device)
     return model, h.curves
 
-# %% ../../nbs/artifacts/54_train.ipynb #8d92fac9
+# %% ../../nbs/artifacts/54_train.ipynb #271a1dd9
 def predict_tiles(
     model:nn.Module, # The U-Net
     tiles, # (N, S, S, 1), array or zarr
@@ -386,14 +386,14 @@ def predict_tiles(
     for p in track(predict_batches(nn.Sequential(model, nn.Sigmoid()), parts, device), "masking tiles", len(rows)): yield p[0, 0]
 
 def _choose_mask_threshold(model, tiles, rows, masks, clean, recall, device):
-    "The threshold for a pixel recall on validation pseudo-masks; with clean tiles beside them."
+    "The threshold for a pixel recall (0: for the best F1) on validation pseudo-masks; with clean tiles beside them."
     truth = [*masks.astype(bool), *[np.zeros(tiles.shape[1:3], bool)]*len(clean)]
     hists = np.stack([pixel_histogram(t, np.clip(p, 0, 1)) for t, p in zip(truth, predict_tiles(model, tiles, [*rows, *clean], device))])
     curve = pixel_curve(hists)
-    good = curve[curve.recall >= recall]
-    return float(np.clip(good.threshold.max() if len(good) else .5, .05, .95)), curve
+    at = curve.threshold[curve.recall >= recall].max() if recall else curve.threshold[curve.f1.fillna(0).idxmax()]
+    return float(np.clip(at, .05, .95)), curve
 
-# %% ../../nbs/artifacts/54_train.ipynb #6c113047
+# %% ../../nbs/artifacts/54_train.ipynb #e3b80023
 takes = {"source": "patches"} # The earlier step that each argument reads
 
 def run(
@@ -404,7 +404,8 @@ def run(
     mask_epochs:int=6, # Passes over the crops, for the U-Net
     refine:str="ours", # Pseudo-masks: ours (objects that clean images do not have), cam (objects where Score-CAM is high), faithful (as published)
     stray:float=.03, # Share of the area of clean images' dark things that may pass for dirt, for refine=ours
-    recall:float=.9, # Share of dirty images and of dirty pixels to be found on validation wells
+    recall:float=.9, # Share of dirty images to be found on validation wells
+    mask_recall:float=0., # Share of dirty pixels to be found there; 0: the threshold of the best F1
     crops:int=0, # Crops the U-Net learns from; 0: 12 for each dirty tile, 160 to 1200
     paste:float=.5, # Share of them that are clean tiles with pasted objects
     drawn:float=0., # Share of them that are clean tiles with drawn practice artifacts
@@ -417,7 +418,7 @@ def run(
         source = Path(out).parent/"52_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
     patches = read_dataset(source, "patches", "52_patches")
-    s = dict(net=net, epochs=epochs, mask_epochs=mask_epochs, refine=refine, stray=stray, recall=recall, crops=crops, paste=paste, drawn=drawn, agreement=agreement, encoder=bool(encoder),
+    s = dict(net=net, epochs=epochs, mask_epochs=mask_epochs, refine=refine, stray=stray, recall=recall, mask_recall=mask_recall, crops=crops, paste=paste, drawn=drawn, agreement=agreement, encoder=bool(encoder),
              classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if not (0 <= paste and 0 <= drawn and paste + drawn < 1): raise ClassifyError(f"paste={paste} and drawn={drawn}", "shares that leave something for the real tiles")
     inputs = dict(patches=patches, **(dict(encoder=Path(encoder)) if encoder else {}))
@@ -425,7 +426,7 @@ def run(
     with DatasetWriter(out, "predictions", "artifacts.train", s, inputs, seed) as w:
         return _train_all(w, patches, s, encoder, seed)
 
-# %% ../../nbs/artifacts/54_train.ipynb #27c29302
+# %% ../../nbs/artifacts/54_train.ipynb #85c2ff6a
 def _keep_model(file, make, build):
     "A model whose weights are in `file`; made if they are not."
     if not file.exists():
@@ -449,10 +450,10 @@ def _train_all(w, patches, s, encoder, seed):
     shrink, crops = patches.meta["settings"]["shrink"], s["crops"] or int(np.clip(12*len(rows["train"]), 160, 1200))
     masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker(gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=crops, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed),
         gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, crops//4), paste=0., seed=seed + 1), s["mask_epochs"], s["net"], scratch/"masker", seed, start=classifier.trunk), lambda: UNet(s["net"], 1, 1, strides=(2, 4, 8), width=8))
-    at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["recall"], None)
+    at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["mask_recall"], None)
     return _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, dict(rows=rows, masks=masks, maps=maps), seed)
 
-# %% ../../nbs/artifacts/54_train.ipynb #363b5269
+# %% ../../nbs/artifacts/54_train.ipynb #3cc944f0
 def _teach(tiles, fields, score, cut_at, clean, classifier, s, scratch, seed):
     "Rows of dirty tiles, some or all of their maps, and their pseudo-masks; each by part."
     pick = lambda p: np.array([r for t in fields.tiles[(fields.part == p) & (fields.label == "artifact")] for r in t if s["refine"] == "ours" or score[r] > cut_at], int)
@@ -500,10 +501,10 @@ def _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, made, 
     done = w.commit()
     auroc = scores[scores.metric == "auroc"]
     print(f"  classifier: AUROC {auroc.value.iloc[0]:.2f} [{auroc.low.iloc[0]:.2f}, {auroc.high.iloc[0]:.2f}] on test wells" if len(auroc) else "  the test wells hold one kind of image only: no score")
-    print(f"  {int(sum(map(len, made['rows'].values())))} tiles with pseudo-masks; pixels count from {at:.2f} on (recall {s['recall']:g} of the validation pseudo-masks)")
+    print(f"  {int(sum(map(len, made['rows'].values())))} tiles with pseudo-masks; pixels count from {at:.2f} on (" + (f"recall {s['mask_recall']:g}" if s["mask_recall"] else "best F1") + " on validation pseudo-masks)")
     return done
 
-# %% ../../nbs/artifacts/54_train.ipynb #e760c52d
+# %% ../../nbs/artifacts/54_train.ipynb #5d7cdde7
 def unpack_masks(
     trained, # The folder of this step, a `Dataset`
     part:str="valid", # "train" or "valid"
@@ -512,7 +513,7 @@ def unpack_masks(
     with np.load(trained.path/f"pseudo_{part}.npz") as f: rows, packed = f["rows"], f["masks"]
     return rows, np.unpackbits(packed, axis=2).astype(bool)
 
-# %% ../../nbs/artifacts/54_train.ipynb #74c109f2
+# %% ../../nbs/artifacts/54_train.ipynb #90738800
 def score_masks(
     trained, # The folder of this step, a `Dataset`
     patches, # The tiles `Dataset`
