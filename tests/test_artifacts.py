@@ -139,7 +139,7 @@ def test_c1_big_endian_is_not_black():
 
 def test_s3_s4_clean_tiles_have_no_pseudo_mask_and_no_nan():
     flat = np.ones((3, 64, 64, 1), np.float16)
-    for how in ("ours", "faithful"): assert not train.make_pseudo_masks(flat, np.arange(3), np.zeros((3, 64, 64), np.float16), how).any()
+    for how in ("cam", "faithful"): assert not train.make_pseudo_masks(flat, np.arange(3), np.zeros((3, 64, 64), np.float16), how).any()
     with pytest.raises(UserError, match="refine"): train.make_pseudo_masks(flat, np.arange(3), np.zeros((3, 64, 64)), "viridis")
 
 
@@ -151,6 +151,25 @@ def test_s9_a_weak_artifact_does_not_vanish_beside_a_strong_one():
     assert mine[65, 65] and mine[25, 25]
     theirs = train.mask_published(x[0, ..., 0], np.asarray(seen[0], np.float32))
     assert not theirs[65, 65], "the published rule draws edges, not objects"
+
+
+def test_things_that_clean_images_have_too_are_no_dirt():
+    rng, tiles = np.random.default_rng(0), np.ones((24, 128, 128, 1), np.float32)
+    tiles += .005*rng.standard_normal(tiles.shape)
+    def spot(t, depth, r, n):
+        for _ in range(n):
+            y, x = rng.integers(15, 113, 2); yy, xx = np.mgrid[:128, :128]
+            t[..., 0] *= 1 - depth*np.exp(-((yy - y)**2 + (xx - x)**2)/(2*r*r))
+    for t in tiles: spot(t, .2, 2., 25)  # stain, everywhere
+    before = tiles.copy()
+    for t in tiles[1::2]: spot(t, .8, 6., 2)  # dirt, in every other one
+    dirt = (before - tiles)[..., 0] > .2
+    vote = train.ObjectVote(tiles, np.arange(18), np.arange(18) % 2 == 1, np.arange(18)//2)
+    masks = vote.masks()
+    assert not masks[::2].any() and (masks[1::2].astype(bool) & dirt[1:18:2]).sum() > .5*dirt[1:18:2].sum()
+    said = np.stack([vote.mask(t[..., 0]) for t in tiles[18:]])
+    assert said[::2].mean() < .002 and (said & dirt[18:]).sum() > .5*dirt[18:].sum()
+    with pytest.raises(UserError, match="one kind"): train.ObjectVote(tiles, np.arange(0, 18, 2), np.zeros(9, bool), np.arange(9))
 
 
 def test_saliency_outside_dirt_gives_nothing_and_dirt_outside_saliency_neither():
@@ -267,7 +286,7 @@ def test_dust_of_the_set_is_corrected_and_what_is_under_it_comes_back(tmp_path, 
         got, was = read_image(made.path/"filled"/f"f{k}.tif")[..., 0].astype(float), read_image(tmp_path/"in"/f"f{k}.tif")[..., 0]
         mask = read_image(made.path/"masks"/f"f{k}.tif")[..., 0] > 0
         assert (got[~dust & ~mask] == was[~dust & ~mask]).all()
-        assert np.abs(got - clean[k])[(spots < 1) & ~mask].mean() < .05*30_000 < np.abs(was - clean[k])[spots < 1].mean()
+    XX
 
 
 # ---------- scale, gate
@@ -327,4 +346,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, finished):
     p.send_signal(signal.SIGKILL); p.wait()
     assert not (tmp_path/"a").exists(), "not finished, so not there"
     a, b = infer.mask_folder(tmp_path/"in", finished/"54_train", tmp_path/"a"), infer.mask_folder(tmp_path/"in", finished/"54_train", tmp_path/"b")
-    assert a.items.drop(columns=[]).equals(b.items) and sums(a.path/"masks") == sums(b.path/"masks") and sums(a.path/"filled") == sums(b.path/"filled")
+    assert a.items.equals(b.items)
+    for part in ("masks", "filled"): # the files carry a random identity of their own: their pixels count
+        assert find_images(a.path/part) == find_images(b.path/part) and len(find_images(a.path/part)) == 12
+        assert all((read_image(a.path/part/f) == read_image(b.path/part/f)).all() for f in find_images(a.path/part))

@@ -124,7 +124,7 @@ def run(
     if practice:
         from cellprotocols.artifacts import annotate, train
         source, model = str(Path(out).parent/"51_annotate"), model or str(Path(out).parent/"54_train")
-        if not Path(model).exists(): train.run(None, model, seed=seed)
+        if not Path(model).exists(): train.run(None, model, epochs=6, mask_epochs=3, crops=160, seed=seed) # short: to practise
         if not Path(source).exists(): annotate.run(None, source, seed=seed)
     bundle = open_masker(model)
     classifier = read_bundle(Path(model)/"classifier") if (Path(model)/"classifier").is_dir() else None

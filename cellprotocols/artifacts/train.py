@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'PUBLISHED_CUT', 'takes', 'split_fields', 'Bags', 'FieldOfTiles', 'train_classifier', 'score_tiles',
-           'choose_threshold', 'edge_map_published', 'mask_published', 'noise_of', 'outline_dirt', 'explain_tiles',
-           'make_pseudo_masks', 'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles', 'train_masker',
-           'predict_tiles', 'run', 'unpack_masks', 'score_masks']
+           'choose_threshold', 'edge_map_published', 'mask_published', 'noise_of', 'outline_dirt', 'measure_objects',
+           'ObjectVote', 'explain_tiles', 'make_pseudo_masks', 'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles',
+           'train_masker', 'predict_tiles', 'run', 'unpack_masks', 'score_masks']
 
 # %% ../../nbs/artifacts/54_train.ipynb #a7ba3285
 import os
@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.model_selection import GroupKFold
 from torch import nn
 
 from . import patches as cut
@@ -178,6 +180,75 @@ def outline_dirt(
     found = found | _objects(1 - _soft(rest, 5), zone, .025, most, min_haze, .4)
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), _eight))[2:-2, 2:-2]
 
+# %% ../../nbs/artifacts/54_train.ipynb #cd97763e
+def measure_objects(
+    light:np.ndarray, # (H, W) transmission
+) -> tuple: # label image (H, W) int32, measurements (n, 14) float32, areas (n,) px
+    "All dark things of a tile, with what tells one from another."
+    names, n = ndimage.label(outline_dirt(light, np.ones(light.shape)), _eight)
+    if not n: return names, np.zeros((0, 14), np.float32), np.zeros(0)
+    dark, fine = 1 - _soft(light, .7), _soft(light, 1)
+    slope = np.hypot(cv2.Sobel(fine, cv2.CV_32F, 1, 0), cv2.Sobel(fine, cv2.CV_32F, 0, 1))/8
+    busy = np.sqrt(_soft((light - _soft(light, 3))**2, 8))
+    ids, area = np.arange(1, n + 1), np.bincount(names.ravel(), minlength=n + 1)[1:]
+    sides = np.array([[s.stop - s.start for s in b] for b in ndimage.find_objects(names)])
+    ring = np.where(names > 0, 0, ndimage.grey_dilation(names, size=(9, 9)))
+    near = lambda x: np.bincount(ring.ravel(), x.ravel(), n + 1)[1:]/np.maximum(np.bincount(ring.ravel(), minlength=n + 1)[1:], 1)
+    of = lambda f, x: np.asarray(f(x, names, ids))
+    return names, np.c_[np.log(area), sides.max(1)/sides.min(1), area/sides.prod(1), of(ndimage.maximum, dark), of(ndimage.mean, dark), of(ndimage.maximum, 1 - _soft(light, 3)), of(ndimage.maximum, 1 - _soft(light, 10)),
+        of(ndimage.maximum, slope), of(ndimage.mean, slope), of(ndimage.standard_deviation, dark), of(ndimage.mean, busy), near(busy), near(light), of(ndimage.maximum, light)].astype(np.float32), area
+
+class ObjectVote:
+    "Which dark things are dirt: those that images called clean do not have."
+    def __init__(self,
+        tiles, # (N, S, S, 1), array or zarr
+        rows:np.ndarray, # (M,) tiles to learn from
+        dirty:np.ndarray, # (M,) bool, the label of their image
+        groups:np.ndarray, # (M,) their wells
+        stray:float=.03, # Share of the area of clean images' objects that may pass
+        rounds:int=2, # Comparisons
+        seed:int=0,
+    ):
+        self.rows = np.asarray(rows)
+        found = [measure_objects(_light(tiles, r)) for r in track(self.rows, "measuring objects")]
+        self.names, self.n = [f[0] for f in found], np.array([len(f[2]) for f in found])
+        x, area, y, g = np.concatenate([f[1] for f in found]), np.concatenate([f[2] for f in found]), np.repeat(np.asarray(dirty, bool), self.n), np.repeat(np.asarray(groups), self.n)
+        if not y.any() or y.all(): raise ClassifyError("dark things in one kind of image only", "clean and dirty images with something in them", "more images; or --refine cam")
+        target = y
+        for _ in range(rounds):
+            self.prob = self._cross(x, target, np.sqrt(area), g, seed)
+            self.cut = self._choose(self.prob[~y], area[~y], stray)
+            self.model = self._fit(x, target, np.sqrt(area), seed)
+            target = y & (self.prob > self.cut)
+            if not target.any(): raise ClassifyError("every dark thing of the dirty images occurs in clean ones, too", "images called clean that are clean", "correct the labels in step 51; or --refine cam")
+        self.keep = np.split(target, np.cumsum(self.n)[:-1])
+
+    @staticmethod
+    def _fit(x, y, w, seed): return ExtraTreesClassifier(200, min_samples_leaf=min(8, 1 + len(y)//100), class_weight="balanced", random_state=seed).fit(x, y, w)
+    @staticmethod
+    def _choose(prob, area, stray):
+        order = np.argsort(-prob, kind="stable")
+        passed = np.cumsum(area[order])/max(area.sum(), 1)
+        return float(prob[order][np.argmax(passed > stray)]) if (passed > stray).any() else .5
+
+    def _cross(self, x, y, w, g, seed):
+        "Each well judged by trees that have not seen it."
+        k, p = min(7, len(np.unique(g))), np.zeros(len(y))
+        folds = GroupKFold(k).split(x, y, g) if k > 1 else [(np.arange(len(y)),)*2]
+        for a, b in track(list(folds), "comparing objects"): p[b] = self._fit(x[a], y[a], w[a], seed).predict_proba(x[b])[:, -1] if len(np.unique(y[a])) > 1 else 0
+        return p
+
+    def masks(self) -> np.ndarray: # (M, S, S) uint8
+        "The pseudo-masks of the tiles it learned from."
+        return np.stack([np.r_[False, k][n] for k, n in zip(self.keep, self.names)]).astype(np.uint8)
+
+    def mask(self, light) -> np.ndarray: # (H, W) bool
+        "The dirt of a tile of another well."
+        names, x, _ = measure_objects(light)
+        return np.r_[False, self.model.predict_proba(x)[:, 1] > self.cut][names] if len(x) else names > 0
+
+def _light(tiles, r): return np.asarray(tiles[int(r)], np.float32)[..., 0]
+
 # %% ../../nbs/artifacts/54_train.ipynb #b5a8596d
 def explain_tiles(
     model:nn.Module, # The classifier
@@ -201,12 +272,12 @@ def make_pseudo_masks(
     tiles, # (N, S, S, 1), array or zarr
     rows:np.ndarray, # (M,) tiles that were explained
     maps:np.ndarray, # (M, S, S) their maps
-    how:str="ours", # "ours" or "faithful"
+    how:str="cam", # "cam" (objects where the map is high) or "faithful" (map times edges)
 ) -> np.ndarray: # (M, S, S) uint8, 0 and 1
     "Pseudo-masks of tiles, on one scale of saliency for all of them."
-    if how not in ("ours", "faithful"): raise ClassifyError(f"refine={how!r}", "ours or faithful")
+    if how not in ("cam", "faithful"): raise ClassifyError(f"refine={how!r}", "ours, cam or faithful")
     scale = max(float(np.median([m.max() for m in maps])), 1e-6) if len(maps) else 1.
-    draw = lambda t, m: outline_dirt(t, np.clip(m/scale, 0, 1)) if how == "ours" else mask_published(t, m)
+    draw = lambda t, m: outline_dirt(t, np.clip(m/scale, 0, 1)) if how == "cam" else mask_published(t, m)
     return np.stack([draw(np.asarray(tiles[int(r)], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows, track(maps, "drawing outlines"))]).astype(np.uint8) if len(maps) else np.zeros((0, *tiles.shape[1:3]), np.uint8)
 
 # %% ../../nbs/artifacts/54_train.ipynb #28d6d3b7
@@ -299,7 +370,8 @@ def train_masker(
     torch.manual_seed(seed)
     model = UNet(encoder, 1, 1, strides=(2, 4, 8), width=8)
     if start is not None: model.encoder.load_state_dict(start.state_dict(), strict=False)
-    h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=8, patience=None, seed=seed, device=device)
+    nn.init.constant_(model.head.bias, -4.) # dirt is rare: begin with saying so
+    h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=2, patience=None, seed=seed, device=device)
     return model, h.curves
 
 # %% ../../nbs/artifacts/54_train.ipynb #271a1dd9
@@ -314,12 +386,12 @@ def predict_tiles(
     for p in track(predict_batches(nn.Sequential(model, nn.Sigmoid()), parts, device), "masking tiles", len(rows)): yield p[0, 0]
 
 def _choose_mask_threshold(model, tiles, rows, masks, clean, recall, device):
-    "The threshold for a pixel recall on validation pseudo-masks; with clean tiles beside them."
+    "The threshold for a pixel recall (0: for the best F1) on validation pseudo-masks; with clean tiles beside them."
     truth = [*masks.astype(bool), *[np.zeros(tiles.shape[1:3], bool)]*len(clean)]
     hists = np.stack([pixel_histogram(t, np.clip(p, 0, 1)) for t, p in zip(truth, predict_tiles(model, tiles, [*rows, *clean], device))])
     curve = pixel_curve(hists)
-    good = curve[curve.recall >= recall]
-    return float(np.clip(good.threshold.max() if len(good) else .5, .05, .95)), curve
+    at = curve.threshold[curve.recall >= recall].max() if recall else curve.threshold[curve.f1.fillna(0).idxmax()]
+    return float(np.clip(at, .05, .95)), curve
 
 # %% ../../nbs/artifacts/54_train.ipynb #e3b80023
 takes = {"source": "patches"} # The earlier step that each argument reads
@@ -330,8 +402,10 @@ def run(
     net:str="resnet18", # A network of timm, for the classifier and the U-Net
     epochs:int=12, # Passes over the fields, for the classifier
     mask_epochs:int=6, # Passes over the crops, for the U-Net
-    refine:str="ours", # How maps become pseudo-masks: ours, or faithful (as published)
-    recall:float=.9, # Share of dirty images and of dirty pixels to be found on validation wells
+    refine:str="ours", # Pseudo-masks: ours (objects that clean images do not have), cam (objects where Score-CAM is high), faithful (as published)
+    stray:float=.03, # Share of the area of clean images' dark things that may pass for dirt, for refine=ours
+    recall:float=.9, # Share of dirty images to be found on validation wells
+    mask_recall:float=0., # Share of dirty pixels to be found there; 0: the threshold of the best F1
     crops:int=0, # Crops the U-Net learns from; 0: 12 for each dirty tile, 160 to 1200
     paste:float=.5, # Share of them that are clean tiles with pasted objects
     drawn:float=0., # Share of them that are clean tiles with drawn practice artifacts
@@ -344,7 +418,7 @@ def run(
         source = Path(out).parent/"52_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
     patches = read_dataset(source, "patches", "52_patches")
-    s = dict(net=net, epochs=epochs, mask_epochs=mask_epochs, refine=refine, recall=recall, crops=crops, paste=paste, drawn=drawn, agreement=agreement, encoder=bool(encoder),
+    s = dict(net=net, epochs=epochs, mask_epochs=mask_epochs, refine=refine, stray=stray, recall=recall, mask_recall=mask_recall, crops=crops, paste=paste, drawn=drawn, agreement=agreement, encoder=bool(encoder),
              classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if not (0 <= paste and 0 <= drawn and paste + drawn < 1): raise ClassifyError(f"paste={paste} and drawn={drawn}", "shares that leave something for the real tiles")
     inputs = dict(patches=patches, **(dict(encoder=Path(encoder)) if encoder else {}))
@@ -370,20 +444,31 @@ def _train_all(w, patches, s, encoder, seed):
     fields["score"] = [float(score[t].max()) for t in fields.tiles]
     yes, part = (fields.label == "artifact").to_numpy(), fields.part
     cut_at = choose_threshold(fields.score[part == "valid"].to_numpy(), yes[part == "valid"], s["recall"])
-    rows = {p: np.array([r for t in fields.tiles[(part == p) & yes] for r in t if score[r] > cut_at]) for p in ("train", "valid")}
-    for p, r in rows.items():
-        if not len(r): raise ClassifyError(f"the classifier finds no tile of the {p} wells dirty", "a classifier that has learned something", "more epochs, more images, or look at the labels")
     clean = {p: np.concatenate([np.array(t) for t in fields.tiles[(part == p) & ~yes]]) for p in ("train", "valid")}
-    maps = {p: np.stack([m for _, m in explain_tiles(classifier, tiles, rows[p], s["agreement"], keep=scratch/"maps")]) for p in rows}
-    masks = {p: make_pseudo_masks(tiles, rows[p], maps[p], s["refine"]) for p in rows}
+    rows, maps, masks = _teach(tiles, fields, score, cut_at, clean, classifier, s, scratch, seed)
     if not masks["train"].any(): raise ClassifyError("no pixel stands out where the classifier looks", "artifacts that take light", "look at the maps in notebook 54")
     shrink, crops = patches.meta["settings"]["shrink"], s["crops"] or int(np.clip(12*len(rows["train"]), 160, 1200))
     masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker(gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=crops, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed),
         gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, crops//4), paste=0., seed=seed + 1), s["mask_epochs"], s["net"], scratch/"masker", seed, start=classifier.trunk), lambda: UNet(s["net"], 1, 1, strides=(2, 4, 8), width=8))
-    at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["recall"], None)
+    at, curve = _choose_mask_threshold(masker, tiles, rows["valid"], masks["valid"], clean["valid"][:len(rows["valid"])], s["mask_recall"], None)
     return _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, dict(rows=rows, masks=masks, maps=maps), seed)
 
-# %% ../../nbs/artifacts/54_train.ipynb #74bad12d
+# %% ../../nbs/artifacts/54_train.ipynb #3cc944f0
+def _teach(tiles, fields, score, cut_at, clean, classifier, s, scratch, seed):
+    "Rows of dirty tiles, some or all of their maps, and their pseudo-masks; each by part."
+    pick = lambda p: np.array([r for t in fields.tiles[(fields.part == p) & (fields.label == "artifact")] for r in t if s["refine"] == "ours" or score[r] > cut_at], int)
+    rows = {p: pick(p) for p in ("train", "valid")}
+    for p, r in rows.items():
+        if not len(r): raise ClassifyError(f"the classifier finds no tile of the {p} wells dirty", "a classifier that has learned something", "more epochs, more images, or look at the labels")
+    shown = {p: r if s["refine"] != "ours" else r[np.argsort(-score[r], kind="stable")[:6]] if p == "valid" else r[:0] for p, r in rows.items()}
+    maps = {p: np.stack([m for _, m in explain_tiles(classifier, tiles, r, s["agreement"], keep=scratch/"maps")]) if len(r) else [] for p, r in shown.items()}
+    if s["refine"] != "ours": return rows, maps, {p: make_pseudo_masks(tiles, rows[p], maps[p], s["refine"]) for p in rows}
+    well = fields.explode("tiles").set_index("tiles").group
+    own = np.concatenate([rows["train"], clean["train"]])
+    vote = ObjectVote(tiles, own, np.arange(len(own)) < len(rows["train"]), well[own].to_numpy(), s["stray"], seed=seed)
+    rows["valid"] = np.concatenate([shown["valid"], np.setdiff1d(rows["valid"], shown["valid"])])
+    return rows, maps, dict(train=vote.masks()[:len(rows["train"])], valid=np.stack([vote.mask(_light(tiles, r)) for r in rows["valid"]]).astype(np.uint8))
+
 def _score_images(fields, cut_at):
     "Scores of the classifier on test wells."
     t = fields[fields.part == "test"]
@@ -416,7 +501,7 @@ def _finish(w, patches, s, fields, classifier, masker, cut_at, at, curve, made, 
     done = w.commit()
     auroc = scores[scores.metric == "auroc"]
     print(f"  classifier: AUROC {auroc.value.iloc[0]:.2f} [{auroc.low.iloc[0]:.2f}, {auroc.high.iloc[0]:.2f}] on test wells" if len(auroc) else "  the test wells hold one kind of image only: no score")
-    print(f"  {int(sum(map(len, made['rows'].values())))} tiles with pseudo-masks; pixels count from {at:.2f} on (recall {s['recall']:g} of the validation pseudo-masks)")
+    print(f"  {int(sum(map(len, made['rows'].values())))} tiles with pseudo-masks; pixels count from {at:.2f} on (" + (f"recall {s['mask_recall']:g}" if s["mask_recall"] else "best F1") + " on validation pseudo-masks)")
     return done
 
 # %% ../../nbs/artifacts/54_train.ipynb #5d7cdde7
