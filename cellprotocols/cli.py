@@ -167,7 +167,7 @@ def page_code(
     return (f"from cellprotocols.app import Results, show_page\nfrom {first} import make_annotator\nfrom {last} import make_explorer\n"
             f"out = {str(out)!r}\nresults = Results({protocol!r}, out, {words!r})\n"
             f"show_page({{\"Annotate\": lambda: make_annotator({None if practice else source!r}, {log!r}, out + {'/' + step_folder(protocol, 'annotate')!r}, classes={classes!r}, by={by!r}),\n"
-            f"           \"Results\": lambda: results.box, \"Map\": lambda: make_explorer(out, {log!r}, by={by!r})}})\n")
+            f"           \"Results\": lambda: results.box, \"Look closer\": lambda: make_explorer(out, {log!r}, by={by!r})}})\n")
 
 def _app(protocol, source, out, classes, by, port, browser):
     from cellprotocols.app import serve_page, write_page

@@ -705,3 +705,18 @@ def test_a_broken_pipe_is_no_alarm():
     line = f"{shlex.quote(sys.executable)} -c 'import sys; from cellprotocols.cli import main; sys.exit(main())' run chromatin --help | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT)
     assert "this should not happen" not in done.stderr and "Traceback" not in done.stderr
+
+
+# --- the page
+
+
+@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS if built_steps(p)])
+def test_every_protocol_has_what_its_page_needs(protocol, tmp_path):
+    import ast
+
+    from cellprotocols.cli import page_code
+    code = page_code(protocol, str(tmp_path), str(tmp_path/"out"), "a,b", "o'neill")
+    calls = {n.func.id: n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    for name, step in dict(make_annotator="annotate", make_explorer="visualize").items():
+        options = {o.name for o in read_options((ROOT/"cellprotocols"/protocol/f"{step}.py").read_text(encoding="utf-8"), name)}
+        assert {k.arg for k in calls[name].keywords} <= options, f"{protocol}.{step}.{name}"

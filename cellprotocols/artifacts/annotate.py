@@ -79,12 +79,13 @@ def _train_test_folders(folder):
     return pd.concat([read_class_folders(p).assign(file=lambda t, p=p: p.name + "/" + t.file) for p in parts], ignore_index=True)
 
 def read_fields(
-    source:str|Path, # A .csv, class folders (also below train and test), or a folder of images
+    source:str|Path, # A .csv, a folder with labels.csv, class folders (also below train and test), or a folder of images
     pattern:str="", # As in `group_images`
 ) -> pd.DataFrame: # file (relative to the source's folder), label ("" = nobody has said), group
     "The images of a source and what is known of them."
     source = Path(source)
     if not source.exists(): raise LabelledError("there is no such file or folder", "images, class folders or a .csv", file=source)
+    if source.is_dir() and (source/"labels.csv").is_file(): source = source/"labels.csv"
     if source.is_file():
         t = read_cells_csv(source, clicks="no")[["file", "label", "group"]]
     elif (t := _train_test_folders(source)) is not None: pass
@@ -148,34 +149,35 @@ def run(
     return made
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #c5df1177
-def _paths(source): # of the images, and their table
-    source = make_practice(Path("work/artifacts/practice")) if source is None else Path(source)
+def _paths(source, out): # of the images, and their table
+    source = make_practice(Path(out).parent/"practice") if source is None else Path(source)
     table = read_fields(source)
     return [root_of(source)/f for f in table.file], table
 
 def make_annotator(
     source:str|None=None, # As for `run`; None: the practice images
     log:str="work/artifacts/labels.jsonl", # The label log
-    out:str="work/artifacts/51_annotate", # Not needed here: images are labelled where they lie
+    out:str="work/artifacts/51_annotate", # Beside it the practice images are made; others are labelled where they lie
     classes:str="", # The keys, separated by commas; "": clean, artifact, unsure
     by:str="", # Who labels; "": the name of this computer's user
     target:int=50, # Images wanted of each class
 ): # An `ImageAnnotator`
     "The widget for image-level labels."
     from cellprotocols.annotate import ImageAnnotator # widgets: only where somebody labels
-    files, table = _paths(source)
+    files, table = _paths(source, out)
     return ImageAnnotator(files, [c.strip() for c in classes.split(",") if c.strip()] or list(KEYS), log, names=table.file.tolist(), target=target, by=by, dataset=name_fields(table))
 
 def make_painter(
     source:str|None=None, # As for `run`
     log:str="work/artifacts/masks.jsonl", # The log of the brush
+    out:str="work/artifacts/51_annotate", # Beside it the practice images are made
     by:str="", # Who paints
     n:int=10, # So many images, artifacts first
     seed:int=0,
 ): # A `MaskAnnotator`
     "A brush for a few masks by hand: the only independent check of what the protocol will say."
     from cellprotocols.annotate import MaskAnnotator
-    files, table = _paths(source)
+    files, table = _paths(source, out)
     some = table.sample(frac=1, random_state=seed).sort_values("label", key=lambda l: l != "artifact", kind="stable").index[:n]
     return MaskAnnotator([files[i] for i in some], ["artifact"], log, names=table.file[some].tolist(), by=by)
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ORANGE', 'takes', 'draw_overlay', 'Findings', 'make_verdict', 'make_headline', 'section_look', 'section_slider',
-           'section_stain', 'section_table', 'section_doubt', 'section_training', 'section_settings', 'run', 'make_map']
+           'section_stain', 'section_table', 'section_doubt', 'section_training', 'section_settings', 'run',
+           'make_explorer']
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #64c24a80
 from datetime import date
@@ -174,14 +175,16 @@ def run(
     return made
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #a3a13903
-def make_map(
-    out:str, # Folder of the protocol
+def make_explorer(
+    out:str="work/artifacts", # A folder with runs of the protocol (run_01 ...), or one run
     log:str="", # The label log of step 51; the brush writes into masks.jsonl beside it
     by:str="", # Who paints
     n:int=20, # So many fields, those first where label and mask disagree most
-): # A `MaskAnnotator`
+): # A `MaskAnnotator`; None: there is no run yet
     "A brush to paint what the masks should have been: for the fields in doubt."
     from cellprotocols.annotate import MaskAnnotator
-    f = Findings(Path(out)/"55_infer")
+    found = sorted(Path(out).glob("**/55_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
+    if not found: return None
+    f = Findings(found[-1].parent)
     order = np.argsort(-np.where(f.items.label == "clean", f.items.area, f.items.area*.1), kind="stable")[:n]
     return MaskAnnotator([f.root/f.items.file[i] for i in order], ["artifact"], (Path(log).parent if log else Path(out))/"masks.jsonl", names=[f.items.file[i] for i in order], by=by)
