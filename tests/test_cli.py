@@ -298,7 +298,7 @@ def b_zip_empty(d):
 
 ANNOTATE = {  # what is wrong -> (how to make it, words of the sentence)
     "empty folder": (b_empty, "class"), "no such folder": (b_missing, "no such file or folder"), "no images": (b_only_text, "no images"),
-    "images without class folders": (b_flat, "class folders"), "a Word file": (b_docx, ".docx"),
+    "images without class folders or clicks": (b_flat, "a label log with clicks"), "a Word file": (b_docx, ".docx"),
     "empty CSV": (b_csv_empty, "c.csv"), "CSV of one header": (b_csv_header, "no rows"), "binary CSV": (b_csv_binary, "c.csv"),
     "a file of the CSV is missing": (b_csv_missing, "c.tif"), "the first file of the CSV is missing": (b_csv_first_missing, "file"),
     "no label column": (b_csv_no_label, ["'label'", "'state'", "--label"]), "no label at all": (b_csv_labels_empty, "no cell has a label"),
