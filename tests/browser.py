@@ -272,6 +272,7 @@ class Widgets7(Server):
     "The classic notebook with ipywidgets 7, in the versions that Colab has (tools/colab_test.py makes that environment), over this checkout."
     name, ready = "widgets7", "/api/status"
     error, died = ".output_error", ".kernel-modal .btn-primary"
+    known = r"favicon|Host is not attached"             # what ipywidgets 7 says when several widgets are drawn before their cell's output is in the page
     own_env = dict(PYTHONPATH=str(ROOT))
 
     @staticmethod
