@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.ndimage import binary_dilation
 from scipy.spatial.distance import squareform
 from skimage.filters import apply_hysteresis_threshold
-from skimage.morphology import remove_small_objects
+from skimage.measure import label
 from .errors import UserError
 from .progress import track
 
@@ -220,7 +220,9 @@ def find_dust(
     scales = [(s, _soft(strength.mean(-1), s)) for s in (blur / 4, 4 * blur)]
     agreement = [_agreement(kept, grey, s) for s, grey in scales]
     mask = np.any([_dust_mask(grey, a, threshold, least, agree) for (_, grey), a in zip(scales, agreement)], 0)
-    mask = binary_dilation(remove_small_objects(mask, max_size=int(8 * blur**2)), iterations=2)
+    objects = label(mask, connectivity=1)
+    large = np.bincount(objects.ravel()) > int(8 * blur**2)
+    mask = binary_dilation(mask & large[objects], iterations=2)
     return Dust(mask, strength.squeeze(-1) if strength.shape[-1] == 1 else strength, np.max(agreement, 0))
 
 # %% ../nbs/flatfield.ipynb #192998e2
