@@ -1,11 +1,18 @@
 """Which pixels are dirt? Recipes for masks side by side on real fields with planted artifacts (make_sabgal_semisynthetic.py), by wells that nothing was learned from.
 
     python benchmarks/make_sabgal_semisynthetic.py ../shared/data/artifacts/sabgal work/sabgal --versions 3
-    python benchmarks/bench_artifacts.py work/sabgal work/sabgal_scores [--epochs 12] [--mask-epochs 6] [--crops 900] [--drawn 0] [--parts 1 --part 0]
+    python benchmarks/bench_artifacts.py work/sabgal work/sabgal_scores [--only plain,cam,faithful,objects,drawn,ours,published]
 
-Everything learned uses the labels of whole training images only (clean, artifact); no planted mask is read before scoring. Thresholds are chosen on validation wells:
-of the U-Net on pseudo-masks, of the plain rule and of the map alone, which have nothing else, on the planted masks of training wells (which favours them).
-Every stage is kept in the output folder; calling again goes on. `--parts 3 --part 0` (1, 2) explains a third of the tiles, to use several processes.
+    plain      dark + gradient, two numbers chosen on the planted masks of training wells (which favours it)
+    cam        Score-CAM alone, its threshold chosen on the planted masks of training wells (which favours it)
+    faithful   the published mask recipe, map x edges, on the same map
+    objects    the pseudo-masks of `ours`: objects of dirty images that clean images lack
+    drawn      a U-Net without any label: dirt drawn on the training fields, of which certain dirt counts and doubtful does not (`--refine drawn`)
+    ours       a U-Net on pseudo-masks, pasted and drawn dirt
+    published  the published system from end to end at 576 px: ResNet50 classifier, its Score-CAM on the 64 channels that vary most, map x edges, its U-Net; with a budget of epochs
+
+Everything learned uses at most the labels of whole training images; no planted mask is read before scoring, but by plain and cam. The drawn dirt comes from `synth`, which also drew most of the
+planted dirt (with other seeds): expect less on dirt of other shapes. The transplanted crystals are real. Every stage is kept in the output folder; calling again goes on.
 """
 import argparse
 from pathlib import Path
@@ -13,17 +20,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file
+import torch
 from scipy import ndimage
 
 from cellprotocols.artifacts import train as step
 from cellprotocols.artifacts.patches import cut_light, to_light
-from cellprotocols.classify import StageClassifier
+from cellprotocols.cam import score_cam_published
+from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
 from cellprotocols.images import read_image
 from cellprotocols.metrics import match_objects, pixel_curve, pixel_histogram, score_objects, score_pixels, score_table
 from cellprotocols.patches import Stitcher
 from cellprotocols.progress import track
-from cellprotocols.unet import UNet, predict_field
+from cellprotocols.train import train_model
+from cellprotocols.unet import MaskLoss, PublishedUNet, UNet, predict_field
 
 
 def load(data, out):
@@ -58,6 +67,11 @@ def whole(pieces, boxes, shape):
     return s.result()
 
 
+def keep(out, name, table):
+    table.to_csv(out/f"{name}.csv", index=False)
+    print(name, "\n", table.round(3).to_string(index=False), flush=True)
+
+
 def score(t, rows, data, predict, threshold=.5):
     "Tables of pixels and of objects for `predict(i) -> (h, w) 0 .. 1` at half resolution."
     hists, objects = [], []
@@ -71,73 +85,100 @@ def score(t, rows, data, predict, threshold=.5):
     return np.stack(hists), score_pixels(np.stack(hists), t.group[rows].to_numpy(), threshold), score_objects(objects, objects.group.to_numpy(), .5, "covered", edges=(60, 600))
 
 
+def test_masks(t, data, out, name, predict, threshold=.5):
+    "Score the test wells and keep the tables."
+    _, pixels, objects = score(t, np.flatnonzero(t.part == "test"), data, predict, threshold)
+    keep(out, f"{name}_pixels", pixels); keep(out, f"{name}_objects", objects)
+
+
+def bench_plain(t, lights, a):
+    tried, some = {}, np.flatnonzero((t.part == "train") & (t.label == "artifact"))[::2]
+    for dark in (.08, .12, .2, .3):
+        for steep in (.02, .05, .1): tried[dark, steep] = score(t, some, a.data, lambda i: plain_rule(lights[i], dark, steep))[1].set_index("metric").value["iou"]
+    best = max(tried, key=tried.get); print("plain rule: dark, steep =", best)
+    test_masks(t, a.data, a.out, "plain", lambda i: plain_rule(lights[i], *best))
+
+
+def bench_maps(t, lights, tiles, boxes, classifier, want, a):
+    "The map alone, and the published product with edges."
+    tile_score, yes = step.score_tiles(classifier, tiles), (t.label == "artifact").to_numpy()
+    at = step.choose_threshold(t.score[t.part == "valid"].to_numpy(), yes[t.part == "valid"], .9)
+    rows = dict(train=np.array([r for i in np.flatnonzero((t.part == "train") & yes)[::3] for r in t.tiles[i] if tile_score[r] > at]), test=np.array([r for i in np.flatnonzero(t.part == "test") for r in t.tiles[i] if tile_score[r] > at]))
+    maps = {k: np.stack([m for _, m in step.explain_tiles(classifier, tiles, r, .9, keep=a.out/"maps")]) for k, r in rows.items()}
+    scale = float(np.median([m.max() for m in maps["train"]]))
+    def field_of(made, k):
+        at, none = dict(zip(rows[k].tolist(), made)), np.zeros(tiles.shape[1:3], np.float32)
+        return lambda i: whole([at.get(r, none) for r in t.tiles[i]], boxes, lights[i].shape)
+    norm = lambda m: np.clip(np.asarray(m, np.float32)/scale/2, 0, 1)
+    if "cam" in want:
+        curve = pixel_curve(score(t, np.flatnonzero((t.part == "train") & yes)[::3], a.data, field_of([norm(m) for m in maps["train"]], "train"))[0])
+        test_masks(t, a.data, a.out, "cam", field_of([norm(m) for m in maps["test"]], "test"), float(curve.threshold[curve.iou.idxmax()]))
+    if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([step.mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
+
+
+def bench_unet(t, lights, tiles, taught, name, a):
+    "A U-Net as step 54 trains it."
+    x, y = {}, {}
+    for p, most in (("train", a.crops), ("valid", a.crops//6)): x[p], y[p] = step.gather_tiles(tiles, taught.rows[p], taught.masks[p], taught.clean[p], most=most, seed=a.seed + (p == "valid"))
+    build = lambda: UNet("resnet18", 1, 1, strides=step.STRIDES, width=8)
+    masker = step._keep_model(a.out/f"{name}.safetensors", lambda: step.train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), a.mask_epochs, out=a.out/name, seed=a.seed, start=taught.classifier and taught.classifier.trunk), build)
+    at, curve = step._choose_mask_threshold(masker, x["valid"], y["valid"], 0, None)
+    print(f"{name}: threshold {at:.2f}")
+    probs = {i: predict_field(masker, lights[i], size=576)[..., 0] for i in track(np.flatnonzero(t.part == "test"), "masking")}
+    np.savez_compressed(a.out/f"{name}_probs.npz", rows=list(probs), probs=np.stack(list(probs.values())).astype(np.float16))
+    test_masks(t, a.data, a.out, name, probs.get, at)
+
+
+def bench_published(t, a):
+    "The published system, its numbers and its thresholds, on fields of 576 px; only the numbers of epochs are a budget."
+    small = np.stack([cv2.resize(read_image(a.data/f)[..., 0].astype(np.uint16), (576, 576), interpolation=cv2.INTER_AREA) for f in t.file])
+    part, yes = t.part.to_numpy(), (t.label == "artifact").to_numpy()
+    def fit_classifier():
+        torch.manual_seed(a.seed)
+        model, x = PublishedStageClassifier(), to_published_input(small)
+        h = train_model(model, (x[part == "train"], yes[part == "train"].astype(int)), (x[part == "valid"], yes[part == "valid"].astype(int)), a.out/"published_classifier", epochs=a.published_epochs, lr=2e-3, batch=12,
+                        class_balance=False, label_smoothing=0., metric="loss", patience=None, seed=a.seed, prepare=lambda x, y, g: (x.float(), y))
+        return model, h.curves
+    classifier = step._keep_model(a.out/"published_classifier.safetensors", fit_classifier, PublishedStageClassifier)
+    with torch.inference_mode(): called = np.concatenate([classifier(torch.from_numpy(to_published_input(small[i:i+1]))).argmax(1).numpy() for i in range(len(small))])
+    print("published classifier: accuracy on test", (called == yes)[part == "test"].mean())
+    rows = np.flatnonzero(yes & (called == 1) & (part != "test"))
+    if not len(rows): return print("published: nothing is predicted as artifact")
+    if not (a.out/"published_masks.npy").exists():
+        np.save(a.out/"published_masks.npy", np.stack([step.mask_published(small[i], score_cam_published(classifier, "trunk", to_published_input(small[i:i+1])[0], top=64).map) for i in track(rows, "published Score-CAM")]))
+    masks = np.load(a.out/"published_masks.npy").astype(np.uint8)
+    def fit_unet():
+        torch.manual_seed(a.seed)
+        model, x = PublishedUNet(), (small >> 8).astype(np.float32)[:, None]
+        sets = [(x[rows[part[rows] == p]], masks[part[rows] == p]) for p in ("train", "valid")]
+        h = train_model(model, *sets, a.out/"published_unet", epochs=a.published_epochs, lr=2e-3, batch=4, loss=MaskLoss(dice=0.), metric="loss", patience=None, seed=a.seed, prepare=lambda x, y, g: (x.float(), y))
+        return model, h.curves
+    net = step._keep_model(a.out/"published_unet.safetensors", fit_unet, PublishedUNet)
+    test_masks(t, a.data, a.out, "published", lambda i: predict_field(net, (small[i] >> 8).astype(np.float32), size=576)[..., 0], .5)
+
+
 def main():
-    p = argparse.ArgumentParser()
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("data", type=Path); p.add_argument("out", type=Path)
-    p.add_argument("--epochs", type=int, default=12); p.add_argument("--mask-epochs", type=int, default=6); p.add_argument("--crops", type=int, default=900)
-    p.add_argument("--drawn", type=float, default=0.); p.add_argument("--parts", type=int, default=1); p.add_argument("--part", type=int, default=0)
-    p.add_argument("--only", default="", help="score only these, separated by commas: plain, cam, faithful, pseudo, ours")
+    p.add_argument("--epochs", type=int, default=12); p.add_argument("--mask-epochs", type=int, default=6); p.add_argument("--crops", type=int, default=3200)
+    p.add_argument("--published-epochs", type=int, default=10); p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--only", default="plain,cam,faithful,objects,drawn,ours", help="these, separated by commas")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
+    want = set(a.only.split(","))
     t, lights, tiles, boxes = load(a.data, a.out)
-    want = a.only.split(",") if a.only else ["plain", "cam", "faithful", "pseudo", "ours"]
-    keep = lambda name, table: (table.to_csv(a.out/f"{name}.csv", index=False), print(name, "\n", table.round(3).to_string(index=False), flush=True))
-    train, valid, test = (np.flatnonzero(t.part == k) for k in ("train", "valid", "test"))
-    if "plain" in want:
-        tried = {}
-        some = [i for i in train if t.label[i] == "artifact"][::2]
-        for dark in (.08, .12, .2, .3):
-            for steep in (.02, .05, .1): tried[dark, steep] = score(t, some, a.data, lambda i: plain_rule(lights[i], dark, steep))[1].set_index("metric").value["iou"]
-        best = max(tried, key=tried.get); print("plain rule: dark, steep =", best)
-        _, pixels, objects = score(t, test, a.data, lambda i: plain_rule(lights[i], *best)); keep("plain_pixels", pixels); keep("plain_objects", objects)
-    if want == ["plain"]: return
-    classifier = step._keep_model(a.out/"classifier.safetensors", lambda: step.train_classifier(tiles, t, epochs=a.epochs, out=a.out/"classifier"), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
-    if not (a.out/"score.npy").exists(): np.save(a.out/"score.npy", step.score_tiles(classifier, tiles))
-    tile_score = np.load(a.out/"score.npy")
-    t["score"] = [tile_score[r].max() for r in t.tiles]
-    yes = (t.label == "artifact").to_numpy()
-    at = step.choose_threshold(t.score[valid].to_numpy(), yes[valid], .9)
-    q = 1/(1 + np.exp(-(t.score[test] - at).clip(-30, 30)))
-    keep("images", score_table(t.label[test].to_numpy(), np.c_[1 - q, q], ["clean", "artifact"], t.group[test].to_numpy()))
-    rows = {k: np.array([r for i in r0 if yes[i] for r in t.tiles[i] if tile_score[r] > at]) for k, r0 in (("train", train), ("valid", valid))}
-    rows["test"] = np.array([r for i in test for r in t.tiles[i] if tile_score[r] > at])
-    print({k: len(r) for k, r in rows.items()}, flush=True)
-    if {"cam", "faithful", "pseudo"} & set(want):
-        for r in (rows["train"], rows["test"]):
-            for _ in step.explain_tiles(classifier, tiles, r[a.part::a.parts], .9, keep=a.out/"maps"): pass
-    if a.parts > 1: return
-    maps = {k: np.stack([np.load(a.out/"maps"/f"{r}.npy") for r in rows[k]]) for k in ("train", "test")} if {"cam", "faithful", "pseudo"} & set(want) else {}
-    scale = float(np.median([m.max() for m in maps["train"]])) if maps else 1.
-    def field_of(made, k):
-        at = dict(zip(rows[k].tolist(), made)); none = np.zeros(tiles.shape[1:3], np.float32)
-        return lambda i: whole([at.get(r, none) for r in t.tiles[i]], boxes, lights[i].shape)
-    if "cam" in want:
-        norm = lambda m: np.clip(np.asarray(m, np.float32)/scale/2, 0, 1)
-        curve = pixel_curve(score(t, [i for i in train if yes[i]][::3], a.data, field_of([norm(m) for m in maps["train"]], "train"))[0])
-        best = float(curve.threshold[curve.iou.idxmax()]); print("map alone: threshold", best)
-        _, pixels, objects = score(t, test, a.data, field_of([norm(m) for m in maps["test"]], "test"), best); keep("cam_pixels", pixels); keep("cam_objects", objects)
-    for name, how in (("faithful", "faithful"), ("pseudo", "ours")):
-        if name not in want: continue
-        draw = (lambda x, m: step.mask_published(x, m)) if how == "faithful" else (lambda x, m: step.outline_dirt(x, np.clip(m/scale, 0, 1)))
-        made = [draw(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])]
-        _, pixels, objects = score(t, test, a.data, field_of(made, "test")); keep(f"{name}_pixels", pixels); keep(f"{name}_objects", objects)
-    if "ours" not in want: return
-    tiles_of = lambda part, dirty: np.concatenate([t.tiles[i] for i in part if yes[i] == dirty])
-    own = {k: tiles_of(r, True) for k, r in (("train", train), ("valid", valid))}
-    clean = {k: tiles_of(r, False) for k, r in (("train", train), ("valid", valid))}
-    seen = np.concatenate([own["train"], clean["train"]])
-    vote = step.ObjectVote(tiles, seen, np.arange(len(seen)) < len(own["train"]), t.group.to_numpy()[seen//len(boxes)])
-    masks = dict(train=vote.masks()[:len(own["train"])], valid=np.stack([vote.mask(step._light(tiles, r)) for r in own["valid"]]).astype(np.uint8))
-    _, pixels, objects = score(t, test, a.data, lambda i: vote.mask(lights[i])); keep("objects_pixels", pixels); keep("objects_objects", objects)
-    rows = own
-    tail = f"_drawn{a.drawn:g}" if a.drawn else ""
-    masker = step._keep_model(a.out/f"masker{tail}.safetensors", lambda: step.train_masker(step.gather_tiles(tiles, rows["train"], masks["train"], clean["train"], most=a.crops, paste=.5 - a.drawn/2, drawn=a.drawn),
-        step.gather_tiles(tiles, rows["valid"], masks["valid"], clean["valid"], most=max(40, a.crops//6), paste=0., seed=1), a.mask_epochs, out=a.out/f"masker{tail}", start=classifier.trunk), lambda: UNet("resnet18", 1, 1, strides=(2, 4, 8), width=8))
-    at, curve = step._choose_mask_threshold(masker, tiles, rows["valid"][::2], masks["valid"][::2], clean["valid"], 0, None)
-    keep(f"ours{tail}_curve", curve[curve.threshold.round(2).isin([.1, .2, .3, .5, .7])]); print("threshold of the best F1 on validation pseudo-masks:", at)
-    probs = {i: predict_field(masker, lights[i], size=576)[..., 0] for i in track(test, "masking")}
-    for name, cut in ((f"ours{tail}", .5), (f"ours{tail}_chosen", at)):
-        _, pixels, objects = score(t, test, a.data, probs.get, cut); keep(f"{name}_pixels", pixels); keep(f"{name}_objects", objects)
+    if "plain" in want: bench_plain(t, lights, a)
+    if "drawn" in want: bench_unet(t, lights, tiles, step._teach_unlabelled(tiles, t), "drawn", a)
+    if want & {"cam", "faithful", "objects", "ours"}:
+        classifier = step._keep_model(a.out/"classifier.safetensors", lambda: step.train_classifier(tiles, t, epochs=a.epochs, out=a.out/"classifier"), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
+        taught = step._teach(tiles, t, classifier, dict(refine="ours", recall=.9, stray=.03, agreement=.9), a.out, a.seed)
+        keep(a.out, "images", step._score_images(t, taught.cut_at))
+        if "objects" in want:
+            vote = step.ObjectVote(tiles, own := np.concatenate([taught.rows["train"], taught.clean["train"]]), np.arange(len(own)) < len(taught.rows["train"]), t.group.to_numpy()[own//len(boxes)])
+            test_masks(t, a.data, a.out, "objects", lambda i: vote.mask(lights[i]) == 1)
+        if want & {"cam", "faithful"}: bench_maps(t, lights, tiles, boxes, classifier, want, a)
+        if "ours" in want: bench_unet(t, lights, tiles, taught, "ours", a)
+    if "published" in want: bench_published(t, a)
 
 
 if __name__ == "__main__": main()

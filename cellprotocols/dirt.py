@@ -60,7 +60,7 @@ def predict_dirt(
 ) -> np.ndarray: # (H, W) float32, 0 to 1
     "How likely each pixel of a field is dirt, at the field's own resolution."
     light = to_light(img, bundle.normalisation["sigma"], shrink_of(bundle, px_um))
-    return np.clip(_resize(predict_field(bundle.model, light, size=size, overlap=min(64, min(light.shape)//2), device=device)[..., 0], np.shape(img)[:2]), 0, 1)
+    return np.clip(_resize(predict_field(bundle.model, light, size=size, device=device)[..., 0], np.shape(img)[:2]), 0, 1)
 
 # %% ../nbs/dirt.ipynb #104a7346
 def flag_dirty(

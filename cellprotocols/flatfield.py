@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FlatfieldError', 'polynomial_background', 'smooth_background', 'to_transmission', 'flatten_field', 'fit_flatfield',
-           'Dust', 'find_dust', 'dust_similarity', 'group_by_dust']
+           'Dust', 'find_dust', 'dust_similarity', 'group_by_dust', 'show_one_place', 'shows_dust']
 
 # %% ../nbs/flatfield.ipynb #7adb15d9
 from collections.abc import Iterable
@@ -229,11 +229,12 @@ def find_dust(
 def dust_similarity(
     images:Iterable[np.ndarray], # Pictures of one size; read one at a time
     size:int=8, # Compared in blocks of so many px
+    mask:np.ndarray|None=None, # (H, W) bool, pixels to leave out
 ) -> np.ndarray: # (N, N) correlation of the residuals, -1 to 1
     "How alike the pictures are in what should be even."
     found = []
     for img in _same_shape(track(images, "comparing dust")):
-        x, ok = _check(img)
+        x, ok = _check(img, mask)
         grey = x.mean(-1)
         b = _blocks(grey, ok, size)
         found.append(np.clip(np.nan_to_num(b / _surface(b, 3, size, grey.shape)[0] - 1), -.15, .15).ravel())
@@ -250,3 +251,22 @@ def group_by_dust(
     found = fcluster(linkage(squareform(far, checks=False), "average"), 1 - cut, "distance")
     first = {g: i for i, g in enumerate(dict.fromkeys(found.tolist()))}
     return np.array([first[g] for g in found.tolist()])
+def show_one_place(
+    images:Iterable[np.ndarray], # Pictures of one size; read one at a time
+    dust:Dust, # Found in them
+    cut:float=.6, # Alike by so much on average, beside the dust; faint dust that was not found makes 0.2 to 0.4, one place 0.9
+) -> bool: # What they share is the specimen then, and no dust
+    "Are the pictures alike also where no dust is?"
+    alike = dust_similarity(images, mask=binary_dilation(dust.mask, iterations=12))
+    return bool(np.median(alike[np.triu_indices(len(alike), 1)]) > cut)
+
+def shows_dust(
+    img:np.ndarray, # A picture of the same size
+    dust:Dust, # Found in others
+    cut:float=.5, # Correlation around the dust, from here on
+) -> bool: # Does it belong to their session?
+    "Is this dust in this picture, too?"
+    near = binary_dilation(dust.mask, iterations=12)
+    own = _soft(_residual(*_check(img)).astype(np.float32).mean(-1), 1.5)[near]
+    return bool(np.corrcoef(own, dust.strength.reshape(*dust.mask.shape, -1).mean(-1)[near])[0, 1] > cut)
+

@@ -166,10 +166,20 @@ def test_things_that_clean_images_have_too_are_no_dirt():
     dirt = (before - tiles)[..., 0] > .2
     vote = train.ObjectVote(tiles, np.arange(18), np.arange(18) % 2 == 1, np.arange(18)//2)
     masks = vote.masks()
-    assert not masks[::2].any() and (masks[1::2].astype(bool) & dirt[1:18:2]).sum() > .5*dirt[1:18:2].sum()
+    assert not masks[::2].any() and ((masks[1::2] == 1) & dirt[1:18:2]).sum() > .5*dirt[1:18:2].sum()
     said = np.stack([vote.mask(t[..., 0]) for t in tiles[18:]])
+    assert set(np.unique(said)) == {0, 1, 255}, "what clean images have, too, does not count in dirty ones"
+    said = said == 1
     assert said[::2].mean() < .002 and (said & dirt[18:]).sum() > .5*dirt[18:].sum()
     with pytest.raises(UserError, match="one kind"): train.ObjectVote(tiles, np.arange(0, 18, 2), np.zeros(9, bool), np.arange(9))
+
+
+def test_without_labels_only_black_and_steep_things_are_dirt_for_certain():
+    x = np.ones((128, 128), np.float32)
+    x[20:30, 20:30] = .2; x[60:66, 60:66] = .6; x[100:103, 100:103] = .85
+    said = train.outline_certain(x)
+    assert (said[25, 25], said[63, 63], said[101, 101], said[45, 45]) == (1, 255, 0, 0)
+    assert not train.outline_certain(1 - .4*(1 - disc(30, 128))).astype(bool)[0].any()
 
 
 def test_saliency_outside_dirt_gives_nothing_and_dirt_outside_saliency_neither():
@@ -183,11 +193,14 @@ def test_u1_clean_tiles_are_learned_from_and_pasted_masks_fit_their_pixels():
     tiles = np.ones((6, 160, 160, 1), np.float32); tiles += .005*rng.standard_normal(tiles.shape)
     tiles[0, 40:60, 40:70] *= .3
     masks = np.zeros((1, 160, 160), np.uint8); masks[0, 40:60, 40:70] = 1
-    x, y = train.gather_tiles(tiles, np.array([0]), masks, np.arange(1, 6), crop=96, most=120, paste=.5)
+    x, y = train.gather_tiles(tiles, np.array([0]), masks, np.arange(1, 6), crop=96, most=120, paste=.5, drawn=0.)
+    assert len(x) == 120
     assert x.shape[1:] == (1, 96, 96) and y.shape[1:] == (96, 96) and set(np.unique(y)) <= {0, 1, 255}
     assert (y.max((1, 2)) == 0).any(), "crops without dirt"
     dark = x[:, 0] < .6
     assert dark[y == 1].mean() > .85 and dark[y == 0].mean() < .02
+    x, y = train.gather_tiles(tiles, np.array([0]), np.where(masks, 255, 0).astype(np.uint8), np.array([0]), crop=160, most=20, paste=0., drawn=.5)
+    assert all((k[45:55, 45:65] == 255).mean() > .3 for k in y) and (y == 1).any(), "what is doubtful stays so under drawn dirt"
     d, m = train.draw_on(np.ones((160, 160), np.float32), [0, 1], dirt=5.)
     assert m.any() and d[m == 1].mean() < d[m == 0].mean() - .05
 
@@ -212,7 +225,7 @@ def test_a_field_is_as_dirty_as_its_dirtiest_tile():
 
 # ---------- labels
 
-def test_class_folders_tables_and_published_layout_give_the_same(tmp_path):
+def test_class_folders_tables_and_published_layout_give_the_same(tmp_path, capsys):
     img = np.full((40, 40), 1000, np.uint16)
     for part in ("train", "test"):
         for c in CLASSES:
@@ -223,8 +236,10 @@ def test_class_folders_tables_and_published_layout_give_the_same(tmp_path):
     assert read_fields(tmp_path/"a"/"t.csv")[["label", "group"]].values.tolist() == t[["label", "group"]].values.tolist()
     write(tmp_path/"b"/"clean"/"x.tif", img); write(tmp_path/"b"/"dirty"/"y.tif", img)
     with pytest.raises(UserError, match="dirty"): read_fields(tmp_path/"b")
-    write(tmp_path/"c"/"x.tif", img)
-    with pytest.raises(UserError, match="not at all"): annotate.run(str(tmp_path/"c"), str(tmp_path/"o"))
+    write(tmp_path/"c"/"clean"/"x.tif", img)
+    with pytest.raises(UserError, match="labelled clean, and none as the other"): annotate.run(str(tmp_path/"c"), str(tmp_path/"o"))
+    write(tmp_path/"d"/"x.tif", img)
+    assert set(annotate.run(str(tmp_path/"d"), str(tmp_path/"p")).items.label) == {""} and "no image is labelled" in capsys.readouterr().out
     with pytest.raises(UserError, match="no such"): annotate.run(str(tmp_path/"nowhere"), str(tmp_path/"o"))
 
 
@@ -289,6 +304,35 @@ def test_dust_of_the_set_is_corrected_and_what_is_under_it_comes_back(tmp_path, 
         assert np.abs(got - clean[k])[(spots < 1) & ~mask].mean() < np.abs(was - clean[k])[(spots < 1) & ~mask].mean()/3, k
 
 
+def test_dust_is_found_in_each_session_and_a_place_seen_twice_is_no_dust(tmp_path, capsys):
+    spots = [np.ones((240, 240), np.float32) for _ in range(2)]
+    for s, at in zip(spots, ([(50, 60), (150, 180), (200, 40)], [(90, 120), (30, 200), (180, 100)])):
+        for y, x in at: s[y-14:y+14, x-14:x+14] = .6
+    field = lambda k: make_dirty_field((240, 240), seed=[7, k], dirt=0.).image[..., 0]
+    files = [write(tmp_path/"moved"/f"f{k:02}.tif", np.clip(field(k)*spots[k//7], 0, 65535).astype(np.uint16)) for k in range(14)]
+    which, found = patches.find_set_dust(files)
+    assert which.tolist() == [0]*7 + [1]*7 and len(found) == 2
+    for d, s in zip(found, spots): assert d.mask[s < 1].mean() > .8 and d.mask[s == 1].mean() < .1
+    rng = np.random.default_rng(0)
+    same = [write(tmp_path/"same"/f"f{k}.tif", np.clip(field(0)*(1 + .01*rng.standard_normal((240, 240))), 0, 65535).astype(np.uint16)) for k in range(8)]
+    which, found = patches.find_set_dust(same)
+    assert not found and set(which) == {-1} and "show one place" in capsys.readouterr().out
+
+
+def test_files_that_are_no_images_are_named_counted_and_left_out(tmp_path, masker, capsys):
+    for k in range(6): write(tmp_path/"in"/f"f{k}.tif", make_dirty_field((120, 140), seed=k, dirt=1.).image[..., 0])
+    (tmp_path/"in"/"a_text.tif").write_text("not an image")
+    whole = (tmp_path/"in"/"f0.tif").read_bytes(); (tmp_path/"in"/"half.tif").write_bytes(whole[:len(whole)//2])
+    tifffile.imwrite(tmp_path/"in"/"movie.tif", np.zeros((5, 40, 40), np.uint16), imagej=True, metadata=dict(axes="TYX"))
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    assert made.items.file.tolist() == [f"f{k}.tif" for k in range(6)] and "3 of 9 files are left out" in capsys.readouterr().out
+    assert set(pd.read_csv(made.path/"skipped.csv").file) == {"a_text.tif", "half.tif", "movie.tif"}
+    labels = annotate.run(str(tmp_path/"in"), str(tmp_path/"51"))
+    assert len(labels) == 9 and patches.run(str(tmp_path/"51"), str(tmp_path/"52")).items.field_id.nunique() == 6
+    for f in (tmp_path/"in").glob("f*.tif"): f.write_text("gone")
+    with pytest.raises(UserError, match="none of the files"): infer.mask_folder(tmp_path/"in", masker, tmp_path/"out2")
+
+
 # ---------- scale, gate
 
 def test_scale_is_followed_or_refused(masker):
@@ -350,3 +394,16 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, finished):
     for part in ("masks", "filled"): # the files carry a random identity of their own: their pixels count
         assert find_images(a.path/part) == find_images(b.path/part) and len(find_images(a.path/part)) == 12
         assert all((read_image(a.path/part/f) == read_image(b.path/part/f)).all() for f in find_images(a.path/part))
+
+
+@pytest.mark.slow
+def test_images_that_nobody_has_labelled_are_masked_and_reported(tmp_path, capsys):
+    for w in range(4):
+        for k in range(2): write(tmp_path/"in"/f"r02c{w + 2:02}f{k + 1}p01-ch1sk1fk1fl1.tiff", make_dirty_field((256, 256), seed=[w, k], dirt=2.).image[..., 0])
+    run_steps("artifacts", source=str(tmp_path/"in"), out=tmp_path/"work", mask_epochs=1, crops=40)
+    said = capsys.readouterr().out
+    assert "from drawn dirt alone" in said and "there is no classifier" in said
+    trained = read_dataset(tmp_path/"work"/"54_train")
+    assert not (trained.path/"classifier").exists() and "drawn dirt" in (trained.path/"masker"/"card.md").read_text() and trained.items.score.isna().all()
+    assert read_dataset(tmp_path/"work"/"55_infer").items.p_artifact.isna().all()
+    assert "AUROC" not in (tmp_path/"work"/"56_visualize"/"report.html").read_text(encoding="utf-8")

@@ -330,6 +330,41 @@ def test_the_machine_dies_in_training_and_work_goes_on_on_another(remote, editio
 
 
 @pytest.mark.colab
+def test_the_artifacts_edition_is_killed_in_training_and_goes_on(remote, editions, tmp_path):
+    "Practice data, short trainings: killed -9 while the U-Net learns, run again, and all cells a second time."
+    nb, home, variables = fill(editions["artifacts"], epochs=2, mask_epochs=2, crops=120), tmp_path/"home", colab_test.colab_variables(remote)
+    work = home/"work"/"artifacts_practice"
+    models = work/".54_train.partial"/"models"
+    kill_when(colab_test.run_notebook(nb, home, variables), (models/"masker"/"checkpoint.safetensors").exists)
+    learned = (models/"classifier.csv").read_bytes()
+    finish(colab_test.run_notebook(nb, home, variables))
+    run = read_run(home)
+    assert (work/"54_train"/"classifier.csv").read_bytes() == learned, "the classifier, with the seconds each epoch took, is the first one"
+    for ident in ("51-18a10855", "52-d6cf8ae6", "53-680f7697"): assert "done before, nothing to do" in said(cell(run, ident))
+    assert "pixels count from" in said(cell(run, "54-acf1f2c3")) and pictures(run) >= 9
+    page = (work/"56_visualize"/"report.html").read_text(encoding="utf-8")
+    assert "Which pixels are dirt?" in page and "practice (synthetic)" in page.lower()
+    done = state(home/"work")
+    finish(colab_test.run_notebook(nb, home, variables))
+    assert sum("done before, nothing to do" in said(c) for c in code_cells(read_run(home))) >= len(built_steps("artifacts"))
+    assert state(home/"work") == done, "a second run of all cells writes nothing"
+
+
+@pytest.mark.colab
+def test_own_fields_that_nobody_has_labelled(remote, editions, tmp_path):
+    from cellprotocols.synth import make_dirty_field
+    home = tmp_path/"home"
+    (home/"fields").mkdir(parents=True)
+    for w in range(4):
+        for k in range(2): tifffile.imwrite(home/"fields"/f"r02c{w + 2:02}f{k + 1}p01-ch1sk1fk1fl1.tiff", make_dirty_field((256, 256), seed=[w, k], dirt=2.).image[..., 0])
+    nb = fill(editions["artifacts"], your_data="fields", mask_epochs=1, crops=40)
+    finish(colab_test.run_notebook(nb, home, colab_test.colab_variables(remote)))
+    assert "from drawn dirt alone" in said(cell(read_run(home), "54-acf1f2c3"))
+    items = pd.read_csv(home/"work"/"my_artifacts"/"55_infer"/"items.csv")
+    assert len(items) == 8 and (home/"work"/"my_artifacts"/"56_visualize"/"report.html").exists()
+
+
+@pytest.mark.colab
 def test_own_data_without_drive(remote, editions, tmp_path):
     "A person's own images, in class folders with a folder a group; a movie for chapter 25."
     rng, home = np.random.default_rng(0), tmp_path/"home"

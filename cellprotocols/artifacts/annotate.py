@@ -139,7 +139,8 @@ def run(
     root = root_of(source)
     table = _finish(read_fields(source, pattern), root)
     if log: table = apply_log(table, log, dataset=name_fields(table))
-    if not set(CLASSES) <= set(table.label): raise LabelledError(f"the images are labelled {', '.join(sorted(set(table.label) - {''})) or 'not at all'}", "some clean and some artifact", "label them in notebook 51 or with: cellprotocols app artifacts --source <images>; then pass the log with --log", source)
+    if len(have := set(table.label) & set(CLASSES)) == 1: raise LabelledError(f"the images are labelled {have.pop()}, and none as the other", "some clean and some artifact, or no label at all", "label them in notebook 51 or with: cellprotocols app artifacts --source <images>; then pass the log with --log", source)
+    if not have: print("  no image is labelled: the protocol will work from drawn dirt alone. Labels of whole images make it better: notebook 51, or cellprotocols app artifacts --source <images>")
     near = Path(out).resolve().parent
     settings = dict(source="practice" if practice else _relative(source, near), root=_relative(root, near), practice=practice, pattern=pattern, classes=list(CLASSES),
                     content_of_source=hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12])

@@ -90,12 +90,13 @@ def _nchw(light): return np.ascontiguousarray(np.moveaxis(np.asarray(light, np.f
 
 # %% ../../nbs/artifacts/53_selfsupervise.ipynb #422ab024
 def _anomaly(w, patches, seed):
-    "Score every tile by what is usual in clean tiles of other groups."
+    "Score every tile by what is usual in clean tiles (without labels: all tiles) of other groups."
     items, light = patches.items, patches["light"]
+    clear = items.label.eq("clean") if items.label.eq("clean").any() else items.label.notna()
     groups = items.group.unique(); fold = pd.Series(np.arange(len(groups)) % 2, groups)[items.group].to_numpy()
     rng = np.random.default_rng(seed)
-    clean = lambda other: rng.permutation(np.flatnonzero((items.label == "clean") & other))[:60]
-    usual = {k: Usual(take_rows(light, np.sort(clean(fold != k) if (items.label[fold != k] == "clean").any() else clean(fold >= 0)))[..., 0], seed) for k in np.unique(fold)}
+    clean = lambda other: rng.permutation(np.flatnonzero(clear & other))[:60]
+    usual = {k: Usual(take_rows(light, np.sort(clean(fold != k) if clear[fold != k].any() else clean(fold >= 0)))[..., 0], seed) for k in np.unique(fold)}
     for i in track(range(len(items)), "looking for the unusual"):
         if i in w.done: continue
         far = usual[fold[i]].distance(np.asarray(light[i], np.float32)[..., 0])
@@ -117,7 +118,6 @@ def run(
     patches = read_dataset(source, "patches", "52_patches")
     settings = dict(encoder_epochs=encoder_epochs, classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if is_done(out, "artifacts.selfsupervise", settings, dict(patches=patches), seed): print("  done before, nothing to do"); return read_dataset(out, "embeddings")
-    if not (patches.items.label == "clean").any(): raise LabelledError("no clean image", "some, to know what is usual", "label some images as clean in step 51")
     with DatasetWriter(out, "embeddings", "artifacts.selfsupervise", settings, dict(patches=patches), seed) as w:
         _anomaly(w, patches, seed)
         if encoder_epochs and not (w.folder/"encoder.safetensors").exists(): _train_encoder(w.folder, patches, encoder_epochs, seed)
@@ -137,6 +137,7 @@ def score_fields(
     items:pd.DataFrame, # field_id, group, label, anomaly; a row a tile
 ) -> str: # "0.93 [0.88, 0.97]"
     "Does the most unusual tile tell artifact from clean fields?"
+    if not {"clean", "artifact"} <= set(items.label): return "none: nothing is labelled"
     t = items[items.label.isin(["clean", "artifact"])].groupby("field_id").agg(a=("anomaly", "max"), label=("label", "first"), group=("group", "first"))
     rank = t.a.rank().to_numpy()/len(t)
     scores = score_table(t.label.to_numpy(), np.c_[1 - rank, rank], ["clean", "artifact"], t.group.to_numpy()).set_index("metric")

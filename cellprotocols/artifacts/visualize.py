@@ -55,17 +55,10 @@ class Findings:
         self.items, self.practice = self.masks.items, self.masks.meta["settings"]["practice"]
         self.trained = read_dataset(train, "predictions") if train and Path(train, "dataset.json").exists() else None
         self.scores = pd.read_csv(self.trained.path/"scores.csv") if self.trained is not None else pd.DataFrame(columns=["metric", "value", "low", "high"])
-        about, base = self.masks.meta["inputs"], self.masks.path
-        if "labels" in about:
-            labels = read_dataset(base/about["labels"]["path"], "labels")
-            self.root = labels.path.resolve().parent/labels.meta["settings"]["root"]
-        else: # images of a folder: the first path without its name inside that folder
-            first = (base/about["images"]["path"][0]).resolve()
-            self.root = first.parents[len(Path(self.items.file[0]).parts) - 1]
+        self.root = infer.find_root(self.masks)
 
-    def look(self, i) -> tuple: # field, mask, filled
-        r = self.items.iloc[i]; name = infer._out_name(r.file)
-        return read_image(self.root/r.file), read_image(self.masks.path/"masks"/name)[..., 0] > 0, read_image(self.masks.path/"filled"/name)
+    def look(self, i) -> tuple: return infer.read_result(self.masks, i) # field, mask, filled
+
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #4d2564eb
 def make_verdict(
@@ -131,14 +124,14 @@ def section_doubt(f):
 def section_training(f):
     "Curves and thresholds."
     if f.trained is None: return None
-    found = [_figure(show_curves(pd.read_csv(f.trained.path/f"{n}.csv"), title=n), f"{n}: the marked epoch was kept") for n in ("classifier", "masker")]
+    found = [_figure(show_curves(pd.read_csv(f.trained.path/f"{n}.csv"), title=n), f"{n}: the marked epoch was kept") for n in ("classifier", "masker") if (f.trained.path/f"{n}.csv").exists()]
     c = pd.read_csv(f.trained.path/"mask_curve.csv")
     fig, ax = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
     for k, colour in (("precision", "#0072B2"), ("recall", "#D55E00")): ax.plot(c.threshold, c[k], color=colour, label=k)
-    ax.legend(frameon=False); ax.set(xlabel="threshold", ylim=(0, 1.02)); ax.set_title("Agreement with pseudo-masks of validation wells", loc="left", fontsize=10, weight="bold")
+    ax.legend(frameon=False); ax.set(xlabel="threshold", ylim=(0, 1.02)); ax.set_title("Agreement with drawn and pseudo-masks, validation wells", loc="left", fontsize=10, weight="bold")
     names = dict(auroc="AUROC", accuracy="accuracy", macro_f1="macro-F1", ece="calibration error (ECE)")
     s = f.scores[f.scores.metric.isin(names)].assign(metric=lambda t: t.metric.map(names))
-    return Section("How was it learned?", "From labels of whole images. The agreement with pseudo-masks chooses the threshold; it does not say how good the masks are: only masks painted by a person do.", [Table(s[["metric", "value", "low", "high"]], "Whole images, test wells"), *found, _figure(ax, "Precision and recall against the pseudo-masks.")])
+    return Section("How was it learned?", "From labels of whole images, where there are some, and from drawn dirt. The agreement with these masks chooses the threshold; it does not say how good the masks are: only masks painted by a person do.", [*([Table(s[["metric", "value", "low", "high"]], "Whole images, test wells")] if len(s) else []), *found, _figure(ax, "Precision and recall against these masks.")])
 
 def section_settings(f):
     "Settings and versions."
