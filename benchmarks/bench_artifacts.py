@@ -1,7 +1,7 @@
 """Which pixels are dirt? Recipes for masks side by side on real fields with planted artifacts (make_sabgal_semisynthetic.py), by wells that nothing was learned from.
 
     python benchmarks/make_sabgal_semisynthetic.py ../shared/data/artifacts/sabgal work/sabgal --versions 3
-    python benchmarks/bench_artifacts.py work/sabgal work/sabgal_scores [--only plain,cam,faithful,objects,drawn,ours,published]
+    python benchmarks/bench_artifacts.py work/sabgal work/sabgal_scores [--only plain,cam,faithful,objects,drawn,ours,encoder,published]
 
     plain      dark + gradient, two numbers chosen on the planted masks of training wells (which favours it)
     cam        Score-CAM alone, its threshold chosen on the planted masks of training wells (which favours it)
@@ -9,6 +9,7 @@
     objects    the pseudo-masks of `ours`: objects of dirty images that clean images lack
     drawn      a U-Net without any label: dirt drawn on the training fields, of which certain dirt counts and doubtful does not (`--refine drawn`)
     ours       a U-Net on pseudo-masks, pasted and drawn dirt
+    encoder    whether the encoder of step 53 helps the classifier, from few labels
     published  the published system from end to end at 576 px: ResNet50 classifier, its Score-CAM on the 64 channels that vary most, map x edges, its U-Net; with a budget of epochs
 
 Everything learned uses at most the labels of whole training images; no planted mask is read before scoring, but by plain and cam. The drawn dirt comes from `synth`, which also drew most of the
@@ -21,10 +22,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import save_file
 from scipy import ndimage
 
 from cellprotocols.artifacts import train as step
 from cellprotocols.artifacts.patches import cut_light, to_light
+from cellprotocols.artifacts.selfsupervise import fit_encoder
 from cellprotocols.cam import score_cam_published
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
 from cellprotocols.images import read_image
@@ -130,7 +133,8 @@ def bench_unet(t, lights, tiles, taught, name, a):
 
 
 def bench_published(t, a):
-    "The published system, its numbers and its thresholds, on fields of 576 px; only the numbers of epochs are a budget."
+    """The published system on fields of 576 px: its networks, inputs, map, mask and thresholds. Not its: AdamW and one cycle of the rate (peak 0.002) instead of Adam with plateaus,
+    a budget of epochs, none of its augmentation (of whose seven operations three did nothing), Score-CAM on the 64 channels that vary most (its own faster mode)."""
     small = np.stack([cv2.resize(read_image(a.data/f)[..., 0].astype(np.uint16), (576, 576), interpolation=cv2.INTER_AREA) for f in t.file])
     part, yes = t.part.to_numpy(), (t.label == "artifact").to_numpy()
     def fit_classifier():
@@ -157,6 +161,21 @@ def bench_published(t, a):
     test_masks(t, a.data, a.out, "published", lambda i: predict_field(net, (small[i] >> 8).astype(np.float32), size=576)[..., 0], .5)
 
 
+def bench_encoder(t, tiles, a, n=8, seeds=3):
+    "Does an encoder that learned without labels (step 53) help a classifier that has few of them? The same n training fields and seeds, with and without it."
+    file = a.out/"encoder.safetensors"
+    rows = {p: np.concatenate(t.tiles[t.part == p].tolist()) for p in ("train", "valid")}
+    if not file.exists(): save_file({k: v.contiguous() for k, v in fit_encoder(tiles[rows["train"]], tiles[rows["valid"]], epochs=6, out=a.out/"encoder")[0].state_dict().items()}, file)
+    for seed in range(seeds):
+        some = t[t.part == "train"].groupby("label").sample(n//2, random_state=seed)
+        few = pd.concat([some, t[t.part != "train"]]).reset_index(drop=True)
+        for name, encoder in (("none", ""), ("encoder", str(file))):
+            model = step.train_classifier(tiles, few, epochs=a.epochs, encoder=encoder, seed=seed)[0]
+            score = step.score_tiles(model, tiles)
+            fields = few.assign(score=[score[r].max() for r in few.tiles])
+            print(f"{n} labelled fields, seed {seed}, {name}:", step._score_images(fields, 0.).set_index("metric").loc["auroc", ["value", "low", "high"]].round(3).to_dict(), flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("data", type=Path); p.add_argument("out", type=Path)
@@ -170,14 +189,15 @@ def main():
     if "plain" in want: bench_plain(t, lights, a)
     if "drawn" in want: bench_unet(t, lights, tiles, step._teach_unlabelled(tiles, t), "drawn", a)
     if want & {"cam", "faithful", "objects", "ours"}:
-        classifier = step._keep_model(a.out/"classifier.safetensors", lambda: step.train_classifier(tiles, t, epochs=a.epochs, out=a.out/"classifier"), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
+        classifier = step._keep_model(a.out/"classifier.safetensors", lambda: step.train_classifier(tiles, t, epochs=a.epochs, out=a.out/"classifier", seed=a.seed), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
         taught = step._teach(tiles, t, classifier, dict(refine="ours", recall=.9, stray=.03, agreement=.9), a.out, a.seed)
         keep(a.out, "images", step._score_images(t, taught.cut_at))
         if "objects" in want:
-            vote = step.ObjectVote(tiles, own := np.concatenate([taught.rows["train"], taught.clean["train"]]), np.arange(len(own)) < len(taught.rows["train"]), t.group.to_numpy()[own//len(boxes)])
+            vote = step.ObjectVote(tiles, own := np.concatenate([taught.rows["train"], taught.clean["train"]]), np.arange(len(own)) < len(taught.rows["train"]), t.group.to_numpy()[own//len(boxes)], seed=a.seed)
             test_masks(t, a.data, a.out, "objects", lambda i: vote.mask(lights[i]) == 1)
         if want & {"cam", "faithful"}: bench_maps(t, lights, tiles, boxes, classifier, want, a)
         if "ours" in want: bench_unet(t, lights, tiles, taught, "ours", a)
+    if "encoder" in want: bench_encoder(t, tiles, a)
     if "published" in want: bench_published(t, a)
 
 

@@ -57,9 +57,10 @@ def predict_dirt(
     px_um:float|None=None, # Its pixel size, um; None: as in training
     size:int=576, # Largest side of a tile, px after shrinking
     device:str|None=None, # None: the fastest there is
+    light:np.ndarray|None=None, # What `to_light` makes of it; None: it is made
 ) -> np.ndarray: # (H, W) float32, 0 to 1
     "How likely each pixel of a field is dirt, at the field's own resolution."
-    light = to_light(img, bundle.normalisation["sigma"], shrink_of(bundle, px_um))
+    if light is None: light = to_light(img, bundle.normalisation["sigma"], shrink_of(bundle, px_um))
     return np.clip(_resize(predict_field(bundle.model, light, size=size, device=device)[..., 0], np.shape(img)[:2]), 0, 1)
 
 # %% ../nbs/dirt.ipynb #104a7346

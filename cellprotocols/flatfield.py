@@ -238,7 +238,7 @@ def dust_similarity(
         grey = x.mean(-1)
         b = _blocks(grey, ok, size)
         found.append(np.clip(np.nan_to_num(b / _surface(b, 3, size, grey.shape)[0] - 1), -.15, .15).ravel())
-    return np.atleast_2d(np.corrcoef(found))
+    with np.errstate(invalid="ignore"): return np.nan_to_num(np.atleast_2d(np.corrcoef(found))) # an even picture is like no other
 
 def group_by_dust(
     images:Iterable[np.ndarray], # Pictures of one size; read one at a time

@@ -171,7 +171,7 @@ def test_things_that_clean_images_have_too_are_no_dirt():
     assert set(np.unique(said)) == {0, 1, 255}, "what clean images have, too, does not count in dirty ones"
     said = said == 1
     assert said[::2].mean() < .002 and (said & dirt[18:]).sum() > .5*dirt[18:].sum()
-    with pytest.raises(UserError, match="one kind"): train.ObjectVote(tiles, np.arange(0, 18, 2), np.zeros(9, bool), np.arange(9))
+    with pytest.raises(UserError, match="no dark thing in any dirty image"): train.ObjectVote(tiles, np.arange(0, 18, 2), np.zeros(9, bool), np.arange(9))
 
 
 def test_without_labels_only_black_and_steep_things_are_dirt_for_certain():
@@ -230,10 +230,11 @@ def test_class_folders_tables_and_published_layout_give_the_same(tmp_path, capsy
     for part in ("train", "test"):
         for c in CLASSES:
             for k in range(2): write(tmp_path/"a"/part/c/f"r02c0{k+1}f{1 if part == 'train' else 2}p01-ch1sk1fk1fl1.tiff", img)
-    t = read_fields(tmp_path/"a")
+    t, root = read_fields(tmp_path/"a")
+    assert root == tmp_path/"a"
     assert len(t) == 8 and set(t.label) == set(CLASSES) and set(t.group) == {"r2c1", "r2c2"}
     t.to_csv(tmp_path/"a"/"t.csv", index=False)
-    assert read_fields(tmp_path/"a"/"t.csv")[["label", "group"]].values.tolist() == t[["label", "group"]].values.tolist()
+    assert read_fields(tmp_path/"a"/"t.csv")[0][["label", "group"]].values.tolist() == t[["label", "group"]].values.tolist()
     write(tmp_path/"b"/"clean"/"x.tif", img); write(tmp_path/"b"/"dirty"/"y.tif", img)
     with pytest.raises(UserError, match="dirty"): read_fields(tmp_path/"b")
     write(tmp_path/"c"/"clean"/"x.tif", img)
@@ -241,6 +242,47 @@ def test_class_folders_tables_and_published_layout_give_the_same(tmp_path, capsy
     write(tmp_path/"d"/"x.tif", img)
     assert set(annotate.run(str(tmp_path/"d"), str(tmp_path/"p")).items.label) == {""} and "no image is labelled" in capsys.readouterr().out
     with pytest.raises(UserError, match="no such"): annotate.run(str(tmp_path/"nowhere"), str(tmp_path/"o"))
+
+
+def test_a_table_elsewhere_never_writes_over_its_images(tmp_path, masker):
+    for k in range(3): write(tmp_path/"raw"/f"f{k}.tif", make_dirty_field((90, 90), seed=k, dirt=2.).image[..., 0])
+    (tmp_path/"tables").mkdir()
+    pd.DataFrame(dict(file=["../raw/f0.tif", str(tmp_path/"raw"/"f1.tif"), "../tables/../raw/f2.tif"], label=["clean", "artifact", "artifact"])).to_csv(tmp_path/"tables"/"t.csv", index=False)
+    before = sums(tmp_path/"raw")
+    labels = annotate.run(str(tmp_path/"tables"/"t.csv"), str(tmp_path/"out"/"51"))
+    assert labels.items.file.tolist() == ["f0.tif", "f1.tif", "f2.tif"]
+    made = infer.run(str(tmp_path/"out"/"51"), str(tmp_path/"out"/"55"), str(masker))
+    assert sums(tmp_path/"raw") == before and find_images(made.path/"masks") == find_images(made.path/"filled") == ["f0.tif", "f1.tif", "f2.tif"]
+    assert find_images(tmp_path) == [f"raw/f{k}.tif" for k in range(3)], "what steps have written is no source"
+
+
+def test_the_well_is_in_the_name_also_in_folders(tmp_path):
+    img = np.full((40, 40), 1000, np.uint16)
+    for c, week in (("clean", "week1"), ("artifact", "week1")): write(tmp_path/c/week/f"r02c05f{len(c)}p01-ch1sk1fk1fl1.tiff", img)
+    assert set(read_fields(tmp_path)[0].group) == {"week1_r2c5"}, "one well, one group, whatever its label"
+
+
+def test_a_log_that_is_not_there_yet_is_said(tmp_path, capsys):
+    write(tmp_path/"in"/"a.tif", np.full((40, 40), 1000, np.uint16))
+    assert len(annotate.run(str(tmp_path/"in"), str(tmp_path/"51"), log=str(tmp_path/"labels.jsonl"))) == 1
+    assert "nobody has labelled yet" in capsys.readouterr().out
+
+
+def test_alpha_is_no_light_and_colours_stay_colours(tmp_path, masker):
+    rgba = np.full((96, 96, 4), 230, np.uint8); rgba[..., 3] = 255; rgba[30:50, 30:50, :3] = 10
+    import imageio.v3 as iio; (tmp_path/"in").mkdir(); iio.imwrite(tmp_path/"in"/"a.png", rgba)
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out", fill="median", widen=0)
+    assert made.items.area[0] == pytest.approx(400/96**2, rel=.2)
+    iio.imwrite(tmp_path/"in"/"b.png", rgba[..., :3])
+    with tifffile.TiffFile(infer.mask_folder(tmp_path/"in", masker, tmp_path/"out2").path/"filled"/"b.png.tif") as f: assert f.pages[0].photometric == tifffile.PHOTOMETRIC.RGB
+    filled = read_image(made.path/"filled"/"a.png.tif")
+    assert filled.shape == (96, 96, 4) and (filled[..., 3] == 255).all() and (filled[40, 40, :3] == 230).all()
+
+
+def test_clean_images_with_nothing_dark_make_every_dark_thing_dirt():
+    tiles = np.ones((6, 64, 64, 1), np.float32); tiles[1::2, 20:30, 20:30] = .4
+    vote = train.ObjectVote(tiles, np.arange(6), np.arange(6) % 2 == 1, np.arange(6)//2)
+    assert (vote.masks()[1::2, 22:28, 22:28] == 1).all() and (vote.mask(tiles[1, ..., 0])[22:28, 22:28] == 1).all()
 
 
 def test_labels_of_the_widget_reach_the_step_and_unsure_is_not_learned_from(tmp_path):
@@ -275,10 +317,15 @@ def test_hostile_names_and_odd_sizes_pass_through(tmp_path, masker):
 
 
 def test_a_field_that_is_all_dirt_and_a_black_one_are_rejected_not_fatal(tmp_path, masker):
-    dark = np.full((200, 200), 30_000, np.uint16); dark[:, :150] = 500
-    write(tmp_path/"in"/"half.tif", dark); write(tmp_path/"in"/"empty.tif", np.full((200, 200), 20_000, np.uint16))
-    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out").items.set_index("file")
-    assert made.status["empty.tif"] == "ok" and made.area["empty.tif"] == 0
+    rng = np.random.default_rng(0)
+    dark = (30_000 + 300*rng.standard_normal((200, 200))).astype(np.uint16); dark[np.ix_(np.arange(200) % 24 < 14, np.arange(200) % 24 < 14)] = 500
+    write(tmp_path/"in"/"spots.tif", dark); write(tmp_path/"in"/"black.tif", np.zeros((200, 200), np.uint16)); write(tmp_path/"in"/"white.tif", np.full((200, 200), 65535, np.uint16))
+    for k in range(5): write(tmp_path/"in"/f"even{k}.tif", np.full((200, 200), 20_000 + k, np.uint16))
+    done = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    made = done.items.set_index("file")
+    assert made.status["even0.tif"] == made.status["white.tif"] == "ok" and made.area["even0.tif"] == 0
+    assert made.status["spots.tif"] == "reject" and .25 < made.area["spots.tif"] < .5
+    assert pd.read_csv(done.path/"skipped.csv").file.tolist() == ["black.tif"], "black all over: named and left out"
     img = np.random.default_rng(0).integers(0, 255, (20, 20, 1)).astype(np.uint8)
     assert (infer.clean_field(img, np.ones((20, 20), bool)) == img).all()
     with pytest.raises(UserError, match="fill"): infer.mask_folder(tmp_path/"in", masker, tmp_path/"out2", fill="magic")
@@ -404,6 +451,6 @@ def test_images_that_nobody_has_labelled_are_masked_and_reported(tmp_path, capsy
     said = capsys.readouterr().out
     assert "from drawn dirt alone" in said and "there is no classifier" in said
     trained = read_dataset(tmp_path/"work"/"54_train")
-    assert not (trained.path/"classifier").exists() and "drawn dirt" in (trained.path/"masker"/"card.md").read_text() and trained.items.score.isna().all()
+    assert not (trained.path/"classifier").exists() and "drawn dirt" in (trained.path/"masker"/"card.md").read_text() and "predicted" not in trained.items
     assert read_dataset(tmp_path/"work"/"55_infer").items.p_artifact.isna().all()
     assert "AUROC" not in (tmp_path/"work"/"56_visualize"/"report.html").read_text(encoding="utf-8")

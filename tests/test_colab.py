@@ -174,7 +174,7 @@ def run(
     monkeypatch.setattr(make_colab, "ROOT", tmp_path)
     form = make_colab.make_form("chromatin", "annotate", dict(source=['source = None\nlog = "work/chromatin/labels.jsonl"\ntarget = 500']))
     assert form.splitlines()[1:] == ["#@markdown **log**: The label log", 'log = "labels.jsonl" #@param {type:"string"}', "#@markdown **target**: Cells wanted", 'target = 500 #@param {type:"integer"}',
-                                     "source = your_data or None", "log = in_work(log)"]
+                                     "source = your_data or None", "log = beside_data(log)"]
 
 
 def test_a_cell_that_needs_a_hidden_one_is_an_error():

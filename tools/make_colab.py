@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 METADATA = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True},
             "kernelspec": {"display_name": "Python 3", "name": "python3"}, "language_info": {"name": "python"}}
 
-OURS = {"your_data", "work", "in_work", "use_drive", "mirror"}  # names that the cells before the first chapter set
+OURS = {"your_data", "work", "in_work", "beside_data", "use_drive", "mirror"}  # names that the cells before the first chapter set
 
 
 def read_settings():
@@ -96,7 +96,7 @@ def make_form(protocol, step, cell):
         default = step_folder(protocol, takes[o.name]) if o.name in takes else o.default.removeprefix(home) if inside else o.default
         fields.append(form_field(o, "" if default is None else default))
         if o.name == "source": below.append("source = in_work(source) if your_data else None")
-        elif inside: below.append(f"{o.name} = in_work({o.name})")
+        elif inside: below.append(f"{o.name} = {'beside_data' if str(o.default).endswith('.jsonl') else 'in_work'}({o.name})")
         elif default is None: below.append(f"{o.name} = {o.name} or None")
     return "\n".join([f"#@title Settings of {folder.replace('_', ' ')}", *fields, *below])
 
@@ -249,6 +249,7 @@ your_data = "" #@param {{type:"string"}}
 results = "my_{protocol}" #@param {{type:"string"}}
 work = f"work/{{results if your_data else '{protocol}_practice'}}"
 def in_work(folder): return str(Path(work, folder)) if folder else ""
+def beside_data(log): return str(Path("work/labels", Path(your_data).stem or "{protocol}_practice", log)) if log else ""  # what people have said outlasts a name for results
 print(f"Results go to {{work}}")""".lstrip("\n")),
     ]
     end = [markdown("end", "# Keep it\nThe last round of copying, if you use Drive."), code("copy", """

@@ -108,7 +108,7 @@ takes = {"source": "patches"} # The earlier step that each argument reads
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic fields
     out:str="work/artifacts/53_selfsupervise", # Folder that is made
-    encoder_epochs:int=0, # Passes over the tiles for an encoder without labels; 0: none
+    encoder_epochs:int=0, # Passes over the tiles for an encoder without labels, to be passed to step 54 as `encoder`; 0: none
     seed:int=0, # Of samples, of the encoder, and of the practice data
 ): # A `Dataset` with `anomaly`, the array `map`, and maybe encoder.safetensors
     "Find what is unusual without a label of pixels; maybe train an encoder."
@@ -122,7 +122,7 @@ def run(
         _anomaly(w, patches, seed)
         if encoder_epochs and not (w.folder/"encoder.safetensors").exists(): _train_encoder(w.folder, patches, encoder_epochs, seed)
         made = w.commit()
-    print(f"  anomaly of fields: AUROC {score_fields(made.items)} (labels were used for this number only, beside choosing the clean tiles)")
+    print(f"  anomaly of fields: {said} (labels were used for this number only, beside choosing the clean tiles)" if (said := score_fields(made.items)) else "  nothing is labelled: no score can be given")
     return made
 
 # %% ../../nbs/artifacts/53_selfsupervise.ipynb #836bf3a0
@@ -135,10 +135,10 @@ def _train_encoder(folder, patches, epochs, seed):
 
 def score_fields(
     items:pd.DataFrame, # field_id, group, label, anomaly; a row a tile
-) -> str: # "0.93 [0.88, 0.97]"
+) -> str: # "AUROC 0.93 [0.88, 0.97]"; "" without labels
     "Does the most unusual tile tell artifact from clean fields?"
-    if not {"clean", "artifact"} <= set(items.label): return "none: nothing is labelled"
+    if not {"clean", "artifact"} <= set(items.label): return ""
     t = items[items.label.isin(["clean", "artifact"])].groupby("field_id").agg(a=("anomaly", "max"), label=("label", "first"), group=("group", "first"))
     rank = t.a.rank().to_numpy()/len(t)
     scores = score_table(t.label.to_numpy(), np.c_[1 - rank, rank], ["clean", "artifact"], t.group.to_numpy()).set_index("metric")
-    return str(Interval(*scores.loc["auroc", ["value", "low", "high"]]))
+    return "AUROC " + str(Interval(*scores.loc["auroc", ["value", "low", "high"]]))

@@ -26,10 +26,10 @@ from torch import nn
 from . import patches as cut
 from ..augment import turn
 from ..bundle import read_bundle, write_bundle
-from ..cam import iter_cams, score_cam_published
+from ..cam import iter_cams
 from ..classify import ClassifyError, StageClassifier
 from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
-from ..images import open_image, read_image
+from ..images import read_image
 from ..metrics import pixel_curve, pixel_histogram, score_pixels, score_table
 from ..progress import track
 from ..split import check_disjoint, make_split
@@ -83,13 +83,15 @@ def _turned(x, y, generator):
     x = x.float()
     return (x, y) if generator is None else (turn(x.flatten(0, 1), generator).unflatten(0, x.shape[:2]), y)
 
+def _spread(rows, n): return np.sort(rows)[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
+
 def train_classifier(
     tiles, # (N, S, S, 1) transmission, array or zarr
     fields:pd.DataFrame, # From `split_fields`
     net:str="resnet18", # A network of timm
     stride:int=4, # Of the stage it is cut after, px; small is sharp
     epochs:int=12, # Passes over the fields
-    encoder:str|Path="", # encoder.safetensors of step 53 to start from
+    encoder:str|Path="", # encoder.safetensors of step 53 to start from; it has seen images (no labels) of all wells
     out:Path|None=None, # Folder for checkpoints
     seed:int=0,
     device:str|None=None, # None: the fastest there is
@@ -97,8 +99,8 @@ def train_classifier(
     "Learn from image labels which places are dirty."
     torch.manual_seed(seed)
     model = StageClassifier(net, 1, 2, stride=stride, pool="soft")
-    model.standard.fit(np.moveaxis(_some(tiles, np.linspace(0, tiles.shape[0] - 1, min(60, tiles.shape[0])).astype(int)), 3, 1))
-    if encoder: model.load_state_dict({k: v for k, v in load_file(encoder).items() if not k.startswith("head")}, strict=False)
+    model.standard.fit(np.moveaxis(_some(tiles, _spread(np.concatenate(fields.tiles[fields.part == "train"].tolist()), 60)), 3, 1))
+    if encoder and len(model.load_state_dict({k: v for k, v in load_file(encoder).items() if k.startswith("trunk")}, strict=False).missing_keys) > len(model.state_dict()) - len(model.trunk.state_dict()): raise ClassifyError("an encoder of another network", f"one of {net}, as step 53 makes it", file=encoder)
     data = {p: (Bags(tiles, f.tiles.tolist()), (f.label == "artifact").to_numpy().astype(int)) for p, f in fields.groupby("part")}
     h = train_model(FieldOfTiles(model), data["train"], data["valid"], out, epochs=epochs, lr=1e-3, batch=8, patience=None, loss=nn.CrossEntropyLoss(), metric="loss", prepare=_turned, seed=seed, device=device)
     return model, h.curves
@@ -217,9 +219,9 @@ class ObjectVote:
         found = [measure_objects(_light(tiles, r)) for r in track(self.rows, "measuring objects")]
         self.names, self.n = [f[0] for f in found], np.array([len(f[2]) for f in found])
         x, area, y, g = np.concatenate([f[1] for f in found]), np.concatenate([f[2] for f in found]), np.repeat(self.dirty, self.n), np.repeat(np.asarray(groups), self.n)
-        if not y.any() or y.all(): raise ClassifyError("dark things in one kind of image only", "clean and dirty images with something in them", "more images; or --refine cam")
-        target = y
-        for _ in range(rounds):
+        if not y.any(): raise ClassifyError("no dark thing in any dirty image", "dirt that takes light", "correct the labels in step 51")
+        target, self.model = y, None
+        for _ in range(0 if y.all() else rounds): # where clean images hold nothing dark, all that is dark is dirt
             self.prob = self._cross(x, target, np.sqrt(area), g, seed)
             self.cut = self._choose(self.prob[~y], area[~y], stray)
             self.model = self._fit(x, target, np.sqrt(area), seed)
@@ -249,7 +251,7 @@ class ObjectVote:
     def mask(self, light) -> np.ndarray: # (H, W) uint8 as in `masks`
         "The pseudo-mask of a dirty tile of another well."
         names, x, _ = measure_objects(light)
-        return self._paint(names, self.model.predict_proba(x)[:, 1] > self.cut if len(x) else np.zeros(0, bool), True)
+        return self._paint(names, self.model.predict_proba(x)[:, 1] > self.cut if self.model and len(x) else np.ones(len(x), bool), True)
 
     @staticmethod
     def _paint(names, keep, dirty): return np.r_[0, np.where(keep, 1, IGNORE*dirty)].astype(np.uint8)[names]
@@ -473,6 +475,7 @@ def _keep_model(file, make, build):
 def _train_all(w, patches, s, encoder, seed):
     tiles, scratch, shrink = patches["light"], w.folder.parent/"models", patches.meta["settings"]["shrink"]
     scratch.mkdir(exist_ok=True)
+    UNet(s["net"], 1, 1, strides=STRIDES, width=8) # a network that cannot be used is refused before anything is learned
     if s["refine"] == "drawn":
         fields = split_fields(patches.items, seed, labelled=False).assign(score=np.nan)
         taught = _teach_unlabelled(tiles, fields)
@@ -537,7 +540,7 @@ def _score_images(fields, cut_at):
 def _write_models(w, patches, s, fields, taught, masker, at, scores, example):
     about, px = patches.meta["settings"], patches.items.px_um
     px = None if px.isna().all() else float(px.median()*about["shrink"])
-    light = dict(light="transmission: field / smooth background", sigma=about["sigma"], shrink=about["shrink"])
+    light = dict(light="transmission: field / smooth background", sigma=about["sigma"], shrink=about["shrink"], size=about["size"], overlap=about["overlap"])
     common = dict(px_um=px, normalisation=light, data=dict(fingerprint=patches.fingerprint, practice=s["practice"], fields=int(len(fields)), labels="of whole images" if taught.classifier else "none: drawn dirt on these fields"), split=dict(by="group", **{p: sorted(fields.group[fields.part == p].unique().tolist()) for p in PARTS}),
                   licence="Apache-2.0 (trained from scratch)", limits="Practice (synthetic) data: not for real images." if s["practice"] else "Other microscopes, stains and kinds of dirt than it was trained on. Research use.")
     c = taught.classifier
@@ -553,12 +556,15 @@ def _finish(w, patches, s, fields, taught, masker, at, curve):
     np.save(w.folder/"maps_valid.npy", taught.maps["valid"][:6])
     example = np.moveaxis(np.asarray(patches["light"][int(some[0])], np.float32), 2, 0)[None]
     _write_models(w, patches, s, fields, taught, masker, at, scores, example)
-    p = 1/(1 + np.exp(-fields.score.clip(-30, 30)))
-    table = fields[["field_id", "group", "label"]].assign(item_id=fields.field_id, split=fields.part, score=fields.score, predicted=np.where(fields.score.isna(), "", np.where(fields.score > taught.cut_at, "artifact", "clean")), prob_clean=1 - p, prob_artifact=p)
+    table = fields[["field_id", "group", "label"]].assign(item_id=fields.field_id, split=fields.part, prob_clean=.5, prob_artifact=.5) # without labels nothing is known
+    if taught.classifier:
+        p = 1/(1 + np.exp(-(fields.score - taught.cut_at).clip(-30, 30))) # one half at the threshold
+        table = table.assign(score=fields.score, predicted=np.where(fields.score > taught.cut_at, "artifact", "clean"), prob_clean=1 - p, prob_artifact=p)
     if "all" not in w.done: w.append("all", table)
     done = w.commit()
     auroc = scores[scores.metric == "auroc"]
-    if len(auroc): print(f"  classifier: AUROC {auroc.value.iloc[0]:.2f} [{auroc.low.iloc[0]:.2f}, {auroc.high.iloc[0]:.2f}] on test wells")
+    if len(auroc) and auroc.low.isna().any(): print(f"  classifier: AUROC {auroc.value.iloc[0]:.2f} on one test well: no interval")
+    elif len(auroc): print(f"  classifier: AUROC {auroc.value.iloc[0]:.2f} [{auroc.low.iloc[0]:.2f}, {auroc.high.iloc[0]:.2f}] on test wells")
     elif taught.classifier: print("  the test wells hold one kind of image only: no score")
     print(f"  pixels count from {at:.2f} on (" + (f"recall {s['mask_recall']:g}" if s["mask_recall"] else "best F1") + " on the crops of validation wells)")
     return done
@@ -594,12 +600,12 @@ def score_masks(
     folder:str|Path, # Masks painted by hand, named as the images
     part:str="test", # Wells to score
 ) -> pd.DataFrame: # metric, value, low, high
-    "Compare the U-Net with masks that a person (or a practice generator) made."
+    "Compare the U-Net, tile by tile, with masks that a person (or a practice generator) made; images without a mask are left out."
     bundle, items, folder = read_bundle(trained.path/"masker"), patches.items, Path(folder)
     groups = set(trained.items.group[trained.items.split == part])
-    names = {f: next((p for p in (folder/Path(f).name, (folder/f).with_suffix(".tif")) if p.exists()), None) for f in items.field_id.unique()}
+    names = {f: next((p for p in (folder/f, (folder/f).with_suffix(".tif"), folder/Path(f).name) if p.is_file()), None) for f in items.field_id.unique()}
     rows = [i for i, f, g in zip(items.index, items.field_id, items.group) if g in groups and names[f]]
-    if not rows: raise ClassifyError(f"no mask of a {part} well", "masks named as the images", file=folder)
+    if not rows: print(f"  no mask of a {part} well in {folder}: nothing to score"); return pd.DataFrame(columns=["metric", "value", "low", "high"])
     hists, shrink = [], patches.meta["settings"]["shrink"]
     for i, p in zip(rows, predict_tiles(bundle.model, patches["light"], rows)):
         r = items.loc[i]; h, w = r.y1 - r.y0, r.x1 - r.x0

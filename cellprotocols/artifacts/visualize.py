@@ -40,8 +40,6 @@ def draw_overlay(
     return picture
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #dd708dcd
-def _png(picture) -> bytes: return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-
 def _jpeg(picture) -> bytes: return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 
 def _figure(ax, caption):
@@ -55,9 +53,10 @@ class Findings:
         self.items, self.practice = self.masks.items, self.masks.meta["settings"]["practice"]
         self.trained = read_dataset(train, "predictions") if train and Path(train, "dataset.json").exists() else None
         self.scores = pd.read_csv(self.trained.path/"scores.csv") if self.trained is not None else pd.DataFrame(columns=["metric", "value", "low", "high"])
-        self.root = infer.find_root(self.masks)
+        self.root = self.masks.path.resolve().parent/self.masks.meta["settings"]["root"]
+        self.labelled = self.trained is None or (self.trained.path/"classifier").is_dir()
 
-    def look(self, i) -> tuple: return infer.read_result(self.masks, i) # field, mask, filled
+    def look(self, i) -> tuple: return infer.read_result(self.masks, i)[:3] # field, mask, filled
 
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #4d2564eb
@@ -68,7 +67,8 @@ def make_verdict(
     practice = " These are practice (synthetic) data: the numbers say nothing about real images." if f.practice else ""
     bad = int((f.items.status == "reject").sum())
     r = f.scores[f.scores.metric == "auroc"]
-    if len(r) and not r.low.iloc[0] > .5: return Callout("The classifier may be no better than chance on wells it has not seen. Label more images before believing a mask." + practice, "bad")
+    if len(r) and r.low.iloc[0] <= .5: return Callout("The classifier may be no better than chance on wells it has not seen. Label more images before believing a mask." + practice, "bad")
+    if len(r) and r.low.isna().any(): return Callout("All labelled test images are of one well, so nobody can say how well this works on others. Label images of more wells." + practice, "warn")
     if bad > .2*len(f.items): return Callout(f"{bad} of {len(f.items)} fields are too dirty to be of use." + practice, "warn")
     return Callout(f"{(f.items.status == 'mask').sum()} of {len(f.items)} fields were masked and filled, {bad} rejected. Look at the overlays before you use the numbers." + practice, "good")
 
@@ -161,7 +161,7 @@ def run(
     sections = [section_look(f), section_slider(f), section_stain(f), section_doubt(f), section_table(f), section_training(f), section_settings(f)]
     with DatasetWriter(out, "masks", "artifacts.visualize", settings, inputs, seed) as w:
         facts = {"fields": len(f.items), "wells": f.items.group.nunique(), "data": "practice (synthetic)" if f.practice else str(f.root.name)}
-        write_report(w.folder/"report.html", title or "Which pixels are dirt?", [s for s in sections if s], "Masked by a model that learned from labels of whole images", facts, make_verdict(f), make_headline(f), str(date.today()))
+        write_report(w.folder/"report.html", title or "Which pixels are dirt?", [s for s in sections if s], "Masked by a model that learned from " + ("labels of whole images" if f.labelled else "dirt drawn on such images, without any label"), facts, make_verdict(f), make_headline(f), str(date.today()))
         if "all" not in w.done: w.append("all", f.items)
         made = w.commit()
     print(f"  report: {Path(out)/'report.html'}")
