@@ -88,6 +88,23 @@ def score(t, rows, data, predict, threshold=.5):
     return np.stack(hists), score_pixels(np.stack(hists), t.group[rows].to_numpy(), threshold), score_objects(objects, objects.group.to_numpy(), .5, "covered", edges=(60, 600))
 
 
+def score_kinds(t, rows, data, predict, threshold):
+    "Share of each kind's area that is found; and the pixels again, with defocused discs and what is near them left out."
+    planted, found, hists = pd.read_csv(data/"artifacts.csv"), [], []
+    for i in rows:
+        true, valid = (read_image(data/t[c][i])[..., 0] > 0 for c in ("mask", "valid"))
+        p = np.clip(cv2.resize(np.asarray(predict(i), np.float32), true.shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
+        names, discs = ndimage.label(true, np.ones((3, 3)))[0], np.zeros(true.shape, bool)
+        for r in planted[planted.file == t.file[i]].itertuples():
+            name = names[int(np.clip(r.y, 0, len(true) - 1)), int(np.clip(r.x, 0, true.shape[1] - 1))]
+            here = (names == name) & valid & (name > 0) # pieces that touch are one
+            found.append(dict(kind=r.kind, area=here.sum(), hit=(here & (p >= threshold)).sum()))
+            if r.kind == "disc": discs |= ndimage.binary_dilation(here, iterations=15)
+        hists.append(pixel_histogram(true & valid, p, valid & ~discs))
+    kinds = pd.DataFrame(found).groupby("kind").sum().reset_index()
+    return kinds.assign(share=kinds.hit/kinds.area), score_pixels(np.stack(hists), t.group[rows].to_numpy(), threshold)
+
+
 def test_masks(t, data, out, name, predict, threshold=.5):
     "Score the test wells and keep the tables."
     _, pixels, objects = score(t, np.flatnonzero(t.part == "test"), data, predict, threshold)
@@ -130,6 +147,8 @@ def bench_unet(t, lights, tiles, taught, name, a):
     probs = {i: predict_field(masker, lights[i], size=576)[..., 0] for i in track(np.flatnonzero(t.part == "test"), "masking")}
     np.savez_compressed(a.out/f"{name}_probs.npz", rows=list(probs), probs=np.stack(list(probs.values())).astype(np.float16))
     test_masks(t, a.data, a.out, name, probs.get, at)
+    kinds, rest = score_kinds(t, list(probs), a.data, probs.get, at)
+    keep(a.out, f"{name}_kinds", kinds); keep(a.out, f"{name}_without_discs", rest)
 
 
 def bench_published(t, a):

@@ -315,6 +315,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'cellprotocols/artifacts/train.py'),
                                                'cellprotocols.artifacts.train.Taught': ( 'artifacts/train.html#taught',
                                                                                          'cellprotocols/artifacts/train.py'),
+                                               'cellprotocols.artifacts.train._busy': ( 'artifacts/train.html#_busy',
+                                                                                        'cellprotocols/artifacts/train.py'),
                                                'cellprotocols.artifacts.train._choose_mask_threshold': ( 'artifacts/train.html#_choose_mask_threshold',
                                                                                                          'cellprotocols/artifacts/train.py'),
                                                'cellprotocols.artifacts.train._compare': ( 'artifacts/train.html#_compare',

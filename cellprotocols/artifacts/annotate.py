@@ -128,7 +128,7 @@ def relative_to(
     path, # A file or folder
     base, # A folder
 ) -> str:
-    "The way from one folder to another; the whole path where there is none."
+    "The way from a folder to a file; the whole path where there is none."
     try: return os.path.relpath(Path(path).resolve(), base)
     except ValueError: return str(Path(path).resolve())
 

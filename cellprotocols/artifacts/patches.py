@@ -131,7 +131,12 @@ def write_dust(
     "The masks of the dust."
     for i, d in enumerate(found): write_image(folder/name_dust(i, len(found)), d.mask.astype(np.uint8)*255)
 
-def name_dust(i, n): return f"dust_{i + 1}.tif" if n > 1 else "dust.tif"
+def name_dust(
+    i:int, # Number of the session, from 0
+    n:int, # Sessions with dust
+) -> str:
+    "The file of a session's dust."
+    return f"dust_{i + 1}.tif" if n > 1 else "dust.tif"
 
 
 # %% ../../nbs/artifacts/52_patches.ipynb #5473d3bf

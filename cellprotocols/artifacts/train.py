@@ -195,7 +195,7 @@ def measure_objects(
     if not n: return names, np.zeros((0, 14), np.float32), np.zeros(0)
     dark, fine = 1 - _soft(light, .7), _soft(light, 1)
     slope = np.hypot(cv2.Sobel(fine, cv2.CV_32F, 1, 0), cv2.Sobel(fine, cv2.CV_32F, 0, 1))/8
-    busy = np.sqrt(_soft((light - _soft(light, 3))**2, 8))
+    busy = _busy(light)
     ids, area = np.arange(1, n + 1), np.bincount(names.ravel(), minlength=n + 1)[1:]
     sides = np.array([[s.stop - s.start for s in b] for b in ndimage.find_objects(names)])
     ring = np.where(names > 0, 0, ndimage.grey_dilation(names, size=(9, 9)))
@@ -259,16 +259,22 @@ class ObjectVote:
 def _light(tiles, r): return np.asarray(tiles[int(r)], np.float32)[..., 0]
 
 # %% ../../nbs/artifacts/54_train.ipynb #54nolab1
+def _busy(light): return np.sqrt(_soft((light - _soft(light, 3))**2, 8))
+
 def outline_certain(
     light:np.ndarray, # (H, W) transmission
     black:float=.5, # Certain: takes so much of the light somewhere ...
+    dark:float=.22, # ... and so much on average, for stain is a crowd of dark grains with light between them ...
     steep:float=.09, # ... and has an edge of so much a px
-    doubt:float=.3, # From so much on it may be dirt
+    doubt:float=.3, # From so much on, and steep all around (0.06 a px on average), it may be dirt
+    calm:float=2., # A haze may be dirt where the light around varies no more than so many times the noise: stain lies in cells
 ) -> np.ndarray: # (H, W) uint8: 1 dirt for certain, 255 perhaps, 0 the rest
     "What can be called dirt without any label."
     names, x, area = measure_objects(light)
-    depth, slope, haze = x[:, 3], x[:, 7], (area >= 120) & (x[:, 7] < .02)
-    return np.r_[0, np.where((depth > black) & (slope > steep), 1, np.where((depth > doubt) | haze, IGNORE, 0))].astype(np.uint8)[names]
+    depth, mean, slope, around = x[:, 3], x[:, 4], x[:, 7], x[:, 8]
+    haze = (area >= 120) & (slope < .02) & (x[:, 11] < calm*np.percentile(_busy(light), 5))
+    perhaps = (depth > black) | (depth > doubt) & (around > .06) | haze
+    return np.r_[0, np.where((depth > black) & (mean > dark) & (slope > steep), 1, np.where(perhaps, IGNORE, 0))].astype(np.uint8)[names]
 
 
 # %% ../../nbs/artifacts/54_train.ipynb #b5a8596d
@@ -437,7 +443,7 @@ def run(
     stray:float=.03, # Share of the area of clean images' dark things that may pass for dirt, for refine=ours
     recall:float=.9, # Share of dirty images to be found on validation wells
     mask_recall:float=0., # Share of dirty pixels to be found there; 0: the threshold of the best F1
-    crops:int=0, # Crops the U-Net learns from; 0: 16 for each tile, 320 to 2400
+    crops:int=0, # Crops the U-Net learns from; 0: 32 for each tile, 480 to 4800
     paste:float=.1, # Share of them that are clean tiles with pasted objects
     drawn:float=.6, # Share of them that are clean tiles with drawn dirt
     agreement:float=.9, # Exactness of Score-CAM, see `cam.iter_cams`
@@ -483,7 +489,7 @@ def _train_all(w, patches, s, encoder, seed):
         fields = split_fields(patches.items, seed)
         classifier = _keep_model(scratch/"classifier.safetensors", lambda: train_classifier(tiles, fields, s["net"], epochs=s["epochs"], encoder=encoder, out=scratch/"classifier", seed=seed), lambda: StageClassifier(s["net"], 1, 2, stride=4, pool="soft"))
         taught = _teach(tiles, fields, classifier, s, scratch, seed)
-    crops = s["crops"] or int(np.clip(16*len({*taught.rows["train"], *taught.clean["train"]}), 320, 2400))
+    crops = s["crops"] or int(np.clip(32*len({*taught.rows["train"], *taught.clean["train"]}), 480, 4800))
     x, y = {}, {}
     for p, most in (("train", crops), ("valid", max(48, crops//6))): x[p], y[p] = gather_tiles(tiles, taught.rows[p], taught.masks[p], taught.clean[p], most=most, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed + (p == "valid"))
     masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), s["mask_epochs"], s["net"], scratch/"masker", seed, start=taught.classifier and taught.classifier.trunk), lambda: UNet(s["net"], 1, 1, strides=STRIDES, width=8))
