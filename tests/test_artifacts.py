@@ -427,6 +427,16 @@ def test_practice_data_end_to_end(finished, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["cam", "faithful", "drawn"])
+def test_every_way_to_a_pseudo_mask_leads_to_a_model(finished, tmp_path, how):
+    made = train.run(str(finished/"52_patches"), str(tmp_path/"54"), epochs=3, mask_epochs=1, crops=40, refine=how)
+    assert open_masker(made.path).classes == ["artifact"] and made.meta["settings"]["refine"] == how
+    assert (made.path/"classifier").is_dir() == (how != "drawn")
+    rows, masks = train.unpack_masks(made)
+    assert len(rows) == len(masks) and masks.dtype == bool
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, finished):
     for k in range(12): write(tmp_path/"in"/f"f{k}.tif", make_dirty_field((300, 300), seed=k, dirt=2.).image[..., 0])
     code = f"from cellprotocols.artifacts.infer import mask_folder; mask_folder({str(tmp_path/'in')!r}, {str(finished/'54_train')!r}, {str(tmp_path/'a')!r})"
