@@ -53,7 +53,7 @@ def leave_out(
             with open_image(root/f) as img:
                 if (n := img.shape[0]*img.shape[1]) > 1: why[f] = f"{f}: a movie of {n} frames, split it into images first"
                 elif not np.median(to_colours(img.frame(), img.channels)) > 0: why[f] = f"{f}: no light in most of its pixels"
-        except UserError as e: why[f] = str(e).splitlines()[0]
+        except UserError as e: why[f] = str(e).splitlines()[0].replace(str(root/f), f)
     if not why: return items
     pd.DataFrame(why.items(), columns=["file", "why"]).to_csv(folder/"skipped.csv", index=False)
     print(f"  {len(why)} of {len(items)} files are left out, see skipped.csv: " + "; ".join(why.values())[:300])
