@@ -262,6 +262,13 @@ def test_the_well_is_in_the_name_also_in_folders(tmp_path):
     assert set(read_fields(tmp_path)[0].group) == {"week1_r2c5"}, "one well, one group, whatever its label"
 
 
+def test_practice_data_are_called_so_also_when_they_are_passed_as_a_source(tmp_path):
+    annotate.make_practice(tmp_path/"practice", 3, 2, (96, 96))
+    assert annotate.run(str(tmp_path/"practice"), str(tmp_path/"51")).meta["settings"]["practice"] is True
+    write(tmp_path/"own"/"a.tif", np.full((40, 40), 1000, np.uint16))
+    assert annotate.run(str(tmp_path/"own"), str(tmp_path/"51b")).meta["settings"]["practice"] is False
+
+
 def test_a_log_that_is_not_there_yet_is_said(tmp_path, capsys):
     write(tmp_path/"in"/"a.tif", np.full((40, 40), 1000, np.uint16))
     assert len(annotate.run(str(tmp_path/"in"), str(tmp_path/"51"), log=str(tmp_path/"labels.jsonl"))) == 1

@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 from ..dataset import is_done, read_dataset, write_dataset
 from ..errors import os_errors
 from ..images import IMAGE_SUFFIXES, ImageError, natural_key, parse_operetta, write_image
-from ..labelled import LabelledError, read_cells_csv, read_class_folders, root_of
+from ..labelled import LabelledError, is_practice, mark_practice, read_cells_csv, read_class_folders, root_of
 from ..labellog import apply_log
 from ..progress import track
 from ..synth import make_dirty_set
@@ -36,6 +36,7 @@ def make_practice(
     if table.exists(): return table
     fields, t = make_dirty_set(n_wells, n_fields, size, seed=seed, dirt=1.5)
     for part in ("images", "masks"): (folder/part).mkdir(parents=True, exist_ok=True)
+    mark_practice(folder)
     for f, name in zip(fields, track(t.file, "making practice fields")):
         write_image(folder/"images"/name, f.image, px_um=f.px_um)
         write_image(folder/"masks"/name, f.mask.astype(np.uint8)*255)
@@ -147,8 +148,8 @@ def run(
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled images together; one row per image with its label and its group. No file is moved or changed."
-    practice = source is None
-    if practice: source = make_practice(Path(out).parent/"practice", seed=seed)
+    practice = is_practice(source)
+    if source is None: source = make_practice(Path(out).parent/"practice", seed=seed)
     table, root = read_fields(source, pattern)
     table = _finish(table, root)
     if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no {log}")

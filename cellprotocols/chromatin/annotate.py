@@ -16,7 +16,7 @@ import numpy as np, pandas as pd, tifffile
 from ..dataset import is_done, read_dataset, write_dataset
 from ..errors import os_errors
 from ..images import IMAGE_SUFFIXES, natural_key, write_image
-from ..labelled import LabelledError, iter_pixels, read_labelled, root_of
+from ..labelled import LabelledError, is_practice, iter_pixels, mark_practice, read_labelled, root_of
 from ..labellog import apply_log, choose_blind, compare_people, read_labels
 from ..progress import track
 from ..split import link_clicks
@@ -107,7 +107,7 @@ def make_practice(
     "Practice (synthetic) movies with clicks on cells of every state."
     folder = Path(folder); clicks = folder/"clicks.csv"
     if clicks.exists(): return clicks
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True); mark_practice(folder)
     rng, rows = np.random.default_rng(seed), []
     for k in track(range(n_movies), "making practice movies"):
         movie, name = make_movie(n_frames=40, seed=seed*n_movies + k, division_rate=8.), f"practice_{k+1}.tif"
@@ -249,11 +249,12 @@ def run(
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
-    practice = source is None
-    if practice: source = make_practice(Path(out).parent/"practice", seed=seed)
+    practice = is_practice(source)
+    if source is None: source = make_practice(Path(out).parent/"practice", seed=seed)
     table, root = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log), root_of(source)
     table = _finish(table, source, root)
-    if log and not find_movies(source): table = apply_log(table, log, dataset=name_cells(table))
+    if log and not find_movies(source) and not Path(log).exists(): print(f"  nobody has labelled yet: there is no {log}")
+    elif log and not find_movies(source): table = apply_log(table, log, dataset=name_cells(table))
     names = order_classes(table.label, classes)
     near = Path(out).resolve().parent
     settings = dict(clicked=bool(find_movies(source)), source="practice" if practice else _relative(source, near), root=_relative(root, near), practice=practice,
