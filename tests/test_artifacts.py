@@ -17,6 +17,7 @@ from torch import nn
 
 from cellprotocols.artifacts import annotate, infer, patches, train
 from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
+from cellprotocols.augment import relight
 from cellprotocols.bundle import write_bundle
 from cellprotocols.classify import StageClassifier, count_parameters, register
 from cellprotocols.cli import built_steps, main, run_steps, step_folder
@@ -25,7 +26,8 @@ from cellprotocols.dirt import flag_dirty, open_masker, predict_dirt, shrink_of,
 from cellprotocols.errors import UserError
 from cellprotocols.images import read_image
 from cellprotocols.synth import make_dirty_field
-from cellprotocols.unet import MaskNet, PublishedUNet
+from cellprotocols.metrics import pixel_histogram, score_pixels
+from cellprotocols.unet import MaskNet, PublishedUNet, UNet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,6 +137,87 @@ def test_c1_big_endian_is_not_black():
     img = np.full((80, 80), 40_000, ">u2"); img[30:50, 30:50] = 9_000
     light = to_light(img)
     assert np.median(light) == pytest.approx(1, abs=.01) and light[20, 20] == pytest.approx(.225, abs=.02)
+
+
+def test_c2_c3_c4_every_turn_happens_and_light_goes_up_and_down():
+    x, g = torch.arange(16.).reshape(1, 1, 4, 4).repeat(200, 1, 1, 1)[:, None], torch.Generator().manual_seed(0)
+    assert len({tuple(t.ravel().tolist()) for t in train._turned(x, None, g)[0]}) == 8, "all eight turns of a square, both axes"
+    lit = relight(torch.randn(1, 1, 32, 32, generator=g).repeat(300, 1, 1, 1), g)
+    assert (lit.mean((1, 2, 3)) > .05).any() and (lit.mean((1, 2, 3)) < -.05).any() and (lit.std((1, 2, 3)) > 1.05).any() and (lit.std((1, 2, 3)) < .97).any()
+
+
+def test_c5_a_seed_fixes_the_split_and_another_changes_it():
+    items = pd.DataFrame([dict(field_id=f"f{i}", group=f"w{i % 12}", label=CLASSES[i % 5 > 1]) for i in range(60)])
+    a, b, c = (train.split_fields(items, s).part.tolist() for s in (0, 0, 3))
+    assert a == b != c
+
+
+def test_c6_batches_take_four_bytes_a_pixel(): assert train.Bags(np.ones((3, 32, 32, 1), np.float16), [[0], [1, 2]])[np.arange(2)].dtype == np.float32
+
+
+def test_c7_auroc_is_of_one_class_not_of_both_columns_in_a_row():
+    from sklearn.metrics import roc_auc_score
+    rng = np.random.default_rng(0)
+    y, p = np.arange(200) < 40, np.clip(rng.random(200)*.4, 0, 1); p[:40] += .05
+    t = pd.DataFrame(dict(label=np.where(y, "artifact", "clean"), group=[f"w{i % 10}" for i in range(200)], part="test", score=np.log(p/(1 - p))))
+    value = train._score_images(t, 0.).set_index("metric").value["auroc"]
+    ravelled = roc_auc_score(np.r_[~y, y], np.r_[1 - p, p])
+    assert value == pytest.approx(roc_auc_score(y, p)) and abs(value - ravelled) > .05
+
+
+def test_s6_no_network_and_no_hook_is_left_behind_by_a_map():
+    model, tile = StageClassifier("resnet18", 1, 2, stride=4, pool="soft").eval(), np.random.default_rng(0).random((1, 48, 48, 1), np.float32)
+    before = len(list(model.modules()))
+    for _ in range(3): list(train.explain_tiles(model, tile, np.array([0]), .5, "cpu"))
+    assert len(list(model.modules())) == before and not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+
+
+def test_s8_masks_are_plain_numbers_on_disk(tmp_path, masker):
+    write(tmp_path/"in"/"a.tif", make_dirty_field((96, 96), seed=0, dirt=4.).image[..., 0])
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    mask = tifffile.imread(made.path/"masks"/"a.tif")
+    assert mask.shape == (96, 96) and mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 255} and mask.any()
+
+
+def test_u2_what_is_asked_of_the_network_is_what_is_built():
+    small, large = UNet("resnet18", 1, 1, strides=(2, 4), width=4), UNet("resnet18", 2, 3, strides=(2, 4, 8), width=8)
+    assert count_parameters(small) < count_parameters(large) and large(torch.zeros(1, 2, 32, 32)).shape == (1, 3, 32, 32)
+    assert count_parameters(UNet(**large.config)) == count_parameters(large)
+
+
+def test_u3_the_rate_falls_while_the_network_learns():
+    tiles = np.ones((4, 64, 64, 1), np.float32); tiles[:, 20:30, 20:30] = .3
+    masks = (tiles[..., 0] < .5).astype(np.uint8)
+    x, y = train.gather_tiles(tiles, np.arange(4), masks, np.arange(4), crop=64, most=16)
+    lr = train.train_masker((x, y), (x[:4], y[:4]), 6, device="cpu")[1].lr.to_numpy()
+    assert lr.max() > 10*lr[-1] and lr.argmax() < len(lr) - 2
+
+
+def test_u4_a_speck_of_a_few_pixels_is_found_at_full_resolution(tmp_path, masker):
+    img = np.full((200, 200), 30_000, np.uint16); img[100:104, 50:54] = 3_000
+    made = infer.mask_folder(write(tmp_path/"in"/"a.tif", img).parent, masker, tmp_path/"out", widen=0, min_area=4)
+    mask = read_image(made.path/"masks"/"a.tif")[..., 0] > 0
+    assert mask.shape == (200, 200) and mask[101:103, 51:53].all() and mask.sum() <= 64
+
+
+def test_e2_iou_is_of_dirt_alone():
+    truth = np.zeros((50, 50), bool); truth[:5, :5] = True
+    hists = np.stack([pixel_histogram(truth, np.zeros((50, 50), np.float32))]*4)
+    scores = score_pixels(hists, np.array(list("abcd")), .5).set_index("metric").value
+    assert scores["iou"] == 0 and scores["iou_background"] == pytest.approx(.99)
+
+
+def test_e3_masks_are_scored_by_masks_a_person_made_and_of_the_same_size(tmp_path):
+    annotate.make_practice(tmp_path/"practice", 3, 2, (96, 96))
+    labels = annotate.run(str(tmp_path/"practice"), str(tmp_path/"51"))
+    tiles = patches.run(str(tmp_path/"51"), str(tmp_path/"52"))
+    trained = type("Trained", (), dict(path=tmp_path/"54", items=labels.items.assign(split="test")))
+    write_bundle(tmp_path/"54"/"masker", DarkIsDirt(), "DarkIsDirt", dict(channels=1, n_classes=1), ["artifact"], ["light"], np.ones((1, 1, 32, 32), np.float32), px_um=.6, normalisation=dict(sigma=80., shrink=2), thresholds=dict(artifact=.5))
+    scores = train.score_masks(trained, tiles, tmp_path/"practice"/"masks").set_index("metric").value
+    assert scores["iou"] > .1
+    assert train.score_masks(trained, tiles, tmp_path/"nowhere").empty
+    for f in (tmp_path/"practice"/"masks").glob("*"): write(f, np.zeros((50, 60), np.uint8))
+    with pytest.raises(UserError, match="50 x 60 px for a field of 96 x 96"): train.score_masks(trained, tiles, tmp_path/"practice"/"masks")
 
 
 def test_s3_s4_clean_tiles_have_no_pseudo_mask_and_no_nan():

@@ -187,6 +187,8 @@ def outline_dirt(
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), _eight))[2:-2, 2:-2]
 
 # %% ../../nbs/artifacts/54_train.ipynb #cd97763e
+def _busy(light): return np.sqrt(_soft((light - _soft(light, 3))**2, 8))
+
 def measure_objects(
     light:np.ndarray, # (H, W) transmission
 ) -> tuple: # label image (H, W) int32, measurements (n, 14) float32, areas (n,) px
@@ -259,8 +261,6 @@ class ObjectVote:
 def _light(tiles, r): return np.asarray(tiles[int(r)], np.float32)[..., 0]
 
 # %% ../../nbs/artifacts/54_train.ipynb #54nolab1
-def _busy(light): return np.sqrt(_soft((light - _soft(light, 3))**2, 8))
-
 def outline_certain(
     light:np.ndarray, # (H, W) transmission
     black:float=.5, # Certain: takes so much of the light somewhere ...
@@ -612,9 +612,12 @@ def score_masks(
     names = {f: next((p for p in (folder/f, (folder/f).with_suffix(".tif"), folder/Path(f).name) if p.is_file()), None) for f in items.field_id.unique()}
     rows = [i for i, f, g in zip(items.index, items.field_id, items.group) if g in groups and names[f]]
     if not rows: print(f"  no mask of a {part} well in {folder}: nothing to score"); return pd.DataFrame(columns=["metric", "value", "low", "high"])
+    sizes = cut.read_fields(patches).set_index("field_id")[["height", "width"]]
     hists, shrink = [], patches.meta["settings"]["shrink"]
     for i, p in zip(rows, predict_tiles(bundle.model, patches["light"], rows)):
         r = items.loc[i]; h, w = r.y1 - r.y0, r.x1 - r.x0
-        true = read_image(names[r.field_id])[..., 0][r.y0*shrink:r.y1*shrink, r.x0*shrink:r.x1*shrink] > 0
+        true = read_image(names[r.field_id])[..., 0]
+        if true.shape != (size := tuple(sizes.loc[r.field_id])): raise ClassifyError(f"a mask of {true.shape[0]} x {true.shape[1]} px for a field of {size[0]} x {size[1]}", "masks as large as their images", file=names[r.field_id])
+        true = true[r.y0*shrink:r.y1*shrink, r.x0*shrink:r.x1*shrink] > 0
         hists.append(pixel_histogram(true, np.clip(cv2.resize(p[:h, :w], true.shape[::-1]), 0, 1)))
     return score_pixels(np.stack(hists), items.group[rows].to_numpy(), bundle.thresholds["artifact"])
