@@ -28,7 +28,7 @@ check: $(READY)  ## are the notebooks clean and the library the one they export?
 	python tools/make_colab.py --check
 
 test: check      ## what a contributor needs, in minutes
-	nbdev-test --n-workers 2
+	OMP_NUM_THREADS=1 nbdev-test --n-workers 2
 	python -m pytest -q -m "not slow and not browser and not colab"
 
 test-slow: $(READY) ## slow tests, browser tests and the slow cells of the notebooks
