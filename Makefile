@@ -31,7 +31,7 @@ test: check      ## what a contributor needs, in minutes
 	OMP_NUM_THREADS=1 nbdev-test --n-workers 2
 	python -m pytest -q -m "not slow and not browser and not colab"
 
-test-slow: $(READY) ## slow tests, browser tests and the slow cells of the notebooks
+test-slow: $(READY) ## slow tests and browser tests (slow cells of step notebooks run in the Colab editions)
 	python -m pytest -q -m "slow or browser"
 
 colab-env: $(READY) ## the environment Colab publishes; the browser tests use it, too
