@@ -65,6 +65,7 @@ def make_verdict(
 ) -> Callout: # One sentence
     "Is it good enough to go on?"
     practice = " These are practice (synthetic) data: the numbers say nothing about real images." if f.practice else ""
+    if not f.labelled: return Callout("The model has learned from drawn dirt alone, and no label says how well that went. Sign every overlay before you use the numbers; labels of whole images make it better." + practice, "warn")
     bad = int((f.items.status == "reject").sum())
     r = f.scores[f.scores.metric == "auroc"]
     if len(r) and r.low.iloc[0] <= .5: return Callout("The classifier may be no better than chance on wells it has not seen. Label more images before believing a mask." + practice, "bad")
