@@ -31,7 +31,7 @@ from cellprotocols.artifacts.selfsupervise import fit_encoder
 from cellprotocols.cam import score_cam_published
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
 from cellprotocols.images import read_image
-from cellprotocols.metrics import match_objects, pixel_curve, pixel_histogram, score_objects, score_pixels, score_table
+from cellprotocols.metrics import match_objects, pixel_curve, pixel_histogram, score_objects, score_pixels
 from cellprotocols.patches import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.train import train_model

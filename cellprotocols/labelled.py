@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LabelledError', 'read_class_folders', 'read_cells_csv', 'read_cells_npz', 'read_labelled', 'root_of', 'mark_practice',
-           'is_practice', 'has_clicks', 'iter_pixels', 'read_shapes']
+           'is_practice', 'relative_to', 'has_clicks', 'iter_pixels', 'read_shapes']
 
 # %% ../nbs/labelled.ipynb #8e9951a9
+import os
 import csv, re, zipfile, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -210,6 +211,14 @@ def is_practice(
 ) -> bool:
     "Are these practice data?"
     return source is None or (root_of(source)/_mark).is_file()
+
+def relative_to(
+    path:str|Path, # A file or folder
+    base:str|Path, # A folder
+) -> str:
+    "A path that goes on holding when the folders are moved together; absolute on another drive."
+    try: return os.path.relpath(Path(path).resolve(), base)
+    except ValueError: return str(Path(path).resolve())
 
 
 # %% ../nbs/labelled.ipynb #fa252699

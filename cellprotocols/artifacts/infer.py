@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2, numpy as np, pandas as pd
 from scipy import ndimage
 
-from .annotate import find_images, group_images, relative_to
+from .annotate import find_images, group_images
 from .patches import cut_light, find_set_dust, leave_out, name_dust, to_colours, write_dust
 from .train import score_tiles
 from ..bundle import read_bundle
@@ -22,6 +22,7 @@ from ..errors import os_errors
 from ..fill import FILLS
 from ..flatfield import flatten_field
 from ..images import open_image, read_image, write_image
+from ..labelled import relative_to
 from ..progress import track
 
 # %% ../../nbs/artifacts/55_infer.ipynb #1fcfc248

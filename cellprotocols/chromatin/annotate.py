@@ -16,7 +16,7 @@ import numpy as np, pandas as pd, tifffile
 from ..dataset import is_done, read_dataset, write_dataset
 from ..errors import os_errors
 from ..images import IMAGE_SUFFIXES, natural_key, write_image
-from ..labelled import LabelledError, is_practice, iter_pixels, mark_practice, read_labelled, root_of
+from ..labelled import LabelledError, is_practice, iter_pixels, mark_practice, read_labelled, relative_to, root_of
 from ..labellog import apply_log, choose_blind, compare_people, read_labels
 from ..progress import track
 from ..split import link_clicks
@@ -229,11 +229,6 @@ def name_cells(
     "A fingerprint of a set of cells: what a label log belongs to."
     return hashlib.sha256(table[[c for c in ("item_id", "file", "member", "t", "z", "y", "x") if c in table]].to_csv(index=False).encode()).hexdigest()
 
-def _relative(path, base):
-    "A path that goes on holding when the folders are moved together; absolute on another drive."
-    try: return os.path.relpath(Path(path).resolve(), base)
-    except ValueError: return str(Path(path).resolve())
-
 def run(
     source:str|None=None, # Movies with a log, annotation zips, class folders, .csv or .npz; None: practise on synthetic movies
     out:str="work/chromatin/21_annotate", # Folder that is made
@@ -257,7 +252,7 @@ def run(
     elif log and not find_movies(source): table = apply_log(table, log, dataset=name_cells(table))
     names = order_classes(table.label, classes)
     near = Path(out).resolve().parent
-    settings = dict(clicked=bool(find_movies(source)), source="practice" if practice else _relative(source, near), root=_relative(root, near), practice=practice,
+    settings = dict(clicked=bool(find_movies(source)), source="practice" if practice else relative_to(source, near), root=relative_to(root, near), practice=practice,
                     label=label, group=group, file=file, blocks=blocks, clicks=clicks, classes=names, link_radius=link_radius, link_gap=link_gap,
                     content_of_source=hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:12])
     made_by = "chromatin.annotate"
