@@ -81,7 +81,7 @@ class _Scorer:
 
     def _run(self, make, ids, batch):
         parts = [ids[i:i+batch] for i in range(0, len(ids), batch)]
-        done = predict_batches(self.model, (make(p) for p in parts), self.device, self.amp)
+        done = predict_batches(self.model, (make(p) for p in parts), self.device, self.amp, ahead=False)
         self.passes += len(ids)
         return [self.target(z) for z in (track(done, "scoring channels", len(parts)) if self.loud else done)]
 
@@ -303,4 +303,4 @@ def erase_curve(
     rank = torch.from_numpy(np.lexsort((tie, -saliency.ravel())).argsort().reshape(saliency.shape))
     start, end = (base, x) if insert else (x, base)
     seen = (torch.where(rank < round(k/steps*saliency.size), end, start)[None] for k in range(steps + 1))
-    return np.concatenate([torch.from_numpy(z).softmax(1)[:, target].numpy() for z in predict_batches(model, seen, device)])
+    return np.concatenate([torch.from_numpy(z).softmax(1)[:, target].numpy() for z in predict_batches(model, seen, device, ahead=False)])
