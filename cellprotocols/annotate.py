@@ -18,7 +18,7 @@ from fastcore.basics import patch_to
 
 from .cells import find_centroids, find_nuclei
 from .errors import UserError
-from .frames import Frames, FramesError, find_channels, find_levels, find_scale, pack_images
+from .frames import Frames, find_channels, find_levels, find_scale, pack_images
 from .labellog import LabelLog, read_labels
 from .viz import class_colours
 

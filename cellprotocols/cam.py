@@ -70,7 +70,7 @@ def make_baseline(
 # %% ../nbs/cam.ipynb #5844948c
 def _trials(device, shape):
     "Batch sizes to try, twice each; no more pixels at once than a few images of 576 px have."
-    sizes, most = ((1, 2, 4), 2*576**2) if device.type == "cpu" else ((16, 32, 64), 64*576**2)
+    sizes, most = ((1, 2, 4), 576**2) if device.type == "cpu" else ((16, 32, 64), 64*576**2)
     return 2*[b for b in sizes if b*shape[-2]*shape[-1] <= most] or [1]
 
 class _Scorer:

@@ -10,7 +10,7 @@ __all__ = ['CONTRACT', 'KINDS', 'DatasetError', 'to_plain', 'fingerprint', 'chec
 import csv, errno, hashlib, json, os, re, shutil, sys, time, unicodedata, warnings
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
 from fnmatch import fnmatch
 from html import escape

@@ -9,7 +9,6 @@ __all__ = ['to_light', 'open_masker', 'shrink_of', 'predict_dirt', 'flag_dirty']
 from pathlib import Path
 
 import cv2, numpy as np, pandas as pd
-import torch
 
 from .bundle import Bundle, BundleError, read_bundle
 from .flatfield import smooth_background, to_transmission

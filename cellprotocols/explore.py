@@ -11,7 +11,7 @@ import base64, hashlib, html, io, json, re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np, pandas as pd
+import numpy as np
 from fastcore.basics import patch_to
 from PIL import Image
 

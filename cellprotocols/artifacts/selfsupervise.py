@@ -10,14 +10,13 @@ from pathlib import Path
 
 import cv2, numpy as np, pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from . import patches as cut
 from ..augment import turn
 from ..classify import StageClassifier
 from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
-from ..labelled import LabelledError
 from ..metrics import Interval, score_table
 from ..progress import track
 from ..train import train_model

@@ -348,12 +348,13 @@ def draw_on(
     seed, # Of what is drawn
     shrink:int=2, # As in step 52
     dirt:float=1.5, # How dirty
+    zoom:float=1., # Things so many times as large
 ) -> tuple: # tile, mask uint8
     "Draw practice artifacts on a clean tile."
-    s = tile.shape[0]*shrink
+    s = round(tile.shape[0]*shrink/zoom)
     shade, labels, _ = paste_artifacts(np.full((s, s), 30_000, np.uint16), draw_counts(np.random.default_rng(seed), dirt, (s, s)), seed)
-    down = lambda a: cv2.resize(a.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_AREA)
-    return tile*down(shade)/30_000, (down(labels > 0) > .5).astype(np.uint8)
+    fit = lambda a: cv2.resize(a.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_AREA if s > tile.shape[0] else cv2.INTER_LINEAR)
+    return tile*fit(shade)/30_000, (fit(labels > 0) > .5).astype(np.uint8)
 
 # %% ../../nbs/artifacts/54_train.ipynb #e8d14645
 def gather_tiles(
@@ -375,14 +376,15 @@ def gather_tiles(
     def under(r): # black and steep things in an image called clean: somebody has overlooked them, they do not count
         if r not in known: known[r] = (IGNORE*(outline_certain(light(r)) == 1)).astype(np.uint8)
         return known[r]
+    def restain(t): return t.clip(0)**2**rng.uniform(-1, 1) # half to twice the optical density: other stains
     def add(r, lay=lambda t: (t, np.zeros(t.shape, np.uint8)), some=2): # crops of tile r with something laid on it
         x, y = lay(light(r))
         y = np.where(y == 1, 1, under(int(r)))
         for a, b in rng.integers(x.shape[0] - crop + 1, size=(some, 2)):
             xs.append(x[a:a+crop, b:b+crop].astype(np.float16)); ys.append(y[a:a+crop, b:b+crop])
     n = lambda share: round(most*share/2)
-    for r in rng.choice(clean, n(drawn)): add(r, lambda t: draw_on(t, [seed, int(rng.integers(1 << 30))], shrink, float(rng.choice([1, 2, 4, 8]))))
-    for r in rng.choice(clean, n(paste) if stamps else 0): add(r, lambda t: paste_stamps(t, stamps, rng, int(rng.integers(3, 12))))
+    for r in rng.choice(clean, n(drawn)): add(r, lambda t: draw_on(restain(t), [seed, int(rng.integers(1 << 30))], shrink, float(rng.choice([1, 2, 4, 8])), 2**rng.uniform(-.5, 1)))
+    for r in rng.choice(clean, n(paste) if stamps else 0): add(r, lambda t: paste_stamps(restain(t), stamps, rng, int(rng.integers(3, 12))))
     rest = most//2 - len(xs)//2
     for r in rng.choice(rows, round(.6*rest)) if len(rows) else (): add(r)
     for r in rng.choice(clean, most//2 - len(xs)//2): add(r)

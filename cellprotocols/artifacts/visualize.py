@@ -18,7 +18,6 @@ import numpy as np, pandas as pd
 from . import infer
 from ..dataset import DatasetWriter, is_done, read_dataset
 from ..dirt import to_light
-from ..images import read_image
 from ..report import Callout, Facts, Figure, Number, Section, Slider, Table, write_report
 from ..viz import show_curves, show_histogram, show_patches, to_png, to_rgb
 
