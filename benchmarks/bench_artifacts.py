@@ -31,7 +31,7 @@ from cellprotocols.artifacts.selfsupervise import fit_encoder
 from cellprotocols.cam import score_cam_published
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
 from cellprotocols.images import read_image
-from cellprotocols.metrics import match_objects, pixel_curve, pixel_histogram, score_objects, score_pixels
+from cellprotocols.metrics import match_boundaries, match_objects, pixel_curve, pixel_histogram, score_boundaries, score_objects, score_pixels
 from cellprotocols.patches import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.train import train_model
@@ -76,16 +76,18 @@ def keep(out, name, table):
 
 
 def score(t, rows, data, predict, threshold=.5):
-    "Tables of pixels and of objects for `predict(i) -> (h, w) 0 .. 1` at half resolution."
-    hists, objects = [], []
+    "Tables of pixels with outlines (2 px apart is the same), and of objects, for `predict(i) -> (h, w) 0 .. 1` at half resolution."
+    hists, outlines, objects, groups = [], [], [], t.group[rows].to_numpy()
     for i in rows:
         true, valid = (read_image(data/t[c][i])[..., 0] > 0 for c in ("mask", "valid"))
         p = np.clip(cv2.resize(np.asarray(predict(i), np.float32), true.shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
         hists.append(pixel_histogram(true & valid, p, valid))
+        outlines.append(match_boundaries(true, p >= threshold, 2, valid))
         found = match_objects(true & valid, (p >= threshold) & valid)
         if len(found): objects.append(found.assign(group=t.group[i]))
     objects = pd.concat(objects) if objects else pd.DataFrame(columns=["area", "covered", "iou", "group"])
-    return np.stack(hists), score_pixels(np.stack(hists), t.group[rows].to_numpy(), threshold), score_objects(objects, objects.group.to_numpy(), .5, "covered", edges=(60, 600))
+    pixels = pd.concat([score_pixels(np.stack(hists), groups, threshold), score_boundaries(np.stack(outlines), groups)])
+    return np.stack(hists), pixels, score_objects(objects, objects.group.to_numpy(), .5, "covered", edges=(60, 600))
 
 
 def score_kinds(t, rows, data, predict, threshold):

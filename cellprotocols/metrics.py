@@ -7,7 +7,8 @@ __all__ = ['MetricsError', 'confusion', 'score_accuracy', 'score_balanced_accura
            'score_kappa', 'score_fleiss', 'score_mcc', 'Interval', 'wilson', 'bootstrap', 'bootstrap_score',
            'score_classes', 'to_prob', 'score_auroc', 'score_auprc', 'calibration_bins', 'score_ece', 'score_brier',
            'fit_temperature', 'abstention_curve', 'score_abstention', 'score_table', 'pixel_histogram', 'score_images',
-           'pixel_curve', 'score_pixels', 'match_objects', 'score_objects', 'compare_mcnemar', 'compare_groups']
+           'pixel_curve', 'score_pixels', 'match_objects', 'score_objects', 'match_boundaries', 'score_boundaries',
+           'compare_mcnemar', 'compare_groups']
 
 # %% ../nbs/metrics.ipynb #1fc3a6c2
 import warnings
@@ -630,6 +631,42 @@ def score_objects(
             x = found[some]
             rows.append((name, some.sum(), len(set(g[some])), *(bootstrap(lambda i: x[i].mean(), g[some], n, seed, limits=(0, 1)) if some.any() else (np.nan,)*3)))
     return pd.DataFrame(rows, columns=["size", "n", "groups", "found", "low", "high"])
+
+# %% ../nbs/metrics.ipynb #bound01b
+def match_boundaries(
+    truth:np.ndarray, # (H, W) bool
+    pred:np.ndarray, # (H, W) bool
+    tolerance:float=2., # So far apart outlines are the same, px
+    valid:np.ndarray|None=None, # (H, W) bool, pixels that count; None: all
+) -> np.ndarray: # (4,) int64: length of the true outline (px), of it near the other one, of the predicted one, of it near the true one
+    "All that is needed to score the outlines of one image."
+    truth, pred = (np.asarray(m) for m in (truth, pred))
+    if truth.shape != pred.shape or truth.dtype != bool or pred.dtype != bool: raise MetricsError(f"masks of {truth.shape} {truth.dtype} and {pred.shape} {pred.dtype}", "two bool masks of the same height and width", "use mask > 0")
+    keep = np.ones(truth.shape, bool) if valid is None else np.asarray(valid, bool)
+    lines = [m & ~ndimage.binary_erosion(m, np.ones((3, 3)), border_value=1) & keep for m in (truth, pred)]
+    near = [ndimage.distance_transform_edt(~line) <= tolerance if line.any() else line for line in lines]
+    return np.array([lines[0].sum(), (lines[0] & near[1]).sum(), lines[1].sum(), (lines[1] & near[0]).sum()])
+
+def _outline_scores(C) -> np.ndarray:
+    true, met, pred, right = np.asarray(C, float).T
+    p, r = _ratio(right, pred), _ratio(met, true)
+    return np.stack([p, r, np.where(true > 0, _ratio(2*np.nan_to_num(p)*np.nan_to_num(r), np.nan_to_num(p) + np.nan_to_num(r)), np.nan)], -1)
+
+def score_boundaries(
+    counts:np.ndarray, # (N, 4), one `match_boundaries` an image
+    groups:np.ndarray|None=None, # Group of each image, (N,); None: images are independent
+    seed:int=0,
+    n:int=1000, # Draws
+    level:float=.95, # Confidence
+) -> pd.DataFrame: # metric (boundary_precision, boundary_recall, boundary_f1), value, low, high
+    "Score the outlines over a set of images, pooled."
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or counts.shape[1] != 4: raise MetricsError(f"counts of shape {counts.shape}", "(N, 4), one `match_boundaries` an image")
+    ids, n_groups = _group_ids(groups, len(counts))
+    total = np.zeros((max(n_groups, 1), 4)); np.add.at(total, ids, counts)
+    value, reps = _resample(_outline_scores, [csr_matrix(total)], n, seed)
+    return pd.DataFrame([(f"boundary_{name}", *_interval(v, r, n_groups, level, (0, 1))) for name, v, r in zip(("precision", "recall", "f1"), value, reps.T)], columns=["metric", "value", "low", "high"])
+
 
 # %% ../nbs/metrics.ipynb #b054a223
 def _check_right(a_right, b_right):
