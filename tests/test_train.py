@@ -429,6 +429,26 @@ def test_device_and_threads(monkeypatch):
     set_threads(); assert 1 <= torch.get_num_threads() <= max(1, count_cores())
 
 
+@pytest.mark.parametrize("size,last", [(64, False), (128, True)])
+def test_images_that_are_not_tiny_lie_channels_last_and_nothing_else_changes(tmp_path, size, last):
+    def build():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3, stride=4), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+    seen, train, (x, _) = [], data(24, size=size), data(5, seed=1, size=size)
+    whole, parts = build(), build()
+    handle = whole[3].register_forward_pre_hook(lambda m, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last)))
+    train_model(whole, train, None, augment=cutting(99), ema=.9, **FAST)
+    assert set(seen) == {last}
+    with pytest.raises(Cut): train_model(build(), train, None, tmp_path, augment=cutting(5), ema=.9, checkpoint_s=0, **FAST)
+    train_model(parts, train, None, tmp_path, augment=cutting(99), ema=.9, checkpoint_s=0, **FAST)
+    assert same(whole, parts)
+    handle.remove()
+    plain = build(); plain.load_state_dict(whole.state_dict()); plain.eval()
+    with torch.inference_mode(): expected = plain(torch.from_numpy(x)).numpy()
+    for ahead in (True, False): np.testing.assert_allclose(np.concatenate(list(predict_batches(whole, (x[i:i + 2] for i in (0, 2, 4)), ahead=ahead))), expected, atol=1e-5)
+    assert whole.training # as it was
+
+
 def test_import_is_light():
     code = "import sys, cellprotocols.train; print('fastai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
