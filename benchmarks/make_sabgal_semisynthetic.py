@@ -4,8 +4,8 @@
 
 The fields have no masks and are dirty themselves. Each is divided by its background. What is certainly or perhaps dirt of its own is found: anything
 that loses 42 % of the light and what hangs together with it above 18 %; dots that lose 10 % in empty places (a place is empty where most small blocks around vary no more than
-noise does); soft shades of 3 % in empty places; a wide rim around all that is large. Sharp pieces of at least 60 px are painted over (they are crystals; dark
-staining is not sharp); **everything found is left out of the score** (`valid`), and nothing is planted there. Then each field is written once as it is (`clean`) and
+noise does); soft shades of 3 % in empty places; a wide rim around all that is large. Sharp pieces of at least 60 px with a bright fringe are painted over (they are crystals, which refract; dark
+staining only absorbs, and stays); **everything found is left out of the score** (`valid`), and nothing is planted there. Then each field is written once as it is (`clean`) and
 `--versions` times with artifacts: drawn ones from `synth`, and crystals cut out of other fields of the same part, turned and mirrored, so that no well gives anything to the other part.
 Whole wells go to train or test. All numbers of the generator, and of each planted artifact, are written down beside the images.
 
@@ -32,7 +32,7 @@ from cellprotocols.progress import track
 from cellprotocols.split import make_split
 from cellprotocols.synth import ARTIFACTS, draw_counts, paste_artifacts
 
-SETTINGS = dict(dark=.42, grow=.18, dot=.10, shade=.03, empty=1.4, rim=12, wide_rim=45, large=2500, repair_area=60, repair_slope=.09, dirt=1.5, transplants=1.5, test=.35)
+SETTINGS = dict(dark=.42, grow=.18, dot=.10, shade=.03, empty=1.4, rim=12, wide_rim=45, large=2500, repair_area=60, repair_slope=.09, repair_fringe=.12, dirt=1.5, transplants=1.5, test=.35)
 
 
 def blur(x, sigma): return cv2.GaussianBlur(np.asarray(x, np.float32), (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
@@ -66,7 +66,9 @@ def find_real_dirt(x):
     parts, n = ndi.label(core, np.ones((3, 3)))
     area, steep = np.bincount(parts.ravel(), minlength=n + 1), np.r_[0, ndi.maximum(slope_of(s), parts, range(1, n + 1))] if n else np.zeros(1)
     edge = np.isin(np.arange(n + 1), np.r_[parts[0], parts[-1], parts[:, 0], parts[:, -1]]) & (area > o["large"])  # a well edge: nothing to paint from
-    repair = (area >= o["repair_area"]) & (steep > o["repair_slope"]) & ~edge
+    near = ndi.grey_dilation(parts, size=13)
+    fringe = np.bincount(near[x > 1.05], minlength=n + 1) / np.maximum(np.bincount(parts[s < .8], minlength=n + 1), 1)
+    repair = (area >= o["repair_area"]) & (steep > o["repair_slope"]) & (fringe > o["repair_fringe"]) & ~edge
     large = area > o["large"]
     repair[0] = large[0] = False
     shade = ndi.binary_opening(empty & (blur(x, 10) < 1 - o["shade"]), iterations=5)

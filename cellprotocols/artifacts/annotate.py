@@ -26,8 +26,8 @@ KEYS = ("clean", "artifact", "unsure") # What a person may say; unsure images ar
 
 def make_practice(
     folder:str|Path, # Where the practice images go
-    n_wells:int=8, # Wells; each is a group
-    n_fields:int=5, # Fields a well
+    n_wells:int=10, # Wells; each is a group
+    n_fields:int=4, # Fields a well
     size:tuple=(448, 448), # (height, width), px
     seed:int=0,
 ) -> Path: # The table labels.csv: file, label, group; beside it images/ and masks/

@@ -123,7 +123,7 @@ def run(
     if practice:
         from cellprotocols.artifacts import annotate, train
         source, model = str(Path(out).parent/"51_annotate"), model or str(Path(out).parent/"54_train")
-        if not Path(model).exists(): train.run(None, model, epochs=8, mask_epochs=4, crops=320, seed=seed) # short: to practise
+        if not Path(model).exists(): train.run(None, model, epochs=8, mask_epochs=2, crops=640, seed=seed) # short: to practise
         if not Path(source).exists(): annotate.run(None, source, seed=seed)
     if not model: raise ClassifyError("no model", "the folder made by step 54, or a bundle that masks", "give --model")
     bundle = open_masker(model)
