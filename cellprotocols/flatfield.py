@@ -237,8 +237,11 @@ def dust_similarity(
         x, ok = _check(img, mask)
         grey = x.mean(-1)
         b = _blocks(grey, ok, size)
-        found.append(np.clip(np.nan_to_num(b / _surface(b, 3, size, grey.shape)[0] - 1), -.15, .15).ravel())
-    with np.errstate(invalid="ignore"): return np.nan_to_num(np.atleast_2d(np.corrcoef(found))) # an even picture is like no other
+        rest = np.clip(np.nan_to_num(b / _surface(b, 3, size, grey.shape)[0] - 1), -.15, .15).ravel()
+        rest -= rest.mean()
+        found.append((rest / max(np.linalg.norm(rest), 1e-12)).astype(np.float32)) # an even picture is like no other
+    found = np.stack(found)
+    return np.clip(found @ found.T, -1, 1)
 
 def group_by_dust(
     images:Iterable[np.ndarray], # Pictures of one size; read one at a time

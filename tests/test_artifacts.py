@@ -17,7 +17,6 @@ from torch import nn
 
 from cellprotocols.artifacts import annotate, infer, patches, train
 from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
-from cellprotocols.augment import relight
 from cellprotocols.bundle import write_bundle
 from cellprotocols.classify import StageClassifier, count_parameters, register
 from cellprotocols.cli import built_steps, main, run_steps, step_folder
@@ -27,7 +26,7 @@ from cellprotocols.errors import UserError
 from cellprotocols.images import read_image
 from cellprotocols.synth import make_dirty_field
 from cellprotocols.metrics import pixel_histogram, score_pixels
-from cellprotocols.unet import MaskNet, PublishedUNet, UNet
+from cellprotocols.unet import MaskNet, PublishedUNet, UNet, prepare_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -116,10 +115,13 @@ def test_g9_g13_masked_output_keeps_type_shape_and_every_other_pixel_and_no_sour
 
 def test_g12_iou_from_mean_iou_and_accuracy():
     from scipy.optimize import brentq
-    for mean, a, p, iou in ((.8067, .9919, .0186, .622), (.7365, .9899, .0122, .483)):
+    for mean, a, p, iou in ((.8067, .9919, .0186, .622), (.7365, .9899, .0122, .483)): # published: mean IoU of both classes, accuracy, share of dirt
         e = 1 - a
-        x = brentq(lambda x: .5*(x/(x + e) + (a - x)/(1 - x)) - mean, 1e-6, p)
-        assert x/(x + e) == pytest.approx(iou, abs=.002)
+        tp, fn = np.rint(1e6*np.array([x := brentq(lambda x: .5*(x/(x + e) + (a - x)/(1 - x)) - mean, 1e-6, p), p - x])).astype(int)
+        fp = round(1e6*e) - fn
+        truth, found = (np.arange(10**6) < tp + fn).reshape(1000, 1000), ((np.arange(10**6) < tp) | (np.arange(10**6) >= 10**6 - fp)).reshape(1000, 1000)
+        got = score_pixels(pixel_histogram(truth, found)[None]).set_index("metric").value
+        assert got.iou == pytest.approx(iou, abs=.002) and (got.iou + got.iou_background)/2 == pytest.approx(mean, abs=.001)
 
 
 def test_g14_no_well_in_two_parts():
@@ -142,8 +144,10 @@ def test_c1_big_endian_is_not_black():
 def test_c2_c3_c4_every_turn_happens_and_light_goes_up_and_down():
     x, g = torch.arange(16.).reshape(1, 1, 4, 4).repeat(200, 1, 1, 1)[:, None], torch.Generator().manual_seed(0)
     assert len({tuple(t.ravel().tolist()) for t in train._turned(x, None, g)[0]}) == 8, "all eight turns of a square, both axes"
-    lit = relight(torch.randn(1, 1, 32, 32, generator=g).repeat(300, 1, 1, 1), g)
-    assert (lit.mean((1, 2, 3)) > .05).any() and (lit.mean((1, 2, 3)) < -.05).any() and (lit.std((1, 2, 3)) > 1.05).any() and (lit.std((1, 2, 3)) < .97).any()
+    tile, unet = torch.randn(1, 1, 32, 32, generator=g), UNet("resnet18", 1, 1, strides=(2, 4), width=4)
+    lit, _ = prepare_tiles(unet.standard, degrees=0, scale=0)(tile.repeat(300, 1, 1, 1), torch.zeros(300, 32, 32, dtype=torch.uint8), g)
+    change, spread = lit.mean((1, 2, 3)) - tile.mean(), lit.std((1, 2, 3))/tile.std()
+    assert (change > .05).any() and (change < -.05).any() and (spread > 1.05).any() and (spread < .97).any()
 
 
 def test_c5_a_seed_fixes_the_split_and_another_changes_it():
@@ -220,6 +224,12 @@ def test_e3_masks_are_scored_by_masks_a_person_made_and_of_the_same_size(tmp_pat
     with pytest.raises(UserError, match="50 x 60 px for a field of 96 x 96"): train.score_masks(trained, tiles, tmp_path/"practice"/"masks")
 
 
+def test_a_mask_belongs_to_one_field(tmp_path):
+    for name in ("p1/a.tif", "same.tif", "c.tif", "d.png.tif"): write(tmp_path/name, np.zeros((4, 4), np.uint8))
+    found = {f: m and m.relative_to(tmp_path).as_posix() for f, m in train._find_masks(tmp_path, ["p1/a.png", "p2/a.png", "same.png", "same.tif", "images/c.jpg", "d.png"]).items()}
+    assert found == {"p1/a.png": "p1/a.tif", "p2/a.png": None, "same.png": None, "same.tif": "same.tif", "images/c.jpg": "c.tif", "d.png": "d.png.tif"}
+
+
 def test_s3_s4_clean_tiles_have_no_pseudo_mask_and_no_nan():
     flat = np.ones((3, 64, 64, 1), np.float16)
     for how in ("cam", "faithful"): assert not train.make_pseudo_masks(flat, np.arange(3), np.zeros((3, 64, 64), np.float16), how).any()
@@ -293,7 +303,10 @@ def test_threshold_keeps_its_word():
     for _ in range(50):
         s, y = rng.random(40), rng.random(40) < .5
         if not y.any(): continue
-        for r in (.5, .8, .9, 1.): assert (s[y] > train.choose_threshold(s, y, r)).mean() >= r - 1e-9 or (s[y] >= train.choose_threshold(s, y, r)).mean() >= r
+        for r in (.5, .8, .9, 1.):
+            at = train.choose_threshold(s, y, r)
+            assert (s[y] > at).mean() >= r - 1e-9 or at == s.min() and y[s.argmin()], "the wanted share is found"
+            assert (s[y] > s[s > at].min()).mean() < r, "and no higher threshold would do"
     with pytest.raises(UserError): train.choose_threshold(s, y, 0)
 
 
@@ -403,7 +416,7 @@ def test_hostile_names_and_odd_sizes_pass_through(tmp_path, masker):
     written = find_images(made.path/"masks")
     assert len(written) == len(HOSTILE) and len(find_images(made.path/"filled")) == len(HOSTILE)
     assert not (tmp_path/"y").exists() and all(".." not in w for w in written)
-    for r in made.items.itertuples(): assert read_image(made.path/"masks"/infer._out_name(r.file)).shape[:2] == read_image(tmp_path/"in"/r.file).shape[:2]
+    for r in made.items.itertuples(): assert read_image(made.path/"masks"/annotate.name_mask(r.file)).shape[:2] == read_image(tmp_path/"in"/r.file).shape[:2]
 
 
 def test_a_field_that_is_all_dirt_and_a_black_one_are_rejected_not_fatal(tmp_path, masker):
@@ -441,6 +454,18 @@ def test_dust_of_the_set_is_corrected_and_what_is_under_it_comes_back(tmp_path, 
         assert np.abs(got - clean[k])[(spots < 1) & ~mask].mean() < np.abs(was - clean[k])[(spots < 1) & ~mask].mean()/3, k
 
 
+def test_dust_is_found_beside_alpha_and_beside_images_of_another_size(tmp_path, masker, capsys):
+    import imageio.v3 as iio
+    rng, spots = np.random.default_rng(0), np.ones((160, 160, 1), np.float32); (tmp_path/"in").mkdir()
+    for y, x in ((40, 50), (110, 90)): spots[y-5:y+5, x-5:x+5] = .7
+    for k in range(10):
+        img = 180*(1 + .01*rng.standard_normal((160, 160, 1)))*np.ones(3); y, x = rng.integers(20, 120, 2); img[y:y+20, x:x+20] *= .9
+        iio.imwrite(tmp_path/"in"/f"f{k}.png", np.concatenate([img*spots, np.full((160, 160, 1), 255)], 2).astype(np.uint8))
+    iio.imwrite(tmp_path/"in"/"z.png", np.full((120, 100), 180, np.uint8))
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    assert (made.items.dust > 0).tolist() == [True]*10 + [False] and "1 images are not of 160 x 160 px with 3 channels" in capsys.readouterr().out
+
+
 def test_dust_is_found_in_each_session_and_a_place_seen_twice_is_no_dust(tmp_path, capsys):
     spots = [np.ones((240, 240), np.float32) for _ in range(2)]
     for s, at in zip(spots, ([(50, 60), (150, 180), (200, 40)], [(90, 120), (30, 200), (180, 100)])):
@@ -472,11 +497,64 @@ def test_files_that_are_no_images_are_named_counted_and_left_out(tmp_path, maske
 
 # ---------- scale, gate
 
+def test_one_odd_image_does_not_stop_a_folder(tmp_path, masker, capsys):
+    for k in range(6): write(tmp_path/"in"/f"f{k}.tif", make_dirty_field((96, 96), seed=k, dirt=2.).image[..., 0])
+    write(tmp_path/"in"/"bw.tif", np.ones((96, 96), bool)); write(tmp_path/"in"/"thumb.tif", np.full((3, 3), 900, np.uint16))
+    bad = np.full((96, 96), .5, np.float32); bad[3, 3] = np.nan; write(tmp_path/"in"/"nan.tif", bad)
+    tifffile.imwrite(tmp_path/"in"/"coarse.tif", np.full((96, 96), 900, np.uint16), resolution=(1e4/3, 1e4/3), resolutionunit="CENTIMETER") # 3 um a pixel
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"out")
+    why = pd.read_csv(made.path/"skipped.csv").set_index("file").why
+    assert len(made) == 6 and set(why.index) == {"bw.tif", "thumb.tif", "nan.tif", "coarse.tif"}
+    assert "black and white" in why["bw.tif"] and "3 x 3 px" in why["thumb.tif"] and "no numbers" in why["nan.tif"] and "um per pixel" in why["coarse.tif"]
+    assert all(f in w for f, w in why.items()) and "4 of 10 files are left out" in capsys.readouterr().out
+
+
+def test_two_images_never_share_a_mask_and_another_pattern_is_another_run(tmp_path, masker):
+    import imageio.v3 as iio
+    img = make_dirty_field((96, 96), seed=0, dirt=2.).image[..., 0]; (tmp_path/"in").mkdir()
+    for name in ("w1_a.png", "w1_b.png", "w2_a.png"): iio.imwrite(tmp_path/"in"/name, img)
+    assert infer.mask_folder(tmp_path/"in", masker, tmp_path/"out").items.group.nunique() == 3
+    with pytest.raises(UserError, match="another"): infer.mask_folder(tmp_path/"in", masker, tmp_path/"out", pattern=r"(w\d)")
+    assert infer.mask_folder(tmp_path/"in", masker, tmp_path/"wells", pattern=r"(w\d)").items.group.tolist() == ["w1", "w1", "w2"]
+    write(tmp_path/"in"/"w1_a.png.tif", img)
+    with pytest.raises(UserError, match="one mask"): infer.mask_folder(tmp_path/"in", masker, tmp_path/"out3")
+
+
+def test_labels_stay_when_images_come_and_go(tmp_path):
+    for k in range(5): write(tmp_path/"in"/f"f{k}.tif", make_dirty_field((64, 64), seed=k).image[..., 0])
+    w = annotate.make_annotator(str(tmp_path/"in"), str(tmp_path/"labels.jsonl"), by="x")
+    for name, label in (("f0.tif", "clean"), ("f1.tif", "artifact"), ("f3.tif", "clean")): w.label(name, label)
+    write(tmp_path/"in"/"new.tif", np.full((64, 64), 900, np.uint16)); (tmp_path/"in"/"f3.tif").unlink()
+    with pytest.warns(UserWarning, match="not in this set"): made = annotate.run(str(tmp_path/"in"), str(tmp_path/"51"), log=str(tmp_path/"labels.jsonl"))
+    assert dict(zip(made.items.file, made.items.label)) == {"f0.tif": "clean", "f1.tif": "artifact", "f2.tif": "", "f4.tif": "", "new.tif": ""}
+    write(tmp_path/"other"/"a.tif", np.full((64, 64), 900, np.uint16))
+    with pytest.raises(UserError, match="none of the"): annotate.run(str(tmp_path/"other"), str(tmp_path/"52"), log=str(tmp_path/"labels.jsonl"))
+
+
+def test_a_camera_of_12_bits_is_saturated_at_its_own_white():
+    img = np.full((64, 64, 1), 2_000, np.uint16); img[:16] = 4095
+    assert patches._describe(img, to_light(img))["saturated"] == .25 and patches._describe(img//2, to_light(img//2))["saturated"] == 0
+
+
+def test_when_nothing_is_called_dirty_it_is_said(monkeypatch):
+    fields = pd.DataFrame([dict(field_id=f"f{k}", group=f"w{k}", label=CLASSES[k % 2], part=("train", "valid", "test")[k//2 % 3], tiles=[k]) for k in range(12)])
+    tiles, score = np.ones((12, 64, 64, 1), np.float32), np.where((fields.part == "valid") & (fields.label == "artifact"), 5., -5.)
+    monkeypatch.setattr(train, "score_tiles", lambda model, tiles: score)
+    with pytest.raises(UserError, match="no tile of the train wells dirty"): train._teach(tiles, fields, None, dict(refine="cam", recall=.9, stray=.03, agreement=.9), None, 0)
+
+
 def test_scale_is_followed_or_refused(masker):
     bundle = open_masker(masker)
     assert shrink_of(bundle) == shrink_of(bundle, .3) == 2 and shrink_of(bundle, .6) == 1
     with pytest.raises(UserError, match="um per pixel"): shrink_of(bundle, 3.)
     with pytest.raises(UserError): open_masker(masker/"nothing")
+
+
+@pytest.mark.parametrize("rows", [10, 30, 40, 60, 64])
+def test_the_gate_is_not_fooled_by_dirt_that_covers_most_of_a_patch(masker, rows):
+    patches = np.full((9, 64, 64, 1), 20_000, np.uint16); patches[4, :rows] = 4_000; patches[6:] //= 2 # another well, lit half as bright
+    flags = flag_dirty(patches, masker, groups=np.repeat(["a", "b"], [6, 3]))
+    assert flags.dirty.tolist() == [k == 4 for k in range(9)] and flags.dirt[4] == pytest.approx(rows/64, abs=.06)
 
 
 def test_the_gate_flags_patches_with_dirt(masker):
@@ -532,12 +610,15 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, finished):
     code = f"from cellprotocols.artifacts.infer import mask_folder; mask_folder({str(tmp_path/'in')!r}, {str(finished/'54_train')!r}, {str(tmp_path/'a')!r})"
     p = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(1200):
-        if len(list(tmp_path.rglob("filled/*.tif"))) >= 3 or p.poll() is not None: break
+        if len(list(tmp_path.rglob("filled/*.tif"))) >= 3: break
+        assert p.poll() is None, "it ended by itself"
         time.sleep(.1)
-    p.send_signal(signal.SIGKILL); p.wait()
+    p.send_signal(signal.SIGKILL); assert p.wait() == -signal.SIGKILL
     assert not (tmp_path/"a").exists(), "not finished, so not there"
+    before = {f.name: f.stat().st_mtime_ns for f in tmp_path.rglob("filled/*.tif")}; assert 3 <= len(before) < 12
     a, b = infer.mask_folder(tmp_path/"in", finished/"54_train", tmp_path/"a"), infer.mask_folder(tmp_path/"in", finished/"54_train", tmp_path/"b")
     assert a.items.equals(b.items)
+    assert sum((a.path/"filled"/f).stat().st_mtime_ns == t for f, t in before.items()) >= len(before) - 1, "what was done is not done again"
     for part in ("masks", "filled"): # the files carry a random identity of their own: their pixels count
         assert find_images(a.path/part) == find_images(b.path/part) and len(find_images(a.path/part)) == 12
         assert all((read_image(a.path/part/f) == read_image(b.path/part/f)).all() for f in find_images(a.path/part))

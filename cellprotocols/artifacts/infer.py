@@ -11,13 +11,13 @@ from pathlib import Path
 import cv2, numpy as np, pandas as pd
 from scipy import ndimage
 
-from .annotate import find_images, group_images
+from .annotate import check_names, find_images, group_images, name_mask
 from .patches import cut_light, find_set_dust, leave_out, name_dust, to_colours, write_dust
 from .train import score_tiles
 from ..bundle import read_bundle
 from ..classify import ClassifyError
 from ..dataset import DatasetWriter, is_done, read_dataset
-from ..dirt import open_masker, predict_dirt, shrink_of, to_light
+from ..dirt import open_masker, predict_dirt, shrink_of, to_known_light
 from ..errors import os_errors
 from ..fill import FILLS
 from ..flatfield import flatten_field
@@ -61,8 +61,6 @@ def describe_mask(
     area = float(mask.mean())
     return dict(area=area, n_objects=int(n), largest=int(np.bincount(names.ravel())[1:].max(initial=0)), status="reject" if area > reject else "mask" if n else "ok")
 
-def _out_name(file): return file if Path(file).suffix.lower() in (".tif", ".tiff") else file + ".tif"
-
 def clean_field(
     img:np.ndarray, # (H, W, C), any dtype
     mask:np.ndarray, # (H, W) bool
@@ -79,7 +77,7 @@ def _one(path, bundle, classifier, dust, s, device):
     img = to_colours(was, channels)
     if dust is not None:
         img = flatten_field(img, dust.pattern if dust.pattern.ndim == img.ndim or img.shape[2] > 1 else dust.pattern[..., None])
-    light = to_light(img, bundle.normalisation["sigma"], shrink_of(bundle, px))
+    light = to_known_light(bundle, img, px)
     mask = to_mask(predict_dirt(bundle, img, px, device=device, light=light), s["threshold"] or bundle.thresholds["artifact"], s["min_area"], s["widen"])
     odds = float(score_tiles(classifier.model, cut_light(light, classifier.normalisation["size"], classifier.normalisation["overlap"])[1], device).max() - classifier.thresholds["log_odds"]) if classifier else np.nan
     small = cv2.resize(mask.astype(np.uint8), light.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
@@ -132,10 +130,11 @@ def run(
     if fill not in FILLS: raise ClassifyError(f"fill={fill!r}", ", ".join(FILLS), "for example --fill ring")
     table, root = _list_images(source, images, pattern)
     inputs = dict(model=bundle.folder, **(dict(images=[root/f for f in table.file]) if images else dict(labels=read_dataset(source, "labels"))))
-    settings = {**s, "root": relative_to(root, Path(out).resolve().parent), "practice": practice or bool(bundle.info["data"].get("practice"))}
+    settings = {**s, "pattern": pattern, "root": relative_to(root, Path(out).resolve().parent), "practice": practice or bool(bundle.info["data"].get("practice"))}
     if is_done(out, "artifacts.infer", settings, inputs, seed): print("  done before, nothing to do"); return read_dataset(out, "masks")
     with DatasetWriter(out, "masks", "artifacts.infer", settings, inputs, seed) as w:
-        table = leave_out(table, root, w.folder)
+        table = leave_out(table, root, w.folder, lambda px: shrink_of(bundle, px_um or px))
+        check_names(table.file)
         which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
         write_dust(w.folder, found)
         _mask_all(w, table.assign(dust=which), root, bundle, classifier, found, s, device or None)
@@ -149,7 +148,7 @@ def _mask_all(w, table, root, bundle, classifier, dust, s, device):
     for r in track([r for r in table.itertuples() if r.item_id not in w.done], "masking images"):
         row, mask, filled, channels = _one(root/r.file, bundle, classifier, dust[r.dust] if r.dust >= 0 else None, s, device)
         for part, img, names in (("masks", mask.astype(np.uint8)*255, None), ("filled", filled, channels)):
-            path = w.folder/part/_out_name(r.file)
+            path = w.folder/part/name_mask(r.file)
             if not path.resolve().is_relative_to(w.folder.resolve()): raise ClassifyError(f"the name {r.file!r} leads out of the folder of the results", "names inside the folder of the images", file=path)
             with os_errors(path): path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, img, px_um=None if row["px_um"] != row["px_um"] else row["px_um"], channels=names)
@@ -176,6 +175,6 @@ def read_result(
     "One image, its mask, and what is left of it."
     r, root = masks.items.iloc[i], masks.path.resolve().parent/masks.meta["settings"]["root"]
     read = lambda path: read_image(path)[..., 0] > 0
-    mask = read(masks.path/"masks"/_out_name(r.file))
-    return read_image(root/r.file), mask, read_image(masks.path/"filled"/_out_name(r.file)), mask | read(masks.path/r.dust_file) if r.dust_file else mask
+    mask = read(masks.path/"masks"/name_mask(r.file))
+    return read_image(root/r.file), mask, read_image(masks.path/"filled"/name_mask(r.file)), mask | read(masks.path/r.dust_file) if r.dust_file else mask
 

@@ -7,7 +7,7 @@ __all__ = ['takes', 'cut_light', 'to_colours', 'leave_out', 'iter_fields', 'find
            'read_fields']
 
 # %% ../../nbs/artifacts/52_patches.ipynb #296629d2
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..dataset import DatasetWriter, is_done, read_dataset
 from ..dirt import to_light
 from ..errors import UserError
 from ..flatfield import FlatfieldError, find_dust, group_by_dust, show_one_place, shows_dust, smooth_background
-from ..images import open_image, read_image, write_image
+from ..images import open_image, write_image
 from ..labelled import LabelledError
 from ..patches import iter_tiles, pad_tile
 from ..progress import track
@@ -41,19 +41,30 @@ def to_colours(
     "What took part in taking the image."
     return img[..., [c != "A" for c in channels]]
 
+def _why_not(img):
+    "What speaks against an open image; \"\" if nothing does."
+    t, z, h, w = img.shape[:4]
+    if t*z > 1: return f"a movie of {t*z} frames, split it into images first"
+    if min(h, w) < 16: return f"{h} x {w} px, too small to tell the light from the specimen"
+    x = to_colours(img.frame(), img.channels)
+    if x.dtype == bool: return "black and white, there is no light to measure"
+    if x.dtype.kind == "f" and not np.isfinite(x).all(): return f"{(~np.isfinite(x)).sum()} values are no numbers"
+    return "" if np.median(x) > 0 else "no light in most of its pixels"
+
 def leave_out(
     items:pd.DataFrame, # Rows with file
     root:Path, # Where the files are
     folder:Path, # Gets skipped.csv (file, why), if there is something to say
+    check:Callable|None=None, # `check(pixel size, um, or None)`, a `UserError` for images that cannot be used
 ) -> pd.DataFrame: # The rows whose files can be read
     "Read every image once, and drop what is none."
     why = {}
     for f in track(items.file, "looking at the images"):
         try:
             with open_image(root/f) as img:
-                if (n := img.shape[0]*img.shape[1]) > 1: why[f] = f"{f}: a movie of {n} frames, split it into images first"
-                elif not np.median(to_colours(img.frame(), img.channels)) > 0: why[f] = f"{f}: no light in most of its pixels"
-        except UserError as e: why[f] = str(e).splitlines()[0].replace(str(root/f), f)
+                if said := _why_not(img): why[f] = f"{f}: {said}"
+                elif check: check(img.px_um)
+        except UserError as e: why[f] = (said if f in (said := str(e).splitlines()[0].replace(str(root/f), f)) else f"{f}: {said}")
     if not why: return items
     pd.DataFrame(why.items(), columns=["file", "why"]).to_csv(folder/"skipped.csv", index=False)
     print(f"  {len(why)} of {len(items)} files are left out, see skipped.csv: " + "; ".join(why.values())[:300])
@@ -62,10 +73,16 @@ def leave_out(
 
 
 # %% ../../nbs/artifacts/52_patches.ipynb #953a8e58
+def _white(img):
+    "The value of a saturated pixel: of a camera of 10, 12 or 14 bits, too."
+    if img.dtype.kind not in "iu": return np.inf
+    top = int(img.max())
+    return top if top in (1023, 4095, 16383) else np.iinfo(img.dtype).max
+
 def _describe(img, light):
     "Numbers of one field."
     grey = np.asarray(img, np.float32).mean(2)
-    white = np.iinfo(img.dtype).max if img.dtype.kind in "iu" else np.inf
+    white = _white(img)
     level = smooth_background(cv2.resize(grey, None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA), sigma=20.)
     return dict(level=float(np.median(level)), shading=float(np.ptp(level)/np.median(level)), saturated=float((img >= white).mean()), dark=float((light < .82).mean()))
 
@@ -89,18 +106,20 @@ def _tile_rows(row, boxes, about, shrink, px_um):
                              size=int((at[:, 2] - at[:, 0]).max())*shrink, y0=at[:, 0], x0=at[:, 1], y1=at[:, 2], x1=at[:, 3], **about, px_um=px_um))
 
 # %% ../../nbs/artifacts/52_patches.ipynb #03e42f6e
-def _sizes(paths):
-    for p in paths:
-        with open_image(p) as f: yield f.shape[2:]
+def _colours(path):
+    with open_image(path) as f: return to_colours(f.frame(), f.channels)
+
+def _shape(path):
+    with open_image(path) as f: return (*f.shape[2:4], sum(c != "A" for c in f.channels))
 
 def _look_for_dust(paths, least, seed):
     "The dust of one session, or None."
     if len(paths) < least: return None
     some = [paths[i] for i in np.sort(np.random.default_rng(seed).permutation(len(paths))[:60])]
-    try: dust = find_dust(map(read_image, some))
+    try: dust = find_dust(map(_colours, some))
     except FlatfieldError as e: print(f"  no common dust is looked for: {e}"); return None
     if not dust.mask.any(): return None
-    if show_one_place(map(read_image, some[:20]), dust): print(f"  {len(paths)} images show one place: what they share is not taken for dust"); return None
+    if show_one_place(map(_colours, some[:20]), dust): print(f"  {len(paths)} images show one place: what they share is not taken for dust"); return None
     return dust
 
 def find_set_dust(
@@ -110,16 +129,23 @@ def find_set_dust(
     seed:int=0,
 ) -> tuple: # (N,) int: which dust each image has, -1: none; list of `Dust`
     "The fixed pattern of a set: in each session by itself, or else in all images together."
-    n = len(paths)
-    none, found = np.full(n, -1), []
-    if n < least: return none, found
-    if len(set(_sizes(paths))) > 1: print("  the images are of different sizes: no common dust is looked for"); return none, found
-    session, which = group_by_dust(map(read_image, paths)) if n <= most else np.zeros(n, int), none.copy()
+    which, found, shapes = np.full(len(paths), -1), [], [_shape(p) for p in paths]
+    usual = max(set(shapes), key=shapes.count, default=None)
+    same = np.flatnonzero([s == usual for s in shapes])
+    if len(same) < len(paths): print(f"  {len(paths) - len(same)} images are not of {usual[0]} x {usual[1]} px with {usual[2]} channels as the others are: no common dust is looked for in them")
+    if len(same) >= least: which[same], found = _dust_of([paths[i] for i in same], least, most, seed)
+    return which, found
+
+def _dust_of(paths, least, most, seed):
+    n, found = len(paths), []
+    try: session = group_by_dust(map(_colours, paths)) if n <= most else np.zeros(n, int)
+    except FlatfieldError as e: print(f"  no common dust is looked for: {e}"); return np.full(n, -1), []
+    which = np.full(n, -1)
     for s in np.unique(session):
         rows = np.flatnonzero(session == s)
         if dust := _look_for_dust([paths[i] for i in rows], least, seed): which[rows] = len(found); found.append(dust)
     for i in track(np.flatnonzero(which < 0), "comparing with known dust") if found else ():
-        img = read_image(paths[i])
+        img = _colours(paths[i])
         which[i] = next((k for k, d in enumerate(found) if shows_dust(img, d)), -1)
     if not found and len(np.unique(session)) > 1 and (dust := _look_for_dust(paths, 8, seed)): return np.zeros(n, int), [dust]
     return which, found

@@ -11,6 +11,7 @@ __all__ = ['PARTS', 'PUBLISHED_CUT', 'STRIDES', 'takes', 'REFINE', 'split_fields
 
 # %% ../../nbs/artifacts/54_train.ipynb #a7ba3285
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from sklearn.model_selection import GroupKFold
 from torch import nn
 
 from . import patches as cut
+from .annotate import name_mask
 from ..augment import turn
 from ..bundle import read_bundle, write_bundle
 from ..cam import iter_cams
@@ -191,7 +193,7 @@ def _busy(light): return np.sqrt(_soft((light - _soft(light, 3))**2, 8))
 
 def measure_objects(
     light:np.ndarray, # (H, W) transmission
-) -> tuple: # label image (H, W) int32, measurements (n, 14) float32, areas (n,) px
+) -> tuple: # label image (H, W) int16, measurements (n, 14) float32, areas (n,) px
     "All dark things of a tile, with what tells one from another."
     names, n = ndimage.label(outline_dirt(light, np.ones(light.shape)), _eight)
     if not n: return names, np.zeros((0, 14), np.float32), np.zeros(0)
@@ -203,7 +205,7 @@ def measure_objects(
     ring = np.where(names > 0, 0, ndimage.grey_dilation(names, size=(9, 9)))
     near = lambda x: np.bincount(ring.ravel(), x.ravel(), n + 1)[1:]/np.maximum(np.bincount(ring.ravel(), minlength=n + 1)[1:], 1)
     of = lambda f, x: np.asarray(f(x, names, ids))
-    return names, np.c_[np.log(area), sides.max(1)/sides.min(1), area/sides.prod(1), of(ndimage.maximum, dark), of(ndimage.mean, dark), of(ndimage.maximum, 1 - _soft(light, 3)), of(ndimage.maximum, 1 - _soft(light, 10)),
+    return names.astype(np.int16), np.c_[np.log(area), sides.max(1)/sides.min(1), area/sides.prod(1), of(ndimage.maximum, dark), of(ndimage.mean, dark), of(ndimage.maximum, 1 - _soft(light, 3)), of(ndimage.maximum, 1 - _soft(light, 10)),
         of(ndimage.maximum, slope), of(ndimage.mean, slope), of(ndimage.standard_deviation, dark), of(ndimage.mean, busy), near(busy), near(light), of(ndimage.maximum, light)].astype(np.float32), area
 
 class ObjectVote:
@@ -509,7 +511,9 @@ class Taught(NamedTuple):
     classifier: nn.Module|None = None
     cut_at: float = np.nan # An image is dirty from these log odds on
 
-def _tiles_of(fields, part, which=True): return np.array([r for t in fields.tiles[(fields.part == part) & which] for r in t], int)
+def _tiles_of(fields, part, which=True, most=1200):
+    "Tiles of a part; of very many, some of all fields."
+    return _spread(np.array([r for t in fields.tiles[(fields.part == part) & which] for r in t], int), most)
 
 def _teach_unlabelled(tiles, fields):
     rows = {p: _tiles_of(fields, p) for p in ("train", "valid")}
@@ -602,6 +606,12 @@ def explain_masks(
 
 
 # %% ../../nbs/artifacts/54_train.ipynb #90738800
+def _find_masks(folder, fields):
+    "The mask of each field, or None: named as it, with .tif, or without the folders before it. A name that would fit two fields fits the one that it is `name_mask` of, or none."
+    fits = lambda f: dict.fromkeys(str(m) for p in (Path(f), Path(Path(f).name)) for m in (name_mask(p.as_posix()), p, p.with_suffix(".tif")))
+    claims, own = Counter(m for f in fields for m in fits(f)), {name_mask(f) for f in fields}
+    return {f: next((folder/m for m in fits(f) if (m == name_mask(f) or claims[m] == 1 and m not in own) and (folder/m).is_file()), None) for f in fields}
+
 def score_masks(
     trained, # The folder of this step, a `Dataset`
     patches, # The tiles `Dataset`
@@ -611,7 +621,7 @@ def score_masks(
     "Compare the U-Net, tile by tile, with masks that a person (or a practice generator) made; images without a mask are left out."
     bundle, items, folder = read_bundle(trained.path/"masker"), patches.items, Path(folder)
     groups = set(trained.items.group[trained.items.split == part])
-    names = {f: next((p for p in (folder/f, (folder/f).with_suffix(".tif"), folder/Path(f).name) if p.is_file()), None) for f in items.field_id.unique()}
+    names = _find_masks(folder, items.field_id.unique())
     rows = [i for i, f, g in zip(items.index, items.field_id, items.group) if g in groups and names[f]]
     if not rows: print(f"  no mask of a {part} well in {folder}: nothing to score"); return pd.DataFrame(columns=["metric", "value", "low", "high"])
     sizes = cut.read_fields(patches).set_index("field_id")[["height", "width"]]
