@@ -423,6 +423,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'cellprotocols/artifacts/visualize.py'),
                                                    'cellprotocols.artifacts.visualize.section_doubt': ( 'artifacts/visualize.html#section_doubt',
                                                                                                         'cellprotocols/artifacts/visualize.py'),
+                                                   'cellprotocols.artifacts.visualize.section_images': ( 'artifacts/visualize.html#section_images',
+                                                                                                         'cellprotocols/artifacts/visualize.py'),
                                                    'cellprotocols.artifacts.visualize.section_look': ( 'artifacts/visualize.html#section_look',
                                                                                                        'cellprotocols/artifacts/visualize.py'),
                                                    'cellprotocols.artifacts.visualize.section_settings': ( 'artifacts/visualize.html#section_settings',

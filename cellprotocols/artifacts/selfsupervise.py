@@ -122,6 +122,7 @@ def run(
         if encoder_epochs and not (w.folder/"encoder.safetensors").exists(): _train_encoder(w.folder, patches, encoder_epochs, seed)
         made = w.commit()
     print(f"  anomaly of fields: {said} (labels were used for this number only, beside choosing the clean tiles)" if (said := score_fields(made.items)) else "  nothing is labelled: no score can be given")
+    if encoder_epochs: print(f"  the encoder is used by step 54 if you say so: --encoder {Path(out)/'encoder.safetensors'}")
     return made
 
 # %% ../../nbs/artifacts/53_selfsupervise.ipynb #836bf3a0

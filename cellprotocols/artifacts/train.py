@@ -444,13 +444,13 @@ def run(
     epochs:int=12, # Passes over the fields, for the classifier
     mask_epochs:int=3, # Passes over the crops, for the U-Net
     refine:str="ours", # Pseudo-masks: ours (objects that clean images do not have), cam (objects where Score-CAM is high), faithful (as published), drawn (without labels; taken by itself where there are none)
-    stray:float=.03, # Share of the area of clean images' dark things that may pass for dirt, for refine=ours
+    stray:float=.03, # How much of what is dark in clean images may be taken for dirt by mistake (share of its area), for refine=ours
     recall:float=.9, # Share of dirty images to be found on validation wells
     mask_recall:float=0., # Share of dirty pixels to be found there; 0: the threshold of the best F1
     crops:int=0, # Crops the U-Net learns from; 0: 64 for each tile, 960 to 9600
     paste:float=.1, # Share of them that are clean tiles with pasted objects
     drawn:float=.6, # Share of them that are clean tiles with drawn dirt
-    agreement:float=.9, # Exactness of Score-CAM, see `cam.iter_cams`
+    agreement:float=.9, # How near the quick Score-CAM maps have to come to the exact ones (correlation)
     encoder:str="", # encoder.safetensors of step 53, to start the classifier from
     seed:int=0, # Of the split, the networks and the crops
 ): # A line a field, a `Dataset`; its folder holds the bundles `classifier` (if there are labels) and `masker`, scores.csv, curves

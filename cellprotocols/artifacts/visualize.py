@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ORANGE', 'takes', 'draw_overlay', 'Findings', 'make_verdict', 'make_headline', 'section_look', 'section_slider',
-           'section_stain', 'section_table', 'section_doubt', 'section_training', 'section_settings', 'run',
-           'make_explorer']
+           'section_stain', 'section_table', 'section_doubt', 'section_images', 'section_training', 'section_settings',
+           'run', 'make_explorer']
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #64c24a80
 from datetime import date
@@ -18,8 +18,9 @@ import numpy as np, pandas as pd
 from . import infer
 from ..dataset import DatasetWriter, is_done, read_dataset
 from ..dirt import to_light
+from ..metrics import confusion
 from ..report import Callout, Facts, Figure, Number, Section, Slider, Table, write_report
-from ..viz import show_curves, show_histogram, show_patches, to_png, to_rgb
+from ..viz import show_calibration, show_confusion, show_curves, show_histogram, show_patches, to_png, to_rgb
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #81f93911
 ORANGE = (230, 159, 0)
@@ -109,7 +110,9 @@ def section_stain(f):
 def section_table(f):
     "The QC table."
     t = f.items[["file", "group", "label", "p_artifact", "area", "n_objects", "largest", "status"]].sort_values("area", ascending=False)
-    return Section("Field by field", "The whole table is `items.csv` of step 55.", [_figure(show_histogram(f.items.area, xlabel="share of dirt", title="Dirt in the fields"), "A tail to the right: look at those fields."), Table(t, "Dirtiest first", digits=4, max_rows=100)])
+    skipped = f.masks.path/"skipped.csv"
+    left_out = [Table(pd.read_csv(skipped), "Files that were left out, and why", max_rows=100)] if skipped.exists() else []
+    return Section("Field by field", "The whole table is `items.csv` of step 55.", [_figure(show_histogram(f.items.area, xlabel="share of dirt", title="Dirt in the fields"), "A tail to the right: look at those fields."), Table(t, "Dirtiest first", digits=4, max_rows=100), *left_out])
 
 def section_doubt(f):
     "Where labels and masks disagree."
@@ -121,15 +124,27 @@ def section_doubt(f):
     return Section("Where do labels and masks disagree?", "Either the label or the mask is wrong. Correct labels in step 51, and train again.",
                    [Table(odd[["file", "label", "area", "n_objects"]], f"{len(odd)} fields", digits=4, max_rows=20)] + [Figure(_jpeg(draw_overlay(*f.look(int(i))[:2])), f"{t.file[i]}: called {t.label[i]}") for i in odd.index[:3]])
 
+def section_images(f):
+    "What the classifier called the images of wells that it had not seen."
+    if f.trained is None or "predicted" not in f.trained.items: return None
+    t = f.trained.items[f.trained.items.split == "test"]
+    if t.label.nunique() < 2: return None
+    classes, wrong = ["clean", "artifact"], t[t.label != t.predicted].assign(far=lambda t: (t.prob_artifact - .5).abs()).sort_values("far", ascending=False)
+    rows = [(r, int(np.flatnonzero(f.items.item_id == r.item_id)[0])) for r in wrong.itertuples() if (f.items.item_id == r.item_id).any()][:3]
+    return Section("Which image is taken for which?", "Whole images of test wells, by the classifier. The masks do not depend on it.", [
+        _figure(show_confusion(confusion(t.label, t.predicted, classes), classes, title="Clean or artifact, wells never seen"), "Rows: what a person said. Columns: what the classifier said."),
+        _figure(show_calibration(t.label, t[["prob_clean", "prob_artifact"]].to_numpy(), classes), "On the diagonal, a probability can be taken at its word. One half is the threshold that was chosen."),
+        *(Figure(_jpeg(draw_overlay(*f.look(k)[:2])), f"{r.item_id}: a person said {r.label}, the classifier {r.predicted} ({r.prob_artifact:.2f} for artifact)") for r, k in rows)])
+
 def section_training(f):
     "Curves and thresholds."
     if f.trained is None: return None
-    found = [_figure(show_curves(pd.read_csv(f.trained.path/f"{n}.csv"), title=n), f"{n}: the marked epoch was kept") for n in ("classifier", "masker") if (f.trained.path/f"{n}.csv").exists()]
+    found = [_figure(show_curves(pd.read_csv(f.trained.path/f"{n}.csv"), title=what), f"The pass that is marked was kept ({n}).") for n, what in (("classifier", "Learning from labels of images"), ("masker", "Learning to mask")) if (f.trained.path/f"{n}.csv").exists()]
     c = pd.read_csv(f.trained.path/"mask_curve.csv")
     fig, ax = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
     for k, colour in (("precision", "#0072B2"), ("recall", "#D55E00")): ax.plot(c.threshold, c[k], color=colour, label=k)
     ax.legend(frameon=False); ax.set(xlabel="threshold", ylim=(0, 1.02)); ax.set_title("Agreement with drawn and pseudo-masks, validation wells", loc="left", fontsize=10, weight="bold")
-    names = dict(auroc="AUROC", accuracy="accuracy", macro_f1="macro-F1", ece="calibration error (ECE)")
+    names = dict(auroc="AUROC: a dirty image scores above a clean one", accuracy="accuracy: images called right", macro_f1="macro-F1: mean of both classes", ece="ECE: how far probabilities are off")
     s = f.scores[f.scores.metric.isin(names)].assign(metric=lambda t: t.metric.map(names))
     return Section("How was it learned?", "From labels of whole images, where there are some, and from drawn dirt. The agreement with these masks chooses the threshold; it does not say how good the masks are: only masks painted by a person do.", [*([Table(s[["metric", "value", "low", "high"]], "Whole images, test wells")] if len(s) else []), *found, _figure(ax, "Precision and recall against these masks.")])
 
@@ -158,7 +173,7 @@ def run(
     inputs = {k: d for k, d in dict(masks=f.masks, trained=f.trained).items() if d is not None}
     settings = dict(title=title, practice=f.practice)
     if is_done(out, "artifacts.visualize", settings, inputs, seed): print("  done before, nothing to do"); return read_dataset(out)
-    sections = [section_look(f), section_slider(f), section_stain(f), section_doubt(f), section_table(f), section_training(f), section_settings(f)]
+    sections = [section_look(f), section_slider(f), section_stain(f), section_doubt(f), section_table(f), section_images(f), section_training(f), section_settings(f)]
     with DatasetWriter(out, "masks", "artifacts.visualize", settings, inputs, seed) as w:
         facts = {"fields": len(f.items), "wells": f.items.group.nunique(), "data": "practice (synthetic)" if f.practice else str(f.root.name)}
         write_report(w.folder/"report.html", title or "Which pixels are dirt?", [s for s in sections if s], "Masked by a model that learned from " + ("labels of whole images" if f.labelled else "dirt drawn on such images, without any label"), facts, make_verdict(f), make_headline(f), str(date.today()))
