@@ -536,6 +536,26 @@ def test_a_camera_of_12_bits_is_saturated_at_its_own_white():
     assert patches._describe(img, to_light(img))["saturated"] == .25 and patches._describe(img//2, to_light(img//2))["saturated"] == 0
 
 
+def test_of_very_many_tiles_some_of_all_fields_are_learned_from():
+    fields = pd.DataFrame([dict(part="train", tiles=list(range(9*k, 9*k + 9))) for k in range(400)])
+    rows = train._tiles_of(fields, "train")
+    assert len(rows) == 1200 and len({r//9 for r in rows}) == 400 and len(train._tiles_of(fields[:5], "train")) == 45
+
+
+def test_c5_pretrained_weights_reach_both_networks(monkeypatch):
+    import timm
+    asked, real = [], timm.create_model
+    def create(*args, pretrained=False, **kw): asked.append(pretrained); return real(*args, **kw)
+    monkeypatch.setattr(timm, "create_model", create)
+    monkeypatch.setattr(train, "train_model", lambda *a, **k: type("H", (), dict(curves=None)))
+    monkeypatch.setattr(train, "train_unet", lambda *a, **k: type("H", (), dict(curves=None)))
+    fields = pd.DataFrame([dict(part=p, label=l, tiles=[k]) for k, (p, l) in enumerate([("train", "clean"), ("train", "artifact"), ("valid", "clean"), ("valid", "artifact")])])
+    for yes in (True, False):
+        asked.clear()
+        train.train_classifier(np.random.default_rng(0).random((4, 64, 64, 1), np.float32), fields, pretrained=yes); assert any(asked) == yes
+        asked.clear(); train.train_masker(None, None, pretrained=yes); assert any(asked) == yes
+
+
 def test_when_nothing_is_called_dirty_it_is_said(monkeypatch):
     fields = pd.DataFrame([dict(field_id=f"f{k}", group=f"w{k}", label=CLASSES[k % 2], part=("train", "valid", "test")[k//2 % 3], tiles=[k]) for k in range(12)])
     tiles, score = np.ones((12, 64, 64, 1), np.float32), np.where((fields.part == "valid") & (fields.label == "artifact"), 5., -5.)

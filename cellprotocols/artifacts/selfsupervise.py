@@ -126,10 +126,11 @@ def run(
     return made
 
 # %% ../../nbs/artifacts/53_selfsupervise.ipynb #836bf3a0
-def _train_encoder(folder, patches, epochs, seed):
+def _train_encoder(folder, patches, epochs, seed, most=2000):
     groups = patches.items.group.unique()
     judge = patches.items.group.isin(groups[::5]).to_numpy()
-    model, curve = fit_encoder(take_rows(patches["light"], np.flatnonzero(~judge))[:], take_rows(patches["light"], np.flatnonzero(judge))[:], epochs=epochs, out=folder.parent/"encoder", seed=seed)
+    some = lambda rows: take_rows(patches["light"], rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)])[:] # of very many tiles, some of all fields
+    model, curve = fit_encoder(some(np.flatnonzero(~judge)), some(np.flatnonzero(judge)), epochs=epochs, out=folder.parent/"encoder", seed=seed)
     curve.to_csv(folder/"encoder.csv", index=False)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder/"encoder.safetensors")
 

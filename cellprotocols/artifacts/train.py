@@ -96,11 +96,12 @@ def train_classifier(
     encoder:str|Path="", # encoder.safetensors of step 53 to start from; it has seen images (no labels) of all wells
     out:Path|None=None, # Folder for checkpoints
     seed:int=0,
+    pretrained:bool=False, # Start from the network's pretrained weights (of photographs)
     device:str|None=None, # None: the fastest there is
 ) -> tuple: # `StageClassifier`, its training curve
     "Learn from image labels which places are dirty."
     torch.manual_seed(seed)
-    model = StageClassifier(net, 1, 2, stride=stride, pool="soft")
+    model = StageClassifier(net, 1, 2, stride=stride, pool="soft", pretrained=pretrained)
     model.standard.fit(np.moveaxis(_some(tiles, _spread(np.concatenate(fields.tiles[fields.part == "train"].tolist()), 60)), 3, 1))
     if encoder and len(model.load_state_dict({k: v for k, v in load_file(encoder).items() if k.startswith("trunk")}, strict=False).missing_keys) > len(model.state_dict()) - len(model.trunk.state_dict()): raise ClassifyError("an encoder of another network", f"one of {net}, as step 53 makes it", file=encoder)
     data = {p: (Bags(tiles, f.tiles.tolist()), (f.label == "artifact").to_numpy().astype(int)) for p, f in fields.groupby("part")}
@@ -403,10 +404,11 @@ def train_masker(
     seed:int=0,
     device:str|None=None, # None: the fastest there is
     start:nn.Module|None=None, # The classifier's `trunk`: the encoder begins with what it has learned
+    pretrained:bool=False, # Start the rest from the network's pretrained weights
 ) -> tuple: # `UNet`, its training curve
     "Learn the pseudo-masks."
     torch.manual_seed(seed)
-    model = UNet(encoder, 1, 1, strides=STRIDES, width=8)
+    model = UNet(encoder, 1, 1, strides=STRIDES, width=8, pretrained=pretrained)
     if start is not None: model.encoder.load_state_dict(start.state_dict(), strict=False)
     nn.init.constant_(model.head.bias, -4.) # dirt is rare: begin with saying so
     h = train_unet(model, train, valid, out, epochs=epochs, lr=2e-3, batch=8, patience=None, seed=seed, device=device)
@@ -452,6 +454,7 @@ def run(
     drawn:float=.6, # Share of them that are clean tiles with drawn dirt
     agreement:float=.9, # How near the quick Score-CAM maps have to come to the exact ones (correlation)
     encoder:str="", # encoder.safetensors of step 53, to start the classifier from
+    pretrained:bool=False, # Start from weights learned on photographs; they are fetched from a model hub
     seed:int=0, # Of the split, the networks and the crops
 ): # A line a field, a `Dataset`; its folder holds the bundles `classifier` (if there are labels) and `masker`, scores.csv, curves
     "From image labels to a model that masks pixels."
@@ -463,7 +466,7 @@ def run(
     if not patches.items.label.isin(["clean", "artifact"]).any() and refine != "drawn":
         print("  no image is labelled: the U-Net learns from drawn dirt alone, and there is no classifier. Labels of whole images make it better (step 51)")
         refine = "drawn"
-    s = dict(net=net, epochs=epochs, mask_epochs=mask_epochs, refine=refine, stray=stray, recall=recall, mask_recall=mask_recall, crops=crops, paste=paste, drawn=drawn, agreement=agreement, encoder=bool(encoder),
+    s = dict(net=net, epochs=epochs, mask_epochs=mask_epochs, refine=refine, stray=stray, recall=recall, mask_recall=mask_recall, crops=crops, paste=paste, drawn=drawn, agreement=agreement, encoder=bool(encoder), pretrained=pretrained,
              classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if not (0 <= paste and 0 <= drawn and paste + drawn < 1): raise ClassifyError(f"paste={paste} and drawn={drawn}", "shares that leave something for the real tiles")
     inputs = dict(patches=patches, **(dict(encoder=Path(encoder)) if encoder else {}))
@@ -491,12 +494,12 @@ def _train_all(w, patches, s, encoder, seed):
         taught = _teach_unlabelled(tiles, fields)
     else:
         fields = split_fields(patches.items, seed)
-        classifier = _keep_model(scratch/"classifier.safetensors", lambda: train_classifier(tiles, fields, s["net"], epochs=s["epochs"], encoder=encoder, out=scratch/"classifier", seed=seed), lambda: StageClassifier(s["net"], 1, 2, stride=4, pool="soft"))
+        classifier = _keep_model(scratch/"classifier.safetensors", lambda: train_classifier(tiles, fields, s["net"], epochs=s["epochs"], encoder=encoder, out=scratch/"classifier", seed=seed, pretrained=s["pretrained"]), lambda: StageClassifier(s["net"], 1, 2, stride=4, pool="soft"))
         taught = _teach(tiles, fields, classifier, s, scratch, seed)
     crops = s["crops"] or int(np.clip(64*len({*taught.rows["train"], *taught.clean["train"]}), 960, 9600))
     x, y = {}, {}
     for p, most in (("train", crops), ("valid", max(48, crops//6))): x[p], y[p] = gather_tiles(tiles, taught.rows[p], taught.masks[p], taught.clean[p], most=most, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed + (p == "valid"))
-    masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), s["mask_epochs"], s["net"], scratch/"masker", seed, start=taught.classifier and taught.classifier.trunk), lambda: UNet(s["net"], 1, 1, strides=STRIDES, width=8))
+    masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), s["mask_epochs"], s["net"], scratch/"masker", seed, start=taught.classifier and taught.classifier.trunk, pretrained=s["pretrained"]), lambda: UNet(s["net"], 1, 1, strides=STRIDES, width=8))
     at, curve = _choose_mask_threshold(masker, x["valid"], y["valid"], s["mask_recall"], None)
     return _finish(w, patches, s, fields, taught, masker, at, curve)
 
@@ -554,7 +557,7 @@ def _write_models(w, patches, s, fields, taught, masker, at, scores, example):
     px = None if px.isna().all() else float(px.median()*about["shrink"])
     light = dict(light="transmission: field / smooth background", sigma=about["sigma"], shrink=about["shrink"], size=about["size"], overlap=about["overlap"])
     common = dict(px_um=px, normalisation=light, data=dict(fingerprint=patches.fingerprint, practice=s["practice"], fields=int(len(fields)), labels="of whole images" if taught.classifier else "none: drawn dirt on these fields"), split=dict(by="group", **{p: sorted(fields.group[fields.part == p].unique().tolist()) for p in PARTS}),
-                  licence="Apache-2.0 (trained from scratch)", limits="Practice (synthetic) data: not for real images." if s["practice"] else "Other microscopes, stains and kinds of dirt than it was trained on. Research use.")
+                  licence="see the licence of the pretrained weights" if s["pretrained"] else "Apache-2.0 (trained from scratch)", limits="Practice (synthetic) data: not for real images." if s["practice"] else "Other microscopes, stains and kinds of dirt than it was trained on. Research use.")
     c = taught.classifier
     if c and not (w.folder/"classifier").exists(): write_bundle(w.folder/"classifier", c, "StageClassifier", c.config, ["clean", "artifact"], ["light"], example, thresholds=dict(log_odds=taught.cut_at), metrics=scores[["metric", "value", "low", "high"]], purpose="Says whether a brightfield tile holds an artifact.", **common)
     if not (w.folder/"masker").exists(): write_bundle(w.folder/"masker", masker, "UNet", masker.config, ["artifact"], ["light"], example, thresholds=dict(artifact=at), purpose="Masks the artifacts of a brightfield field.", **common)
