@@ -1,11 +1,12 @@
 """Which pixels are dirt? Recipes for masks side by side on real fields with planted artifacts (make_sabgal_semisynthetic.py), by wells that nothing was learned from.
 
     python benchmarks/make_sabgal_semisynthetic.py ../shared/data/artifacts/sabgal work/sabgal --versions 3
-    python benchmarks/bench_artifacts.py work/sabgal work/sabgal_scores [--only plain,cam,faithful,objects,drawn,ours,encoder,published]
+    python benchmarks/bench_artifacts.py work/sabgal work/sabgal_scores [--only plain,cam,faithful,objects,drawn,ours,explain,encoder,published]
 
     plain      dark + gradient, two numbers chosen on the planted masks of training wells (which favours it)
     cam        Score-CAM alone, its threshold chosen on the planted masks of training wells (which favours it)
     faithful   the published mask recipe, map x edges, on the same map
+    explain    whether maps of the classifier point at the dirt: Score-CAM and gradients, with deletion and insertion, on tiles of test wells with planted dirt
     objects    the pseudo-masks of `ours`: objects of dirty images that clean images lack
     drawn      a U-Net without any label: dirt drawn on the training fields, of which certain dirt counts and doubtful does not (`--refine drawn`)
     ours       a U-Net on pseudo-masks, pasted and drawn dirt
@@ -28,10 +29,10 @@ from scipy import ndimage
 from cellprotocols.artifacts import train as step
 from cellprotocols.artifacts.patches import cut_light, to_light
 from cellprotocols.artifacts.selfsupervise import fit_encoder
-from cellprotocols.cam import score_cam_published
+from cellprotocols.cam import GRADIENTS, erase_curve, gradient_cam, hits_peak, score_cam, score_cam_published, share_inside
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
 from cellprotocols.images import read_image
-from cellprotocols.metrics import match_boundaries, match_objects, pixel_curve, pixel_histogram, score_boundaries, score_objects, score_pixels
+from cellprotocols.metrics import bootstrap, match_boundaries, match_objects, pixel_curve, pixel_histogram, score_boundaries, score_objects, score_pixels
 from cellprotocols.patches import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.train import train_model
@@ -138,6 +139,28 @@ def bench_maps(t, lights, tiles, boxes, classifier, want, a):
     if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([step.mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
 
 
+def bench_explain(t, tiles, classifier, a, most=48):
+    "Score-CAM and gradients: does the peak lie on dirt, how much denser is the map there, what does the classifier say when the salient pixels go, or come back?"
+    rows, masks = [], []
+    for i in np.flatnonzero((t.part == "test") & (t.label == "artifact")):
+        true = read_image(a.data/t["mask"][i])[..., 0] > 0
+        small = cv2.resize(true.astype(np.float32), [n//2 for n in true.shape[::-1]], interpolation=cv2.INTER_AREA)
+        for r, m in zip(t.tiles[i], cut_light(small)[1][..., 0] > .5):
+            if m.any(): rows.append(r); masks.append(m)
+    some = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))
+    wells, found = t.explode("tiles").set_index("tiles").group[[rows[k] for k in some]].to_numpy(), []
+    ways = {"Score-CAM": lambda x: score_cam(classifier, "trunk", x, 1), **{how: lambda x, how=how: gradient_cam(classifier, "trunk", x, 1, how) for how in GRADIENTS}}
+    for how, explain in ways.items():
+        got = []
+        for k in track(some, how):
+            x, m = np.moveaxis(np.asarray(tiles[rows[k]], np.float32), 2, 0), masks[k]
+            saliency = explain(x).map
+            got.append((hits_peak(saliency, m, 2), share_inside(saliency, m)/m.mean(), *(erase_curve(classifier, x, saliency, 1, insert).mean() for insert in (False, True))))
+        for name, v in zip(("peak on dirt", "density on dirt, times the mean", "deletion (low is good)", "insertion (high is good)"), np.nan_to_num(np.array(got, float)).T):
+            found.append((how, name, *bootstrap(lambda i: v[i].mean(), wells, seed=a.seed)))
+    keep(a.out, "explain", pd.DataFrame(found, columns=["map", "measure", "value", "low", "high"]).assign(tiles=len(some), wells=len(set(wells))))
+
+
 def bench_unet(t, lights, tiles, taught, name, a):
     "A U-Net as step 54 trains it."
     x, y = {}, {}
@@ -209,13 +232,14 @@ def main():
     t, lights, tiles, boxes = load(a.data, a.out)
     if "plain" in want: bench_plain(t, lights, a)
     if "drawn" in want: bench_unet(t, lights, tiles, step._teach_unlabelled(tiles, t), "drawn", a)
-    if want & {"cam", "faithful", "objects", "ours"}:
+    if want & {"cam", "faithful", "objects", "ours", "explain"}:
         classifier = step._keep_model(a.out/"classifier.safetensors", lambda: step.train_classifier(tiles, t, epochs=a.epochs, out=a.out/"classifier", seed=a.seed), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
         taught = step._teach(tiles, t, classifier, dict(refine="ours", recall=.9, stray=.03, agreement=.9), a.out, a.seed)
         keep(a.out, "images", step._score_images(t, taught.cut_at))
         if "objects" in want:
             vote = step.ObjectVote(tiles, own := np.concatenate([taught.rows["train"], taught.clean["train"]]), np.arange(len(own)) < len(taught.rows["train"]), t.group.to_numpy()[own//len(boxes)], seed=a.seed)
             test_masks(t, a.data, a.out, "objects", lambda i: vote.mask(lights[i]) == 1)
+        if "explain" in want: bench_explain(t, tiles, classifier, a)
         if want & {"cam", "faithful"}: bench_maps(t, lights, tiles, boxes, classifier, want, a)
         if "ours" in want: bench_unet(t, lights, tiles, taught, "ours", a)
     if "encoder" in want: bench_encoder(t, tiles, a)

@@ -1,0 +1,46 @@
+"""Channels last beside PyTorch's usual layout, on a processor: the protocols' networks and some of timm, at sizes on both sides of the limit in `train`.
+
+python benchmarks/bench_layout.py [threads]. Inference and one training step each, in turns, the fastest of several; below 1 channels last is faster.
+"""
+import sys
+import time
+
+import timm
+import torch
+
+from cellprotocols.classify import StageClassifier
+from cellprotocols.unet import PublishedUNet, UNet
+
+NETWORKS = { # name: network of one channel, (images, side)
+    "classifier of artifacts": (lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"), (4, 288)),
+    "U-Net of artifacts, crops": (lambda: UNet("resnet18", 1, 1, strides=(2, 4, 8, 16), width=8), (8, 160)),
+    "U-Net of artifacts, tile": (lambda: UNet("resnet18", 1, 1, strides=(2, 4, 8, 16), width=8), (1, 576)),
+    "published U-Net": (PublishedUNet, (2, 288)),
+    **{f"{net} at {side} px": (lambda net=net: timm.create_model(net, num_classes=3, in_chans=1), (n, side)) for net in ("resnet18", "resnet50", "efficientnet_b0") for n, side in ((32, 64), (16, 128))}}
+LAYOUTS = dict(usual=torch.contiguous_format, last=torch.channels_last)
+
+
+def fastest(work, times=5):
+    best = float("inf")
+    for k in range(times + 1): # the first does not count
+        t0 = time.perf_counter(); work()
+        if k: best = min(best, time.perf_counter() - t0)
+    return best
+
+
+def main(threads=2):
+    torch.set_num_threads(threads)
+    print(f"{'':28}  inference  training")
+    for name, (build, (n, side)) in NETWORKS.items():
+        found = {}
+        for layout, how in LAYOUTS.items():
+            torch.manual_seed(0)
+            model, x = build().to(memory_format=how).eval(), torch.randn(n, 1, side, side).contiguous(memory_format=how)
+            with torch.inference_mode(): infer = fastest(lambda: model(x))
+            opt = torch.optim.AdamW(model.train().parameters())
+            def learn(): model(x).float().square().mean().backward(); opt.step(); opt.zero_grad()
+            found[layout] = infer, fastest(learn)
+        print(f"{name:28}", *(f"{b/a:10.2f}" for a, b in zip(found["usual"], found["last"])), flush=True)
+
+
+if __name__ == "__main__": main(*map(int, sys.argv[1:]))
