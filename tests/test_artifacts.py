@@ -627,7 +627,7 @@ def test_every_way_to_a_pseudo_mask_leads_to_a_model(finished, tmp_path, how):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, finished):
     for k in range(12): write(tmp_path/"in"/f"f{k}.tif", make_dirty_field((300, 300), seed=k, dirt=2.).image[..., 0])
-    code = f"from cellprotocols.artifacts.infer import mask_folder; mask_folder({str(tmp_path/'in')!r}, {str(finished/'54_train')!r}, {str(tmp_path/'a')!r})"
+    code = f"from cellprotocols.dataset import DatasetWriter; DatasetWriter.flush_seconds = 0; from cellprotocols.artifacts.infer import mask_folder; mask_folder({str(tmp_path/'in')!r}, {str(finished/'54_train')!r}, {str(tmp_path/'a')!r})"
     p = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(1200):
         if len(list(tmp_path.rglob("filled/*.tif"))) >= 3: break
