@@ -386,7 +386,7 @@ def gather_tiles(
         for a, b in rng.integers(x.shape[0] - crop + 1, size=(some, 2)):
             xs.append(x[a:a+crop, b:b+crop].astype(np.float16)); ys.append(y[a:a+crop, b:b+crop])
     n = lambda share: round(most*share/2)
-    for r in rng.choice(clean, n(drawn)): add(r, lambda t: draw_on(restain(t), [seed, int(rng.integers(1 << 30))], shrink, float(rng.choice([1, 2, 4, 8])), 2**rng.uniform(-.5, 1)))
+    for r in rng.choice(clean, n(drawn)): add(r, lambda t: draw_on(restain(t), [seed, int(rng.integers(1 << 30))], shrink, float(rng.choice([1, 2, 4, 8])), 2**rng.uniform(-.7, .7)))
     for r in rng.choice(clean, n(paste) if stamps else 0): add(r, lambda t: paste_stamps(restain(t), stamps, rng, int(rng.integers(3, 12))))
     rest = most//2 - len(xs)//2
     for r in rng.choice(rows, round(.6*rest)) if len(rows) else (): add(r)
