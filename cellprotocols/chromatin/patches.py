@@ -93,7 +93,7 @@ def _flag(table, patches, gate):
     if not gate: return table
     from cellprotocols.dirt import flag_dirty # networks: only where there is a gate
     px = float(table.px_um.median()) if table.px_um.notna().any() else None
-    return table.join(flag_dirty(patches, gate, px_um=px))
+    return table.join(flag_dirty(patches, gate, px_um=px, groups=table.group))
 
 def _pixel_sizes(items, root, clicks):
     "The pixel size of every movie, um; NaN where the file does not say."
