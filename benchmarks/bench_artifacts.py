@@ -157,7 +157,7 @@ def bench_explain(t, tiles, classifier, a, most=48):
             saliency = explain(x).map
             got.append((hits_peak(saliency, m, 2), share_inside(saliency, m)/m.mean(), *(erase_curve(classifier, x, saliency, 1, insert).mean() for insert in (False, True))))
         for name, v in zip(("peak on dirt", "density on dirt, times the mean", "deletion (low is good)", "insertion (high is good)"), np.nan_to_num(np.array(got, float)).T):
-            found.append((how, name, *bootstrap(lambda i: v[i].mean(), wells, seed=a.seed)))
+            found.append((how, name, *bootstrap(lambda i: v[i].mean(), wells, seed=a.seed, limits=(0, np.inf if "density" in name else 1))))
     keep(a.out, "explain", pd.DataFrame(found, columns=["map", "measure", "value", "low", "high"]).assign(tiles=len(some), wells=len(set(wells))))
 
 
