@@ -1,6 +1,6 @@
 """Channels last beside PyTorch's usual layout, on a processor: the protocols' networks and some of timm, at sizes on both sides of the limit in `train`.
 
-python benchmarks/bench_layout.py [threads]. Inference and one training step each, in turns, the fastest of several; below 1 channels last is faster.
+python benchmarks/bench_layout.py [threads]. Inference and one training step each, one layout after the other, the fastest of five; below 1 channels last is faster.
 """
 import sys
 import time
