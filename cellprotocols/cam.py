@@ -82,8 +82,11 @@ class _Scorer:
     def _run(self, make, ids, batch):
         parts = [ids[i:i+batch] for i in range(0, len(ids), batch)]
         done = predict_batches(self.model, (make(p) for p in parts), self.device, self.amp, ahead=False)
+        found, at = np.empty(len(ids)), 0 # filled, not gathered: small pieces kept between large ones would keep memory from being used again
+        for z in (track(done, "scoring channels", len(parts)) if self.loud else done):
+            found[at:at+len(z)], at = self.target(z), at + len(z)
         self.passes += len(ids)
-        return [self.target(z) for z in (track(done, "scoring channels", len(parts)) if self.loud else done)]
+        return found
 
     def __call__(self, make, ids, shape):
         "Scores of `ids` (n,); `make(ids)` gives their masked images."
@@ -91,9 +94,9 @@ class _Scorer:
         if self.trials is None: self.trials = [] if self.batch else _trials(self.device, shape)
         while self.trials and len(ids):
             b, t0 = min(self.trials.pop(0), len(ids)), perf_counter()
-            found += self._run(make, ids[:b], b)
+            found.append(self._run(make, ids[:b], b))
             self.pace[b], ids = min(self.pace.get(b, np.inf), (perf_counter() - t0)/b), ids[b:]
-        if len(ids): found += self._run(make, ids, self.batch or min(self.pace, key=self.pace.get))
+        if len(ids): found.append(self._run(make, ids, self.batch or min(self.pace, key=self.pace.get)))
         return np.concatenate(found)
 
 def _unit(a):

@@ -194,10 +194,10 @@ def _busy(light): return np.sqrt(_soft((light - _soft(light, 3))**2, 8))
 
 def measure_objects(
     light:np.ndarray, # (H, W) transmission
-) -> tuple: # label image (H, W) int16, measurements (n, 14) float32, areas (n,) px
+) -> tuple: # label image (H, W) int16, measurements (n, 15) float32, areas (n,) px
     "All dark things of a tile, with what tells one from another."
     names, n = ndimage.label(outline_dirt(light, np.ones(light.shape)), _eight)
-    if not n: return names, np.zeros((0, 14), np.float32), np.zeros(0)
+    if not n: return names, np.zeros((0, 15), np.float32), np.zeros(0)
     dark, fine = 1 - _soft(light, .7), _soft(light, 1)
     slope = np.hypot(cv2.Sobel(fine, cv2.CV_32F, 1, 0), cv2.Sobel(fine, cv2.CV_32F, 0, 1))/8
     busy = _busy(light)
@@ -207,7 +207,7 @@ def measure_objects(
     near = lambda x: np.bincount(ring.ravel(), x.ravel(), n + 1)[1:]/np.maximum(np.bincount(ring.ravel(), minlength=n + 1)[1:], 1)
     of = lambda f, x: np.asarray(f(x, names, ids))
     return names.astype(np.int16), np.c_[np.log(area), sides.max(1)/sides.min(1), area/sides.prod(1), of(ndimage.maximum, dark), of(ndimage.mean, dark), of(ndimage.maximum, 1 - _soft(light, 3)), of(ndimage.maximum, 1 - _soft(light, 10)),
-        of(ndimage.maximum, slope), of(ndimage.mean, slope), of(ndimage.standard_deviation, dark), of(ndimage.mean, busy), near(busy), near(light), of(ndimage.maximum, light)].astype(np.float32), area
+        of(ndimage.maximum, slope), of(ndimage.mean, slope), of(ndimage.standard_deviation, dark), of(ndimage.mean, busy), near(busy), near(light), of(ndimage.maximum, light), near(light > 1.05)].astype(np.float32), area
 
 class ObjectVote:
     "Which dark things are dirt: those that images called clean do not have."
@@ -269,15 +269,19 @@ def outline_certain(
     black:float=.5, # Certain: takes so much of the light somewhere ...
     dark:float=.22, # ... and so much on average, for stain is a crowd of dark grains with light between them ...
     steep:float=.09, # ... and has an edge of so much a px
+    fringe:float=.08, # ... and so much of a large thing's rim is brighter than the background: crystals refract, smooth stain only absorbs
+    large:int=300, # Things from here on, px, have to have that rim ...
+    opaque:float=.85, # ... unless they take so much: no stain does, the edge of a well does
     doubt:float=.3, # From so much on, and steep all around (0.06 a px on average), it may be dirt
     calm:float=2., # A haze may be dirt where the light around varies no more than so many times the noise: stain lies in cells
 ) -> np.ndarray: # (H, W) uint8: 1 dirt for certain, 255 perhaps, 0 the rest
     "What can be called dirt without any label."
     names, x, area = measure_objects(light)
-    depth, mean, slope, around = x[:, 3], x[:, 4], x[:, 7], x[:, 8]
+    depth, mean, slope, around, rim = x[:, [3, 4, 7, 8, 14]].T
     haze = (area >= 120) & (slope < .02) & (x[:, 11] < calm*np.percentile(_busy(light), 5))
     perhaps = (depth > black) | (depth > doubt) & (around > .06) | haze
-    return np.r_[0, np.where((depth > black) & (mean > dark) & (slope > steep), 1, np.where(perhaps, IGNORE, 0))].astype(np.uint8)[names]
+    certain = (depth > black) & (mean > dark) & (slope > steep) & ((rim > fringe) | (area < large) | (depth > opaque))
+    return np.r_[0, np.where(certain, 1, np.where(perhaps, IGNORE, 0))].astype(np.uint8)[names]
 
 
 # %% ../../nbs/artifacts/54_train.ipynb #b5a8596d
