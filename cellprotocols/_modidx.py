@@ -335,6 +335,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'cellprotocols/artifacts/train.py'),
                                                'cellprotocols.artifacts.train._light': ( 'artifacts/train.html#_light',
                                                                                          'cellprotocols/artifacts/train.py'),
+                                               'cellprotocols.artifacts.train._means_around': ( 'artifacts/train.html#_means_around',
+                                                                                                'cellprotocols/artifacts/train.py'),
                                                'cellprotocols.artifacts.train._objects': ( 'artifacts/train.html#_objects',
                                                                                            'cellprotocols/artifacts/train.py'),
                                                'cellprotocols.artifacts.train._score_images': ( 'artifacts/train.html#_score_images',

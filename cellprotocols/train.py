@@ -322,10 +322,10 @@ class _Steps(_Events):
         if self.average is not None: _move_average(self.average, self.learn.model, min(self.decay, (1 + self.state.step) / (10 + self.state.step)))
 
 # %% ../nbs/train.ipynb #d5b1e3b5
-def _best_layout(device, shape):
-    "Convolutions are faster with channels last on NVIDIA GPUs and, for images that are not tiny, on processors."
-    last = device.type == "cuda" or device.type == "cpu" and len(shape) == 4 and min(shape[2:]) >= 128
-    return torch.channels_last if last else torch.contiguous_format
+def _best_layout(model, device, shape):
+    "Convolutions are faster with channels last on NVIDIA GPUs and, for images that are not tiny, on processors. Those of volumes have no such layout."
+    last = device.type == "cuda" or device.type == "cpu" and len(shape) >= 4 and min(shape[-2:]) >= 128
+    return torch.channels_last if last and all(p.ndim < 5 for p in model.parameters()) else torch.contiguous_format
 
 def _lay_out(x, layout): return x.contiguous(memory_format=layout) if isinstance(x, torch.Tensor) and x.ndim == 4 else x
 
@@ -621,7 +621,7 @@ def train_model(
     x, vx, restore = _hold(x, device), _hold(vx, device), _keep_modes(model)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         if not tensors: state = _State(find_lr(model, (x, y), batch, seed, device, loss, prepare) if lr == "auto" else float(lr), batch)
-        model.to(device, memory_format=(layout := _best_layout(device, getattr(x, "shape", ()))))
+        model.to(device, memory_format=(layout := _best_layout(model, device, getattr(x, "shape", ()))))
         cast, scaler = _precision(device, amp)
         opt = _Optimizer(torch.optim.AdamW(_param_groups(model, groups, weight_decay), fused=device.type == "cuda"), scaler)
         steps = _Steps(state, opt, prepare, cast, seed, epochs * per_epoch, per_epoch, clip, ema and copy.deepcopy(model).eval(), ema, device, layout)
@@ -662,7 +662,7 @@ def predict_batches(
     try:
         for x in _ahead(batches) if ahead else batches:
             x = _to(_usual(_tensors(x)), device).float()
-            if pending is None: model.to(memory_format=(layout := _best_layout(device, x.shape)))
+            if pending is None: model.to(memory_format=(layout := _best_layout(model, device, x.shape)))
             with torch.inference_mode(), cast(): now = _forward(model, _lay_out(x, layout))
             if pending is not None: yield pending.float().cpu().numpy()
             pending = now

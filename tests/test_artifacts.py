@@ -273,6 +273,10 @@ def test_without_labels_only_black_and_steep_things_are_dirt_for_certain():
     said = train.outline_certain(x)
     assert (said[25, 25], said[63, 63], said[101, 101], said[45, 45]) == (1, 255, 0, 0)
     assert not train.outline_certain(1 - .4*(1 - disc(30, 128))).astype(bool)[0].any()
+    stain = np.ones((128, 128), np.float32); stain[30:70, 30:70] = .35
+    crystal, wall = stain.copy(), stain.copy()
+    crystal[30:70, 70:73] = crystal[70:73, 30:70] = 1.3; wall[30:70, 30:70] = .05
+    assert [train.outline_certain(x)[50, 50] for x in (stain, crystal, wall)] == [255, 1, 1], "smooth stain is black, too, but has no bright fringe"
 
 
 def test_saliency_outside_dirt_gives_nothing_and_dirt_outside_saliency_neither():

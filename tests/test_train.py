@@ -449,6 +449,20 @@ def test_images_that_are_not_tiny_lie_channels_last_and_nothing_else_changes(tmp
     assert whole.training # as it was
 
 
+def test_bags_of_images_lie_channels_last_too_and_volumes_do_not():
+    seen, x = [], np.random.default_rng(0).standard_normal((3, 4, 1, 128, 128)).astype(np.float32)
+    inner = nn.Sequential(nn.Conv2d(1, 4, 3, stride=4), nn.Conv2d(4, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    inner[1].register_forward_pre_hook(lambda m, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last)))
+    class Bag(nn.Module):
+        def __init__(self): super().__init__(); self.inner = inner
+        def forward(self, x): return self.inner(x.flatten(0, 1)).unflatten(0, x.shape[:2]).amax(1)
+    train_model(Bag(), (x, np.array([0, 1, 0])), None, prepare=lambda x, y, g: (x, y), **FAST)
+    assert set(seen) == {True}
+    solid = nn.Sequential(nn.Conv3d(1, 2, 3, stride=4), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+    with torch.inference_mode(): expected = solid(torch.from_numpy(x).swapaxes(1, 2)).numpy()
+    np.testing.assert_allclose(next(predict_batches(solid, [x.swapaxes(1, 2)])), expected, atol=1e-5)
+
+
 def test_import_is_light():
     code = "import sys, cellprotocols.train; print('fastai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

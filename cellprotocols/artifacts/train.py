@@ -192,22 +192,26 @@ def outline_dirt(
 # %% ../../nbs/artifacts/54_train.ipynb #cd97763e
 def _busy(light): return np.sqrt(_soft((light - _soft(light, 3))**2, 8))
 
+def _means_around(names, n, *images):
+    "Mean of each image in the ring of 4 px around each of n objects."
+    ring = np.where(names > 0, 0, ndimage.grey_dilation(names, size=(9, 9))).ravel()
+    size = np.maximum(np.bincount(ring, minlength=n + 1), 1)
+    return [(np.bincount(ring, x.ravel(), n + 1)/size)[1:] for x in images]
+
 def measure_objects(
     light:np.ndarray, # (H, W) transmission
-) -> tuple: # label image (H, W) int16, measurements (n, 15) float32, areas (n,) px
+) -> tuple: # label image (H, W) int16, measurements (n, 14) float32, areas (n,) px
     "All dark things of a tile, with what tells one from another."
     names, n = ndimage.label(outline_dirt(light, np.ones(light.shape)), _eight)
-    if not n: return names, np.zeros((0, 15), np.float32), np.zeros(0)
+    if not n: return names, np.zeros((0, 14), np.float32), np.zeros(0)
     dark, fine = 1 - _soft(light, .7), _soft(light, 1)
     slope = np.hypot(cv2.Sobel(fine, cv2.CV_32F, 1, 0), cv2.Sobel(fine, cv2.CV_32F, 0, 1))/8
     busy = _busy(light)
     ids, area = np.arange(1, n + 1), np.bincount(names.ravel(), minlength=n + 1)[1:]
     sides = np.array([[s.stop - s.start for s in b] for b in ndimage.find_objects(names)])
-    ring = np.where(names > 0, 0, ndimage.grey_dilation(names, size=(9, 9)))
-    near = lambda x: np.bincount(ring.ravel(), x.ravel(), n + 1)[1:]/np.maximum(np.bincount(ring.ravel(), minlength=n + 1)[1:], 1)
     of = lambda f, x: np.asarray(f(x, names, ids))
     return names.astype(np.int16), np.c_[np.log(area), sides.max(1)/sides.min(1), area/sides.prod(1), of(ndimage.maximum, dark), of(ndimage.mean, dark), of(ndimage.maximum, 1 - _soft(light, 3)), of(ndimage.maximum, 1 - _soft(light, 10)),
-        of(ndimage.maximum, slope), of(ndimage.mean, slope), of(ndimage.standard_deviation, dark), of(ndimage.mean, busy), near(busy), near(light), of(ndimage.maximum, light), near(light > 1.05)].astype(np.float32), area
+        of(ndimage.maximum, slope), of(ndimage.mean, slope), of(ndimage.standard_deviation, dark), of(ndimage.mean, busy), *_means_around(names, n, busy, light), of(ndimage.maximum, light)].astype(np.float32), area
 
 class ObjectVote:
     "Which dark things are dirt: those that images called clean do not have."
@@ -277,7 +281,8 @@ def outline_certain(
 ) -> np.ndarray: # (H, W) uint8: 1 dirt for certain, 255 perhaps, 0 the rest
     "What can be called dirt without any label."
     names, x, area = measure_objects(light)
-    depth, mean, slope, around, rim = x[:, [3, 4, 7, 8, 14]].T
+    depth, mean, slope, around = x[:, [3, 4, 7, 8]].T
+    rim, = _means_around(names, len(area), light > 1.05)
     haze = (area >= 120) & (slope < .02) & (x[:, 11] < calm*np.percentile(_busy(light), 5))
     perhaps = (depth > black) | (depth > doubt) & (around > .06) | haze
     certain = (depth > black) & (mean > dark) & (slope > steep) & ((rim > fringe) | (area < large) | (depth > opaque))
