@@ -162,7 +162,9 @@ def page_code(
     out = Path(out).resolve()
     practice = source is None
     source, log = (str(out/"practice") if practice else str(Path(source).resolve())), str(out/"labels.jsonl")
-    words = ["--source", source, "--log", log] + (["--classes", classes] if classes else [])
+    known = {o.name for step in built_steps(protocol) for o in _step_options(protocol, step)[0]}
+    told = dict(source=source, log=log, classes=classes, painted=str(out/"masks.jsonl"))
+    words = [w for k, v in told.items() if v and k in known for w in (f"--{k}", v)]
     first, last = (f"cellprotocols.{protocol}.{s}" for s in ("annotate", "visualize"))
     return (f"from cellprotocols.app import Results, show_page\nfrom {first} import make_annotator\nfrom {last} import make_explorer\n"
             f"out = {str(out)!r}\nresults = Results({protocol!r}, out, {words!r})\n"

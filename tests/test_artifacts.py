@@ -15,7 +15,8 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from cellprotocols.artifacts import annotate, infer, patches, train
+from cellprotocols.annotate import MaskAnnotator
+from cellprotocols.artifacts import annotate, infer, patches, selfsupervise, train, visualize
 from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
 from cellprotocols.bundle import write_bundle
 from cellprotocols.classify import StageClassifier, count_parameters, register
@@ -226,7 +227,7 @@ def test_e3_masks_are_scored_by_masks_a_person_made_and_of_the_same_size(tmp_pat
 
 def test_a_mask_belongs_to_one_field(tmp_path):
     for name in ("p1/a.tif", "same.tif", "c.tif", "d.png.tif"): write(tmp_path/name, np.zeros((4, 4), np.uint8))
-    found = {f: m and m.relative_to(tmp_path).as_posix() for f, m in train._find_masks(tmp_path, ["p1/a.png", "p2/a.png", "same.png", "same.tif", "images/c.jpg", "d.png"]).items()}
+    found = {f: m and m.relative_to(tmp_path).as_posix() for f, m in annotate.find_masks(tmp_path, ["p1/a.png", "p2/a.png", "same.png", "same.tif", "images/c.jpg", "d.png"]).items()}
     assert found == {"p1/a.png": "p1/a.tif", "p2/a.png": None, "same.png": None, "same.tif": "same.tif", "images/c.jpg": "c.tif", "d.png": "d.png.tif"}
 
 
@@ -590,6 +591,76 @@ def test_the_gate_flags_patches_with_dirt(masker):
     assert prob.shape == (64, 64)
 
 
+# ---------- what a person says of the masks
+
+@pytest.fixture
+def masked(tmp_path, masker):
+    "Four wells with a black square in each field, masked; of the first well something was learned."
+    for w in range(4):
+        img = np.full((160, 160), 30_000, np.uint16); img[40:60, 40 + 10*w:60 + 10*w] = 6_000
+        write(tmp_path/"in"/f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", img)
+    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"55", widen=0)
+    f = visualize.Findings(tmp_path/"55")
+    f.trained = type("Trained", (), dict(items=pd.DataFrame(dict(group=made.items.group, split=["train", "test", "test", "test"]))))
+    return f
+
+
+def test_painted_masks_score_what_was_delivered_and_only_wells_not_learned_from(masked, tmp_path):
+    for k, file in enumerate(masked.items.file): # the first mask is all wrong, and of a well that was learned from; the last field is painted clean
+        true = np.zeros((160, 160), np.uint8); true[40:60, 40 + 10*k:60 + 10*k] = 255*(0 < k < 3)
+        write(tmp_path/"painted"/file, true)
+    found = visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none")
+    score = found.pixels.set_index("metric").value
+    assert found.rows == [1, 2, 3] and score["recall"] > .95 and score["precision"] == pytest.approx(2/3, abs=.05) and 350/160**2 < score["clean_area"] < 450/160**2
+    assert found.objects.set_index("size").n["all"] == 2 and found.objects.set_index("size").found["all"] == 1
+    section = visualize.section_painted(masked, found)
+    assert "3 fields of 3 wells" in section.text and len(section.items) == 5
+    assert [n.name for n in visualize.make_headline(masked, found)][0].startswith("masks: IoU")
+    write(tmp_path/"painted"/masked.items.file[2], np.zeros((50, 60), np.uint8))
+    with pytest.raises(UserError, match="50 x 60 px for a field of 160 x 160"): visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none")
+
+
+def test_the_log_of_the_brush_is_enough_and_the_eraser_says_clean(masked, tmp_path):
+    names = masked.items.file.tolist()
+    brush = MaskAnnotator([masked.root/n for n in names], ["artifact"], tmp_path/"masks.jsonl", names=names)
+    brush.paint([[40, 50], [40, 69], [59, 69], [59, 50]], "artifact", field=names[1], fill=True)
+    brush.paint([[5, 5]], "artifact", field=names[3], erase=True)
+    found = visualize.score_painted(masked, tmp_path/"masks.jsonl", tmp_path/"drawn")
+    assert found.rows == [1, 3] and found.truth[0].sum() == pytest.approx(400, abs=45) and not found.truth[1].any()
+    assert found.pixels.set_index("metric").value["recall"] > .9
+
+
+def test_without_a_painted_mask_the_report_says_so(masked, tmp_path, capsys):
+    visualize.run(str(tmp_path/"55"), str(tmp_path/"56"), painted=str(tmp_path/"masks.jsonl"))
+    assert "nobody has painted yet" in capsys.readouterr().out
+    assert "Nobody has painted a mask" in (tmp_path/"56"/"report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_unusual_and_not_masked_is_shown(tmp_path, masker):
+    for w in range(3):
+        for k in range(2):
+            img = make_dirty_field((200, 200), seed=[w, k], dirt=0., n_cells=0).image[..., 0]
+            if (w, k) == (1, 1): img[100:112, 100:112] //= 20 # will be masked
+            if (w, k) == (2, 0): img[60:75, 120:135] = img[60:75, 120:135]//10*13 # bright: no dirt for this model
+            write(tmp_path/"in"/f"r02c{w + 2:02}f{k + 1}p01-ch1sk1fk1fl1.tiff", img)
+    annotate.run(str(tmp_path/"in"), str(tmp_path/"51")); patches.run(str(tmp_path/"51"), str(tmp_path/"52"))
+    selfsupervise.run(str(tmp_path/"52"), str(tmp_path/"53")); infer.run(str(tmp_path/"51"), str(tmp_path/"55"), model=str(masker))
+    f = visualize.Findings(tmp_path/"55", unusual=tmp_path/"53")
+    t = visualize.find_unmasked(f)
+    assert t.field_id[0] == "r02c04f1p01-ch1sk1fk1fl1.tiff" and t.far[0] > 2*t.far[1] and not t.field_id.duplicated().any()
+    assert len(visualize.section_unusual(f).items) == 4
+    assert not len(visualize.find_unmasked(visualize.Findings(tmp_path/"55"))) and visualize.section_unusual(visualize.Findings(tmp_path/"55")) is None
+
+
+def test_probabilities_of_images_are_tempered_and_one_half_at_the_threshold():
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 4, 3000); yes = rng.random(3000) < train.to_probability(odds, 2.5)
+    assert train._temper(odds, yes) == pytest.approx(2.5, rel=.15)
+    assert train.to_probability(0., 3.) == .5 and np.isnan(train.to_probability(np.nan))
+    few = np.r_[np.full(4, 8.), np.full(4, -8.)]
+    assert .8 < train.to_probability(8., train._temper(few, few > 0)) < .95, "eight images that are all right do not make it certain"
+
+
 # ---------- the whole way
 
 @pytest.fixture(scope="module")
@@ -612,6 +683,7 @@ def test_practice_data_end_to_end(finished, capsys):
     assert set(labels.items.item_id) == set(tiles.items.field_id) == set(masks.items.item_id) == set(trained.items.field_id)
     page = (finished/"56_visualize"/"report.html").read_text(encoding="utf-8")
     assert "practice (synthetic)" in page.lower() and "<script" not in page and 'class="slider"' in page
+    assert all(title in page for title in ("How good are the masks?", "The practice generator knows every mask", "What is unusual, and not masked?"))
     assert "practice" in (finished/"54_train"/"masker"/"card.md").read_text().lower()
     stamp = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
     assert main(["artifacts", "infer", "--source", str(finished/"51_annotate"), "--model", str(finished/"54_train"), "--out", str(finished/"55_infer")]) == 0

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'KEYS', 'make_practice', 'group_images', 'find_images', 'read_fields', 'run', 'make_annotator',
-           'make_painter', 'name_mask', 'check_names', 'write_masks']
+           'make_painter', 'name_mask', 'check_names', 'find_masks', 'write_masks']
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #a98f818e
 import hashlib, os, re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -199,11 +200,21 @@ def check_names(
     for f in files:
         if (other := seen.setdefault(name_mask(f), f)) != f: raise LabelledError(f"{other!r} and {f!r} would have one mask, {name_mask(f)!r}", "another name for one of them", "rename it")
 
+def find_masks(
+    folder:str|Path, # Masks, in folders as their images are, or all in one
+    files, # Images, relative to their folder
+) -> dict: # For each image the file of its mask, or None
+    "The mask of each image: named as it, with .tif, or without the folders before it. A name that would fit two images fits the one that it is `name_mask` of, or none."
+    folder, files = Path(folder), list(files)
+    fits = lambda f: dict.fromkeys(str(m) for p in (Path(f), Path(Path(f).name)) for m in (name_mask(p.as_posix()), p, p.with_suffix(".tif")))
+    claims, own = Counter(m for f in files for m in fits(f)), {name_mask(f) for f in files}
+    return {f: next((folder/m for m in fits(f) if (m == name_mask(f) or claims[m] == 1 and m not in own) and (folder/m).is_file()), None) for f in files}
+
 def write_masks(
     painter, # From `make_painter`
     folder:str|Path, # Where the masks go, see `name_mask`
 ) -> list: # The files
-    "Write what was painted as masks (0 and 255)."
+    "Write what was painted as masks (0 and 255); a touch of the eraser alone says that the image is clean."
     found, names = [], list(dict.fromkeys(painter.shapes().field))
     check_names(names)
     for name in names:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from .annotate import check_names, find_images, group_images, name_mask
 from .patches import cut_light, find_set_dust, leave_out, name_dust, to_colours, write_dust
-from .train import score_tiles
+from .train import score_tiles, to_probability
 from ..bundle import read_bundle
 from ..classify import ClassifyError
 from ..dataset import DatasetWriter, is_done, read_dataset
@@ -81,7 +81,7 @@ def _one(path, bundle, classifier, dust, s, device):
     mask = to_mask(predict_dirt(bundle, img, px, device=device, light=light), s["threshold"] or bundle.thresholds["artifact"], s["min_area"], s["widen"])
     odds = float(score_tiles(classifier.model, cut_light(light, classifier.normalisation["size"], classifier.normalisation["overlap"])[1], device).max() - classifier.thresholds["log_odds"]) if classifier else np.nan
     small = cv2.resize(mask.astype(np.uint8), light.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    row = dict(p_artifact=1/(1 + np.exp(-np.clip(odds, -30, 30))), **describe_mask(mask, s["reject"]), dust=0. if dust is None else float(dust.mask.mean()), **quantify(light, small, s["stain_od"]), px_um=px or np.nan, dtype=was.dtype.name)
+    row = dict(p_artifact=float(to_probability(odds, classifier.temperature if classifier else 1.)), **describe_mask(mask, s["reject"]), dust=0. if dust is None else float(dust.mask.mean()), **quantify(light, small, s["stain_od"]), px_um=px or np.nan, dtype=was.dtype.name)
     cleaned = clean_field(img, mask, s["fill"])
     whole = was.astype(cleaned.dtype); whole[..., [c != "A" for c in channels]] = cleaned
     return row, mask, whole, channels

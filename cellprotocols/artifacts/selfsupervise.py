@@ -100,7 +100,7 @@ def _anomaly(w, patches, seed):
         if i in w.done: continue
         far = usual[fold[i]].distance(np.asarray(light[i], np.float32)[..., 0])
         small = cv2.resize(far, None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA)
-        w.append(i, items.iloc[[i]][["item_id", "group", "label", "field_id"]].assign(anomaly=float(np.percentile(far, 99.5))), embedding=describe_pixels(np.asarray(light[i], np.float32)[..., 0]).mean((0, 1))[None], map=small[None].astype(np.float16))
+        w.append(i, items.iloc[[i]][["item_id", "group", "label", "field_id", "y0", "x0", "y1", "x1"]].assign(anomaly=float(np.percentile(far, 99.5))), embedding=describe_pixels(np.asarray(light[i], np.float32)[..., 0]).mean((0, 1))[None], map=small[None].astype(np.float16))
 
 takes = {"source": "patches"} # The earlier step that each argument reads
 
@@ -115,7 +115,7 @@ def run(
         source = Path(out).parent/"52_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
     patches = read_dataset(source, "patches", "52_patches")
-    settings = dict(encoder_epochs=encoder_epochs, classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
+    settings = dict(encoder_epochs=encoder_epochs, shrink=patches.meta["settings"]["shrink"], classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if is_done(out, "artifacts.selfsupervise", settings, dict(patches=patches), seed): print("  done before, nothing to do"); return read_dataset(out, "embeddings")
     with DatasetWriter(out, "embeddings", "artifacts.selfsupervise", settings, dict(patches=patches), seed) as w:
         _anomaly(w, patches, seed)

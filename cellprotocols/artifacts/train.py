@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'PUBLISHED_CUT', 'STRIDES', 'takes', 'REFINE', 'split_fields', 'Bags', 'FieldOfTiles', 'train_classifier',
-           'score_tiles', 'choose_threshold', 'edge_map_published', 'mask_published', 'noise_of', 'outline_dirt',
-           'measure_objects', 'ObjectVote', 'outline_certain', 'explain_tiles', 'make_pseudo_masks', 'cut_stamps',
-           'paste_stamps', 'draw_on', 'gather_tiles', 'train_masker', 'predict_tiles', 'run', 'Taught', 'unpack_masks',
-           'explain_masks', 'score_masks']
+           'score_tiles', 'choose_threshold', 'to_probability', 'edge_map_published', 'mask_published', 'noise_of',
+           'outline_dirt', 'measure_objects', 'ObjectVote', 'outline_certain', 'explain_tiles', 'make_pseudo_masks',
+           'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles', 'train_masker', 'predict_tiles', 'run', 'Taught',
+           'unpack_masks', 'explain_masks', 'score_masks']
 
 # %% ../../nbs/artifacts/54_train.ipynb #a7ba3285
 import os
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +24,14 @@ from sklearn.model_selection import GroupKFold
 from torch import nn
 
 from . import patches as cut
-from .annotate import name_mask
+from .annotate import find_masks
 from ..augment import turn
 from ..bundle import read_bundle, write_bundle
 from ..cam import iter_cams
 from ..classify import ClassifyError, StageClassifier
 from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
 from ..images import read_image
-from ..metrics import pixel_curve, pixel_histogram, score_pixels, score_table
+from ..metrics import fit_temperature, pixel_curve, pixel_histogram, score_pixels, score_table
 from ..progress import track
 from ..split import check_disjoint, make_split
 from ..synth import draw_counts, paste_artifacts
@@ -130,6 +129,14 @@ def choose_threshold(
     last = high[int(np.ceil(recall*len(high))) - 1]
     below = score[score < last]
     return float((last + below.max())/2 if len(below) else last)
+
+def to_probability(
+    odds:np.ndarray, # Log odds above the threshold
+    temperature:float=1., # They are divided by it
+) -> np.ndarray: # 0 to 1; one half at the threshold
+    "The probability of an artifact."
+    return 1/(1 + np.exp(-np.clip(np.asarray(odds, float)/temperature, -30, 30)))
+
 
 # %% ../../nbs/artifacts/54_train.ipynb #4e995a20
 def edge_map_published(
@@ -522,6 +529,7 @@ class Taught(NamedTuple):
     maps: dict       # Score-CAM of the first rows, where there are labels
     classifier: nn.Module|None = None
     cut_at: float = np.nan # An image is dirty from these log odds on
+    temperature: float = 1. # Makes its probabilities honest on validation wells
 
 def _tiles_of(fields, part, which=True, most=1200):
     "Tiles of a part; of very many, some of all fields."
@@ -545,18 +553,23 @@ def _teach(tiles, fields, classifier, s, scratch, seed):
     if ours: rows["valid"] = np.r_[shown["valid"], np.setdiff1d(rows["valid"], shown["valid"])]
     masks = _compare(tiles, fields, rows, clean, s["stray"], seed) if ours else {p: make_pseudo_masks(tiles, rows[p], maps[p], s["refine"]) for p in rows}
     if not (masks["train"] == 1).any(): raise ClassifyError("no pixel stands out where the classifier looks", "artifacts that take light", "look at the maps in notebook 54")
-    return Taught(rows, masks, clean, maps, classifier, cut_at)
+    return Taught(rows, masks, clean, maps, classifier, cut_at, _temper(fields.score[valid].to_numpy() - cut_at, yes[valid].to_numpy()))
+
+def _temper(odds, yes):
+    "The temperature of validation images and of one mistake more, of middling odds: a few images that are all right must not make it too sure."
+    odds, yes = np.r_[odds, np.median(np.abs(odds))], np.r_[yes, False]
+    return fit_temperature(np.c_[-odds, odds]/2, yes.astype(int))
 
 def _compare(tiles, fields, rows, clean, stray, seed):
     own, well = np.concatenate([rows["train"], clean["train"]]), fields.explode("tiles").set_index("tiles").group
     vote = ObjectVote(tiles, own, np.arange(len(own)) < len(rows["train"]), well[own].to_numpy(), stray, seed=seed)
     return dict(train=vote.masks()[:len(rows["train"])], valid=np.stack([vote.mask(_light(tiles, r)) for r in rows["valid"]]))
 
-def _score_images(fields, cut_at):
+def _score_images(fields, cut_at, temperature=1.):
     "Scores of the classifier on test wells."
     t = fields[fields.part == "test"]
     if t.score.isna().any(): return pd.DataFrame(columns=["metric", "value", "low", "high", "what"])
-    p = 1/(1 + np.exp(-(t.score - cut_at).clip(-30, 30)))
+    p = to_probability(t.score - cut_at, temperature)
     both = t.label.nunique() == 2
     scores = score_table(t.label.to_numpy(), np.c_[1 - p, p], ["clean", "artifact"], t.group.to_numpy()) if both else pd.DataFrame(columns=["metric", "value", "low", "high"])
     return scores.assign(what="images, test wells")
@@ -568,11 +581,11 @@ def _write_models(w, patches, s, fields, taught, masker, at, scores, example):
     common = dict(px_um=px, normalisation=light, data=dict(fingerprint=patches.fingerprint, practice=s["practice"], fields=int(len(fields)), labels="of whole images" if taught.classifier else "none: drawn dirt on these fields"), split=dict(by="group", **{p: sorted(fields.group[fields.part == p].unique().tolist()) for p in PARTS}),
                   licence="see the licence of the pretrained weights" if s["pretrained"] else "Apache-2.0 (trained from scratch)", limits="Practice (synthetic) data: not for real images." if s["practice"] else "Other microscopes, stains and kinds of dirt than it was trained on. Research use.")
     c = taught.classifier
-    if c and not (w.folder/"classifier").exists(): write_bundle(w.folder/"classifier", c, "StageClassifier", c.config, ["clean", "artifact"], ["light"], example, thresholds=dict(log_odds=taught.cut_at), metrics=scores[["metric", "value", "low", "high"]], purpose="Says whether a brightfield tile holds an artifact.", **common)
+    if c and not (w.folder/"classifier").exists(): write_bundle(w.folder/"classifier", c, "StageClassifier", c.config, ["clean", "artifact"], ["light"], example, thresholds=dict(log_odds=taught.cut_at), temperature=taught.temperature, metrics=scores[["metric", "value", "low", "high"]], purpose="Says whether a brightfield tile holds an artifact.", **common)
     if not (w.folder/"masker").exists(): write_bundle(w.folder/"masker", masker, "UNet", masker.config, ["artifact"], ["light"], example, thresholds=dict(artifact=at), purpose="Masks the artifacts of a brightfield field.", **common)
 
 def _finish(w, patches, s, fields, taught, masker, at, curve):
-    scores, scratch = _score_images(fields, taught.cut_at), w.folder.parent/"models"
+    scores, scratch = _score_images(fields, taught.cut_at, taught.temperature), w.folder.parent/"models"
     scores.to_csv(w.folder/"scores.csv", index=False); curve.to_csv(w.folder/"mask_curve.csv", index=False)
     for f in scratch.glob("*.csv"): (w.folder/f.name).write_bytes(f.read_bytes())
     for p in ("train", "valid"): np.savez_compressed(w.folder/f"pseudo_{p}.npz", rows=taught.rows[p], masks=np.packbits(taught.masks[p] == 1, axis=2))
@@ -582,7 +595,7 @@ def _finish(w, patches, s, fields, taught, masker, at, curve):
     _write_models(w, patches, s, fields, taught, masker, at, scores, example)
     table = fields[["field_id", "group", "label"]].assign(item_id=fields.field_id, split=fields.part, prob_clean=.5, prob_artifact=.5) # without labels nothing is known
     if taught.classifier:
-        p = 1/(1 + np.exp(-(fields.score - taught.cut_at).clip(-30, 30))) # one half at the threshold
+        p = to_probability(fields.score - taught.cut_at, taught.temperature)
         table = table.assign(score=fields.score, predicted=np.where(fields.score > taught.cut_at, "artifact", "clean"), prob_clean=1 - p, prob_artifact=p)
     if "all" not in w.done: w.append("all", table)
     done = w.commit()
@@ -618,12 +631,6 @@ def explain_masks(
 
 
 # %% ../../nbs/artifacts/54_train.ipynb #90738800
-def _find_masks(folder, fields):
-    "The mask of each field, or None: named as it, with .tif, or without the folders before it. A name that would fit two fields fits the one that it is `name_mask` of, or none."
-    fits = lambda f: dict.fromkeys(str(m) for p in (Path(f), Path(Path(f).name)) for m in (name_mask(p.as_posix()), p, p.with_suffix(".tif")))
-    claims, own = Counter(m for f in fields for m in fits(f)), {name_mask(f) for f in fields}
-    return {f: next((folder/m for m in fits(f) if (m == name_mask(f) or claims[m] == 1 and m not in own) and (folder/m).is_file()), None) for f in fields}
-
 def score_masks(
     trained, # The folder of this step, a `Dataset`
     patches, # The tiles `Dataset`
@@ -633,7 +640,7 @@ def score_masks(
     "Compare the U-Net, tile by tile, with masks that a person (or a practice generator) made; images without a mask are left out."
     bundle, items, folder = read_bundle(trained.path/"masker"), patches.items, Path(folder)
     groups = set(trained.items.group[trained.items.split == part])
-    names = _find_masks(folder, items.field_id.unique())
+    names = find_masks(folder, items.field_id.unique())
     rows = [i for i, f, g in zip(items.index, items.field_id, items.group) if g in groups and names[f]]
     if not rows: print(f"  no mask of a {part} well in {folder}: nothing to score"); return pd.DataFrame(columns=["metric", "value", "low", "high"])
     sizes = cut.read_fields(patches).set_index("field_id")[["height", "width"]]
