@@ -9,7 +9,7 @@
     explain    whether maps of the classifier point at the dirt: Score-CAM and gradients, with deletion and insertion, on tiles of test wells with planted dirt
     objects    the pseudo-masks of `ours`: objects of dirty images that clean images lack
     drawn      a U-Net without any label: dirt drawn on the training fields, of which certain dirt counts and doubtful does not (`--refine drawn`)
-    ours       a U-Net on pseudo-masks, pasted and drawn dirt
+    ours       a U-Net on pseudo-masks, pasted and drawn dirt (this and `drawn` also with the mean of four turned and mirrored views)
     encoder    whether the encoder of step 53 helps the classifier, from few labels
     published  the published system from end to end at 576 px: ResNet50 classifier, its Score-CAM on the 64 channels that vary most, map x edges, its U-Net; with a budget of epochs
 
@@ -169,11 +169,12 @@ def bench_unet(t, lights, tiles, taught, name, a):
     masker = step._keep_model(a.out/f"{name}.safetensors", lambda: step.train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), a.mask_epochs, out=a.out/name, seed=a.seed, start=taught.classifier and taught.classifier.trunk), build)
     at, curve = step._choose_mask_threshold(masker, x["valid"], y["valid"], 0, None)
     print(f"{name}: threshold {at:.2f}")
-    probs = {i: predict_field(masker, lights[i], size=576)[..., 0] for i in track(np.flatnonzero(t.part == "test"), "masking")}
-    np.savez_compressed(a.out/f"{name}_probs.npz", rows=list(probs), probs=np.stack(list(probs.values())).astype(np.float16))
-    test_masks(t, a.data, a.out, name, probs.get, at)
-    kinds, rest = score_kinds(t, list(probs), a.data, probs.get, at)
-    keep(a.out, f"{name}_kinds", kinds); keep(a.out, f"{name}_without_discs", rest)
+    for views, called in ((1, name), (4, f"{name}_4_views")):
+        probs = {i: predict_field(masker, lights[i], size=576, views=views)[..., 0] for i in track(np.flatnonzero(t.part == "test"), "masking")}
+        np.savez_compressed(a.out/f"{called}_probs.npz", rows=list(probs), probs=np.stack(list(probs.values())).astype(np.float16))
+        test_masks(t, a.data, a.out, called, probs.get, at)
+        kinds, rest = score_kinds(t, list(probs), a.data, probs.get, at)
+        keep(a.out, f"{called}_kinds", kinds); keep(a.out, f"{called}_without_discs", rest)
 
 
 def bench_published(t, a):

@@ -65,11 +65,12 @@ def predict_dirt(
     px_um:float|None=None, # Its pixel size, um; None: as in training
     size:int=576, # Largest side of a tile, px after shrinking
     device:str|None=None, # None: the fastest there is
+    views:int=1, # As in `iter_rows`
     light:np.ndarray|None=None, # What `to_known_light` makes of it; None: it is made
 ) -> np.ndarray: # (H, W) float32, 0 to 1
     "How likely each pixel of a field is dirt, at the field's own resolution."
     if light is None: light = to_known_light(bundle, img, px_um)
-    return np.clip(_resize(predict_field(bundle.model, light, size=size, device=device)[..., 0], np.shape(img)[:2]), 0, 1)
+    return np.clip(_resize(predict_field(bundle.model, light, size=size, device=device, views=views)[..., 0], np.shape(img)[:2]), 0, 1)
 
 # %% ../nbs/dirt.ipynb #104a7346
 def flag_dirty(

@@ -71,6 +71,22 @@ def test_tiles_agree_with_the_whole_field(h, w, size, overlap, batch):
     assert np.abs(tiled - whole).mean() < .05
 
 
+def test_views_are_averaged_and_turning_the_field_turns_the_mask():
+    torch.manual_seed(0)
+    net, field = UNet("resnet18", 1, 1, strides=(2, 4), width=4), np.random.default_rng(0).random((48, 64), np.float32)
+    ask = lambda x, **o: predict_field(net, np.ascontiguousarray(x), device="cpu", **o)[..., 0]
+    logit = lambda p: np.log(p/(1 - p))
+    one = ask(field)
+    np.testing.assert_array_equal(ask(field, views=1), one)
+    mean = (logit(one) + logit(np.rot90(ask(np.rot90(field)[:, ::-1])[:, ::-1], -1)))/2
+    np.testing.assert_allclose(logit(ask(field, views=2)), mean, atol=1e-4)
+    for k in (1, 2, 3):
+        np.testing.assert_allclose(ask(np.rot90(field, k), views=8), np.rot90(ask(field, views=8), k), atol=1e-5)
+        assert np.abs(ask(np.rot90(field, k)) - np.rot90(one, k)).max() > 1e-3, "one view knows up from down"
+    np.testing.assert_allclose(ask(field[::-1, ::-1], views=4), ask(field, views=4)[::-1, ::-1], atol=1e-5)
+    with pytest.raises(UNetError, match="3 views"): ask(field, views=3)
+
+
 def test_rows_come_in_order_and_once():
     net, x = Near(), field(200, 90)
     top = 0

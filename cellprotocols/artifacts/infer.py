@@ -78,7 +78,7 @@ def _one(path, bundle, classifier, dust, s, device):
     if dust is not None:
         img = flatten_field(img, dust.pattern if dust.pattern.ndim == img.ndim or img.shape[2] > 1 else dust.pattern[..., None])
     light = to_known_light(bundle, img, px)
-    mask = to_mask(predict_dirt(bundle, img, px, device=device, light=light), s["threshold"] or bundle.thresholds["artifact"], s["min_area"], s["widen"])
+    mask = to_mask(predict_dirt(bundle, img, px, device=device, views=s["views"], light=light), s["threshold"] or bundle.thresholds["artifact"], s["min_area"], s["widen"])
     odds = float(score_tiles(classifier.model, cut_light(light, classifier.normalisation["size"], classifier.normalisation["overlap"])[1], device).max() - classifier.thresholds["log_odds"]) if classifier else np.nan
     small = cv2.resize(mask.astype(np.uint8), light.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     row = dict(p_artifact=float(to_probability(odds, classifier.temperature if classifier else 1.)), **describe_mask(mask, s["reject"]), dust=0. if dust is None else float(dust.mask.mean()), **quantify(light, small, s["stain_od"]), px_um=px or np.nan, dtype=was.dtype.name)
@@ -106,6 +106,7 @@ def run(
     images:str="", # Another folder of images, of any size, instead
     pattern:str="", # The well in their file names, as in `annotate`
     threshold:float=0., # A pixel is dirt from this probability on; 0: the model's own
+    views:int=1, # Mean of so many turned and mirrored views: 1, 2, 4 or 8; better masks, so many times as slow
     min_area:int=12, # Smaller objects are dropped, px
     widen:int=1, # Masks are grown by so many px
     fill:str="ring", # What goes in place of dirt: median, ring, inpaint, nan, median_published
@@ -126,8 +127,9 @@ def run(
     if not model: raise ClassifyError("no model", "the folder made by step 54, or a bundle that masks", "give --model")
     bundle = open_masker(model)
     classifier = read_bundle(Path(model)/"classifier") if (Path(model)/"classifier").is_dir() else None
-    s = dict(threshold=threshold, min_area=min_area, widen=widen, fill=fill, reject=reject, stain_od=stain_od, dust=dust, px_um=px_um)
+    s = dict(threshold=threshold, views=views, min_area=min_area, widen=widen, fill=fill, reject=reject, stain_od=stain_od, dust=dust, px_um=px_um)
     if fill not in FILLS: raise ClassifyError(f"fill={fill!r}", ", ".join(FILLS), "for example --fill ring")
+    if views not in (1, 2, 4, 8): raise ClassifyError(f"{views} views", "1, 2, 4 or 8", "for example --views 4")
     table, root = _list_images(source, images, pattern)
     inputs = dict(model=bundle.folder, **(dict(images=[root/f for f in table.file]) if images else dict(labels=read_dataset(source, "labels"))))
     settings = {**s, "pattern": pattern, "root": relative_to(root, Path(out).resolve().parent), "practice": practice or bool(bundle.info["data"].get("practice"))}
