@@ -599,9 +599,9 @@ def masked(tmp_path, masker):
     for w in range(4):
         img = np.full((160, 160), 30_000, np.uint16); img[40:60, 40 + 10*w:60 + 10*w] = 6_000
         write(tmp_path/"in"/f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", img)
-    made = infer.mask_folder(tmp_path/"in", masker, tmp_path/"55", widen=0)
+    infer.mask_folder(tmp_path/"in", masker, tmp_path/"55", widen=0)
     f = visualize.Findings(tmp_path/"55")
-    f.trained = type("Trained", (), dict(items=pd.DataFrame(dict(group=made.items.group, split=["train", "test", "test", "test"]))))
+    f.items = f.items.assign(part=["train", "test", "new", "test"])
     return f
 
 
@@ -611,29 +611,58 @@ def test_painted_masks_score_what_was_delivered_and_only_wells_not_learned_from(
         write(tmp_path/"painted"/file, true)
     found = visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none")
     score = found.pixels.set_index("metric").value
-    assert found.rows == [1, 2, 3] and score["recall"] > .95 and score["precision"] == pytest.approx(2/3, abs=.05) and 350/160**2 < score["clean_area"] < 450/160**2
-    assert found.objects.set_index("size").n["all"] == 2 and found.objects.set_index("size").found["all"] == 1
+    assert found.table.row.tolist() == [1, 2, 3] and score["recall"] > .95 and score["precision"] == pytest.approx(2/3, abs=.05) and 350/160**2 < score["clean_area"] < 450/160**2
+    assert found.objects.set_index("size").n["all"] == 2 and found.objects.set_index("size").found["all"] == 1 and found.table.wrong.idxmax() == 2
     section = visualize.section_painted(masked, found)
-    assert "3 fields of 3 wells" in section.text and len(section.items) == 5
+    assert "3 fields of 3 wells that nothing was learned from" in section.text and "person" in section.text and len(section.items) == 5
     assert [n.name for n in visualize.make_headline(masked, found)][0].startswith("masks: IoU")
-    write(tmp_path/"painted"/masked.items.file[2], np.zeros((50, 60), np.uint8))
+    masked.items["part"] = "unknown"
+    assert len(found := visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none").table) == 4
+    assert "the numbers flatter" in visualize.section_painted(masked, visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none")).text
+    masked.items["part"] = "train"
+    assert "Painted masks: 4; of images that are here: 4; of wells that nothing was learned from: none" in visualize.section_painted(masked, visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none")).text
+    masked.items["part"] = "test"; write(tmp_path/"painted"/masked.items.file[2], np.zeros((50, 60), np.uint8))
     with pytest.raises(UserError, match="50 x 60 px for a field of 160 x 160"): visualize.score_painted(masked, tmp_path/"painted", tmp_path/"none")
 
 
-def test_the_log_of_the_brush_is_enough_and_the_eraser_says_clean(masked, tmp_path):
+def test_what_a_well_was_to_the_model_is_in_the_table(tmp_path, masker):
+    for w in range(3): write(tmp_path/"in"/f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", np.full((64, 64), 30_000, np.uint16))
+    write_bundle(tmp_path/"masker", DarkIsDirt(), "DarkIsDirt", dict(channels=1, n_classes=1), ["artifact"], ["light"], np.ones((1, 1, 32, 32), np.float32), px_um=.6, normalisation=dict(sigma=80., shrink=2), thresholds=dict(artifact=.5), split=dict(by="group", train=["r2c2"], test=["r2c3"]))
+    annotate.run(str(tmp_path/"in"), str(tmp_path/"51"))
+    assert infer.run(str(tmp_path/"51"), str(tmp_path/"55"), model=str(tmp_path/"masker")).items.part.tolist() == ["train", "test", "new"]
+    assert set(infer.mask_folder(tmp_path/"in", tmp_path/"masker", tmp_path/"55b").items.part) == {"unknown"}, "another folder may name its wells alike"
+
+
+@pytest.mark.parametrize("called", ["artifact", "dust"])
+def test_the_log_of_the_brush_is_enough_and_the_eraser_says_clean(masked, tmp_path, called):
     names = masked.items.file.tolist()
-    brush = MaskAnnotator([masked.root/n for n in names], ["artifact"], tmp_path/"masks.jsonl", names=names)
-    brush.paint([[40, 50], [40, 69], [59, 69], [59, 50]], "artifact", field=names[1], fill=True)
-    brush.paint([[5, 5]], "artifact", field=names[3], erase=True)
+    brush = MaskAnnotator([masked.root/n for n in names], [called], tmp_path/"masks.jsonl", names=names)
+    brush.paint([[40, 50], [40, 69], [59, 69], [59, 50]], called, field=names[1], fill=True)
+    brush.paint([[5, 5]], called, field=names[3], erase=True)
     found = visualize.score_painted(masked, tmp_path/"masks.jsonl", tmp_path/"drawn")
-    assert found.rows == [1, 3] and found.truth[0].sum() == pytest.approx(400, abs=45) and not found.truth[1].any()
-    assert found.pixels.set_index("metric").value["recall"] > .9
+    truth = [read_image(k)[..., 0] > 0 for k in found.table.file]
+    assert found.table.row.tolist() == [1, 3] and truth[0].sum() == pytest.approx(400, abs=45) and not truth[1].any()
+    assert found.pixels.set_index("metric").value["recall"] > .9 and found.n_files == 2
+    (tmp_path/"odd.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(UserError): visualize.score_painted(masked, tmp_path/"odd.jsonl", tmp_path/"drawn")
+
+
+def test_fields_to_be_painted_are_chosen_by_chance_and_not_of_wells_that_were_learned_from(tmp_path, masker):
+    for w in range(6): write(tmp_path/"in"/f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", np.full((64, 64), 30_000, np.uint16))
+    write_bundle(tmp_path/"masker", DarkIsDirt(), "DarkIsDirt", dict(channels=1, n_classes=1), ["artifact"], ["light"], np.ones((1, 1, 32, 32), np.float32), px_um=.6, normalisation=dict(sigma=80., shrink=2), thresholds=dict(artifact=.5), split=dict(by="group", train=["r2c2", "r2c3"], valid=["r2c7"]))
+    annotate.run(str(tmp_path/"in"), str(tmp_path/"51")); infer.run(str(tmp_path/"51"), str(tmp_path/"run"/"55_infer"), model=str(tmp_path/"masker"))
+    brush = visualize.make_explorer(str(tmp_path/"run"), n=3)
+    assert {k.name[:6] for k in brush.fields} == {"r02c04", "r02c05", "r02c06"}
 
 
 def test_without_a_painted_mask_the_report_says_so(masked, tmp_path, capsys):
     visualize.run(str(tmp_path/"55"), str(tmp_path/"56"), painted=str(tmp_path/"masks.jsonl"))
     assert "nobody has painted yet" in capsys.readouterr().out
     assert "Nobody has painted a mask" in (tmp_path/"56"/"report.html").read_text(encoding="utf-8")
+    write(tmp_path/"masks"/"nobody.tif", np.zeros((8, 8), np.uint8))
+    with pytest.raises(UserError, match="painted"): visualize.run(str(tmp_path/"55"), str(tmp_path/"56"), painted=str(tmp_path/"masks"))
+    visualize.run(str(tmp_path/"55"), str(tmp_path/"57"), painted=str(tmp_path/"masks"))
+    assert "Painted masks: 1; of images that are here: 0;" in (tmp_path/"57"/"report.html").read_text(encoding="utf-8")
 
 
 def test_what_is_unusual_and_not_masked_is_shown(tmp_path, masker):
@@ -649,6 +678,8 @@ def test_what_is_unusual_and_not_masked_is_shown(tmp_path, masker):
     t = visualize.find_unmasked(f)
     assert t.field_id[0] == "r02c04f1p01-ch1sk1fk1fl1.tiff" and t.far[0] > 2*t.far[1] and not t.field_id.duplicated().any()
     assert len(visualize.section_unusual(f).items) == 4
+    all_of_it = visualize.find_unmasked(f, n=100)
+    assert len(all_of_it) == 6 and all_of_it.head(4).equals(t.head(4)), "nothing worse comes later"
     assert not len(visualize.find_unmasked(visualize.Findings(tmp_path/"55"))) and visualize.section_unusual(visualize.Findings(tmp_path/"55")) is None
 
 

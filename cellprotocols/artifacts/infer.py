@@ -96,6 +96,12 @@ def _list_images(source, images, pattern):
     labels = read_dataset(source, "labels", "51_annotate")
     return labels.items[["item_id", "file", "group", "label"]], labels.path.resolve().parent/labels.meta["settings"]["root"]
 
+def _part_of(groups, bundle, known):
+    "What a group was to the model: train, valid, test, new; unknown where the names may be others than in training."
+    part = {g: p for p in ("train", "valid", "test") for g in bundle.split.get(p, [])}
+    return [part.get(g, "new") if known else "unknown" for g in groups]
+
+
 # %% ../../nbs/artifacts/55_infer.ipynb #1e887e5b
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 
@@ -139,7 +145,7 @@ def run(
         check_names(table.file)
         which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
         write_dust(w.folder, found)
-        _mask_all(w, table.assign(dust=which), root, bundle, classifier, found, s, device or None)
+        _mask_all(w, table.assign(dust=which, part=_part_of(table.group, bundle, not images)), root, bundle, classifier, found, s, device or None)
         made = w.commit()
     _tell(made)
     return made
@@ -154,7 +160,7 @@ def _mask_all(w, table, root, bundle, classifier, dust, s, device):
             if not path.resolve().is_relative_to(w.folder.resolve()): raise ClassifyError(f"the name {r.file!r} leads out of the folder of the results", "names inside the folder of the images", file=path)
             with os_errors(path): path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, img, px_um=None if row["px_um"] != row["px_um"] else row["px_um"], channels=names)
-        w.append(r.item_id, pd.DataFrame([dict(dust_file="" if r.dust < 0 else name_dust(r.dust, len(dust)), item_id=r.item_id, field_id=r.item_id, file=r.file, group=r.group, label=r.label, **row)]))
+        w.append(r.item_id, pd.DataFrame([dict(dust_file="" if r.dust < 0 else name_dust(r.dust, len(dust)), item_id=r.item_id, field_id=r.item_id, file=r.file, group=r.group, label=r.label, part=r.part, **row)]))
 
 def _tell(made):
     t = made.items

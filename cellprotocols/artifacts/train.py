@@ -280,7 +280,7 @@ def outline_certain(
     black:float=.5, # Certain: takes so much of the light somewhere ...
     dark:float=.22, # ... and so much on average, for stain is a crowd of dark grains with light between them ...
     steep:float=.09, # ... and has an edge of so much a px
-    fringe:float=.08, # ... and so much of a large thing's rim is brighter than the background: crystals refract, smooth stain only absorbs
+    fringe:float=.06, # ... and so much of a large thing's rim is brighter than the background by 3 %: crystals refract, smooth stain only absorbs
     large:int=300, # Things from here on, px, have to have that rim ...
     opaque:float=.85, # ... unless they take so much: no stain does, the edge of a well does
     doubt:float=.3, # From so much on, and steep all around (0.06 a px on average), it may be dirt
@@ -289,7 +289,7 @@ def outline_certain(
     "What can be called dirt without any label."
     names, x, area = measure_objects(light)
     depth, mean, slope, around = x[:, [3, 4, 7, 8]].T
-    rim, = _means_around(names, len(area), light > 1.05)
+    rim, = _means_around(names, len(area), _soft(light, 1) > 1.03)
     haze = (area >= 120) & (slope < .02) & (x[:, 11] < calm*np.percentile(_busy(light), 5))
     perhaps = (depth > black) | (depth > doubt) & (around > .06) | haze
     certain = (depth > black) & (mean > dark) & (slope > steep) & ((rim > fringe) | (area < large) | (depth > opaque))

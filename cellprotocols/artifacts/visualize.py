@@ -10,6 +10,7 @@ __all__ = ['ORANGE', 'BLUE', 'takes', 'draw_overlay', 'Findings', 'make_verdict'
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #64c24a80
 from datetime import date
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +19,13 @@ import cv2, matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
 from . import infer
-from .annotate import find_masks, name_mask, write_masks
+from .annotate import find_images, find_masks, name_mask
 from ..classify import ClassifyError
 from ..dataset import DatasetWriter, is_done, read_dataset
 from ..dirt import to_light
-from ..images import read_image
+from ..images import read_image, write_image
+from ..labelled import is_practice
+from ..labellog import LabelLog
 from ..metrics import confusion, match_objects, pixel_histogram, score_objects, score_pixels
 from ..report import Callout, Facts, Figure, Number, Section, Slider, Table, write_report
 from ..viz import show_calibration, show_confusion, show_curves, show_histogram, show_patches, to_png, to_rgb
@@ -54,18 +57,20 @@ def _figure(ax, caption):
     png = to_png(ax.figure, dpi=110, max_kb=400); plt.close(ax.figure)
     return Figure(png, caption, caption)
 
+def _read_mask(file): return read_image(file)[..., 0] > 0
+
 class Findings:
     "What the steps have left on disk, read once."
     def __init__(self, source, train="", unusual=""):
         self.masks = read_dataset(source, "masks", "55_infer")
         self.items, self.practice = self.masks.items, self.masks.meta["settings"]["practice"]
         maybe = lambda folder, kind: read_dataset(folder, kind) if folder and Path(folder, "dataset.json").exists() else None
-        self.trained, self.unusual = maybe(train, "predictions"), maybe(unusual, "embeddings")
+        self.trained, self.unusual = maybe(train, "predictions"), None if "images" in self.masks.meta["inputs"] else maybe(unusual, "embeddings") # step 53 has seen the images of step 51
         self.scores = pd.read_csv(self.trained.path/"scores.csv") if self.trained is not None else pd.DataFrame(columns=["metric", "value", "low", "high"])
         self.root = self.masks.path.resolve().parent/self.masks.meta["settings"]["root"]
         self.labelled = self.trained is None or (self.trained.path/"classifier").is_dir()
 
-    def mask_of(self, file) -> np.ndarray: return read_image(self.masks.path/"masks"/name_mask(file))[..., 0] > 0 # (H, W) bool
+    def mask_of(self, file) -> np.ndarray: return _read_mask(self.masks.path/"masks"/name_mask(file)) # (H, W) bool
     def look(self, i) -> tuple: return infer.read_result(self.masks, i)[:3] # field, mask, filled
 
 
@@ -86,7 +91,7 @@ def make_verdict(
 def make_headline(f, painted=None):
     "The numbers to read first."
     found = [Number("clean or artifact: AUROC", r.value, r.low, r.high, "whole images of test wells") for r in f.scores[f.scores.metric == "auroc"].itertuples()]
-    if painted: found += [Number("masks: IoU with painted ones", r.value, r.low, r.high, f"pixels, {painted.n} fields not learned from") for r in painted.pixels[painted.pixels.metric == "iou"].itertuples()]
+    if painted: found += [Number("masks: IoU with painted ones", r.value, r.low, r.high, f"pixels of {len(painted.table)} fields, " + ("not learned from" if painted.sure else "maybe learned from")) for r in painted.pixels[painted.pixels.metric == "iou"].itertuples()]
     t = f.items
     return found + [Number("dirt, mean share of a field", float(t.area.mean()), note=f"{len(t)} fields", digits=4, span=(0, max(.02, float(t.area.max())))),
                     Number("stained share without dirt", float(t.stained.mean()), note=f"{t.stained_before.mean():.4f} with the dirt", digits=4, span=(0, max(.02, float(t.stained_before.max()))))]
@@ -168,74 +173,92 @@ def section_settings(f):
 # %% ../../nbs/artifacts/56_visualize.ipynb #56painted
 class Painted(NamedTuple):
     "The masks as they were delivered, beside those that a person has painted."
-    rows: list # Of the table of step 55
-    truth: list # A painted mask (H, W) bool each
+    n_files: int # Painted masks
+    n_images: int # ... of images that are here
+    table: pd.DataFrame # A row a field that is scored: row (of step 55), group, file (its painted mask), wrong (px)
     pixels: pd.DataFrame # metric, value, low, high
     objects: pd.DataFrame # As from `score_objects`: which painted objects are covered by half
-
-    @property
-    def n(self): return len(self.rows)
+    drawn: bool # Practice: by the generator
+    sure: bool # That nothing was learned from these wells
 
 def _draw_log(f, log, folder):
-    "Masks of what the brush has left in its log."
-    from cellprotocols.annotate import MaskAnnotator
-    write_masks(MaskAnnotator([f.root/p for p in f.items.file], ["artifact"], log, names=f.items.file.tolist()), folder)
-    return folder
+    "Masks of what the brush has left in its log; whatever the class was called, it is dirt."
+    from cellprotocols.annotate import draw_mask
+    strokes, sizes = {}, set(f.items.file)
+    for e in LabelLog(log).latest().values():
+        if e["label"] and "stroke" in e: strokes.setdefault(e["field"], []).append(e["stroke"])
+    for name in filter(sizes.__contains__, strokes):
+        path = folder/name_mask(name); path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, (draw_mask(strokes[name], [1]*len(strokes[name]), f.mask_of(name).shape) > 0).astype(np.uint8)*255)
+    return folder, len(strokes)
+
+def _compare(f, names, rows):
+    "Pixel by pixel and object by object, one field after another."
+    hists, objects, wrong = [], [], []
+    for r in f.items.iloc[rows].itertuples():
+        true, mask = _read_mask(names[r.file]), f.mask_of(r.file)
+        if true.shape != mask.shape: raise ClassifyError(f"a painted mask of {true.shape[0]} x {true.shape[1]} px for a field of {mask.shape[0]} x {mask.shape[1]}", "masks as large as their images", file=names[r.file])
+        hists.append(pixel_histogram(true, mask.astype(np.float32))); wrong.append(int((true ^ mask).sum()))
+        objects.append(match_objects(true, mask).assign(group=r.group))
+    return np.stack(hists), pd.concat(objects), wrong
 
 def score_painted(
     f:Findings, # What was found
     painted:str|Path, # A folder of masks, or the log of the brush
     folder:str|Path, # Where the masks of a log are drawn
-) -> Painted|None: # None: no mask of a well that was not learned from
+) -> Painted: # Of wells that nothing was learned from; of all, where that is not known; its tables are empty where there are none
     "Compare the masks on disk, pixel by pixel, with painted ones."
-    painted = Path(painted)
-    names = find_masks(_draw_log(f, painted, folder) if painted.suffix == ".jsonl" else painted, f.items.file)
-    learned = set() if f.trained is None else set(f.trained.items.group[f.trained.items.split != "test"])
-    rows = [i for i, r in enumerate(f.items.itertuples()) if names[r.file] and r.group not in learned]
-    if not rows: return None
-    hists, objects, truth, groups = [], [], [], f.items.group.iloc[rows].to_numpy()
-    for i in rows:
-        file = f.items.file.iloc[i]
-        true, mask = read_image(names[file])[..., 0] > 0, f.mask_of(file)
-        if true.shape != mask.shape: raise ClassifyError(f"a painted mask of {true.shape[0]} x {true.shape[1]} px for a field of {mask.shape[0]} x {mask.shape[1]}", "masks as large as their images", file=names[file])
-        truth.append(true); hists.append(pixel_histogram(true, mask.astype(np.float32)))
-        objects.append(match_objects(true, mask).assign(group=f.items.group.iloc[i]))
-    objects, pixels = pd.concat(objects), score_pixels(np.stack(hists), groups)
-    return Painted(rows, truth, pixels[pixels.metric.isin(["precision", "recall", "f1", "iou", "mean_iou", "clean_area"])].reset_index(drop=True), score_objects(objects, objects.group.to_numpy(), by="covered", edges=(60, 600)))
+    painted, drawn = Path(painted), is_practice(f.root) and Path(painted) == f.root/"masks"
+    painted, n_files = _draw_log(f, painted, Path(folder)) if painted.suffix == ".jsonl" else (painted, len(find_images(painted)))
+    names = find_masks(painted, f.items.file)
+    have, part = f.items.file.map(lambda k: names[k] is not None), f.items.part
+    rows = np.flatnonzero(have & (part.isin(["test", "new"]) if (part != "unknown").any() else True))
+    if not len(rows): return Painted(n_files, int(have.sum()), pd.DataFrame(columns=["row", "group", "file", "wrong"]), pd.DataFrame(columns=["metric"]), pd.DataFrame(), drawn, True)
+    hists, objects, wrong = _compare(f, names, rows)
+    groups = f.items.group.iloc[rows].to_numpy()
+    pixels = score_pixels(hists, groups)
+    return Painted(n_files, int(have.sum()), pd.DataFrame(dict(row=rows, group=groups, file=[names[k] for k in f.items.file.iloc[rows]], wrong=wrong)),
+                   pixels[pixels.metric.isin(["precision", "recall", "f1", "iou", "mean_iou", "clean_area"])].reset_index(drop=True), score_objects(objects, objects.group.to_numpy(), by="covered", edges=(60, 600)), drawn, bool((part != "unknown").any()))
 
 def section_painted(f, painted):
     "How good are the masks?"
-    who = "The practice generator knows every mask" if f.practice else "Masks painted by hand"
-    if painted is None: return Section("How good are the masks?", "Nobody has painted a mask of a well that was not learned from, so no number can be given. Ten fields painted in notebook 51 (and written with `write_masks`) are enough for a first one.")
+    title = "How good are the masks?"
+    if painted is None: return Section(title, "Nobody has painted a mask, so no number can be given. `make_explorer` (the last tab of the page) offers fields of wells that nothing was learned from; ten of them, painted in full, are enough for a first number.")
+    if not len(painted.table): return Section(title, f"Painted masks: {painted.n_files}; of images that are here: {painted.n_images}; of wells that nothing was learned from: none. So no number can be given. `make_explorer` (the last tab of the page) offers fields of such wells.")
     names = dict(precision="precision: masked pixels that are dirt", recall="recall: dirty pixels that are masked", f1="F1", iou="IoU of dirt, all pixels together", mean_iou="IoU of dirt, mean of fields", clean_area="share of clean fields that is masked")
-    worst = sorted(range(painted.n), key=lambda k: -int((painted.truth[k] ^ f.mask_of(f.items.file.iloc[painted.rows[k]])).sum()))[:3]
-    return Section("How good are the masks?", f"{who}: {painted.n} fields of {f.items.group.iloc[painted.rows].nunique()} wells that were not learned from. Intervals: 95 %, over wells.",
+    who = "The practice generator knows every mask" if painted.drawn else "Masks painted by a person"
+    what = "that nothing was learned from" if painted.sure else "(these are other images than in training, so it is not known whether something was learned from these wells: if so, the numbers flatter)"
+    worst = painted.table.nlargest(3, "wrong")
+    return Section(title, f"{who}: {len(painted.table)} fields of {painted.table.group.nunique()} wells {what}. Intervals: 95 %, over wells.",
                    [Table(painted.pixels.assign(metric=painted.pixels.metric.map(names)), "Pixels of dirt", digits=3), Table(painted.objects, "Painted objects that are covered by half, by size in px", digits=2)] +
-                   [Figure(_jpeg(draw_overlay(*f.look(painted.rows[k])[:2], painted=painted.truth[k])), f"{f.items.file.iloc[painted.rows[k]]}: painted blue, masked orange; the fields that differ most come first") for k in worst])
+                   [Figure(_jpeg(draw_overlay(*f.look(r.row)[:2], painted=_read_mask(r.file))), f"{f.items.file.iloc[r.row]}: painted blue, masked orange; the fields that differ most") for r in worst.itertuples()])
 
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #56unusual
 def find_unmasked(
     f:Findings, # What was found
-    most:int=200, # Tiles looked at, the most unusual first
-) -> pd.DataFrame: # row (of step 55), field_id, y0, x0, y1, x1 (px), far (distance from what is usual; about 3 is usual); the worst tile of each field
+    n:int=4, # Fields wanted
+) -> pd.DataFrame: # row (of step 55), field_id, y0, x0, y1, x1 (px), far (distance from what is usual; about 3 is usual); the worst tile of each of at least n fields
     "Where something unusual is not masked."
-    place, found = {p: i for i, p in enumerate(f.items.item_id)}, []
-    if f.unusual is None: return pd.DataFrame(columns=["row", "field_id", "y0", "x0", "y1", "x1", "far"])
-    t, k = f.unusual.items, f.unusual.meta["settings"]["shrink"]
-    for field, tiles in t[t.field_id.isin(place)].nlargest(most, "anomaly").groupby("field_id", sort=False):
-        mask = f.mask_of(f.items.file.iloc[place[field]]).astype(np.uint8)*255
-        for r in tiles.itertuples():
-            box = [int(v*k) for v in (r.y0, r.x0, r.y1, r.x1)]
-            far = np.asarray(f.unusual["map"][r.Index], np.float32)[:max(1, (r.y1 - r.y0)//4), :max(1, (r.x1 - r.x0)//4)]
-            masked = cv2.dilate(cv2.resize(mask[box[0]:box[2], box[1]:box[3]], far.shape[::-1], interpolation=cv2.INTER_AREA), np.ones((7, 7), np.uint8)) > 0 # what is beside dirt looks odd, too
-            if not masked.all(): found.append((place[field], field, *box, float(np.percentile(far[~masked], 99.5))))
-    t = pd.DataFrame(found, columns=["row", "field_id", "y0", "x0", "y1", "x1", "far"])
-    return t.sort_values("far", ascending=False, kind="stable").drop_duplicates("field_id").reset_index(drop=True)
+    columns = ["row", "field_id", "y0", "x0", "y1", "x1", "far"]
+    if f.unusual is None: return pd.DataFrame(columns=columns)
+    place, best, k = {p: i for i, p in enumerate(f.items.item_id)}, {}, f.unusual.meta["settings"]["shrink"]
+    mask_of = lru_cache(4)(f.mask_of)
+    for r in f.unusual.items.sort_values("anomaly", ascending=False, kind="stable").itertuples():
+        if len(best) >= n and sorted(b[-1] for b in best.values())[-n] >= r.anomaly: break # no tile to come is more unusual than these
+        if r.field_id not in place: continue
+        y0, x0, y1, x1 = (int(v*k) for v in (r.y0, r.x0, r.y1, r.x1))
+        far = np.asarray(f.unusual["map"][r.Index], np.float32)[:max(1, (r.y1 - r.y0)//4), :max(1, (r.x1 - r.x0)//4)]
+        mask = mask_of(f.items.file.iloc[place[r.field_id]])[y0:y1, x0:x1].astype(np.uint8)*255
+        masked = cv2.dilate(cv2.resize(mask, far.shape[::-1], interpolation=cv2.INTER_AREA), np.ones((7, 7), np.uint8)) > 0 # what is beside dirt looks odd, too
+        if masked.all(): continue
+        found = (place[r.field_id], r.field_id, y0, x0, y1, x1, float(np.percentile(far[~masked], 99.5)))
+        if found[-1] > best.get(r.field_id, (0,))[-1]: best[r.field_id] = found
+    return pd.DataFrame(list(best.values()), columns=columns).sort_values("far", ascending=False, kind="stable").reset_index(drop=True)
 
 def section_unusual(f, n=4):
     "What may have been missed."
-    t = find_unmasked(f)
+    t = find_unmasked(f, n)
     if not len(t): return None
     def show(r):
         img, mask, _ = f.look(r.row)
@@ -249,7 +272,7 @@ takes = {"source": "infer", "train": "train", "unusual": "selfsupervise"} # The 
 def _find_painted(f, painted, near):
     "Where painted masks are; None: nowhere."
     if painted and not Path(painted).exists(): print(f"  nobody has painted yet: there is no {painted}")
-    return next((p for p in ([Path(painted)] if painted else [f.root/"masks" if f.practice else near/"painted"]) if p.exists()), None)
+    return next((p for p in (*([Path(painted)] if painted else []), f.root/"masks" if is_practice(f.root) else near/"painted") if p.exists()), None)
 
 def run(
     source:str|None=None, # The folder made by `infer`; None: practise on synthetic fields
@@ -268,8 +291,9 @@ def run(
     f = Findings(source, train, unusual)
     painted = _find_painted(f, painted, Path(out).parent)
     inputs = {k: d for k, d in dict(masks=f.masks, trained=f.trained, unusual=f.unusual).items() if d is not None}
-    if painted: inputs["painted"] = [painted] if painted.is_file() else sorted(p for p in painted.rglob("*") if p.is_file())
-    settings = dict(title=title, practice=f.practice)
+    files = [] if not painted else [painted] if painted.is_file() else [painted/p for p in find_images(painted)]
+    if files: inputs["painted"] = files
+    settings = dict(title=title, practice=f.practice, painted=[p.name if painted.is_file() else p.relative_to(painted).as_posix() for p in files])
     if is_done(out, "artifacts.visualize", settings, inputs, seed): print("  done before, nothing to do"); return read_dataset(out)
     with DatasetWriter(out, "masks", "artifacts.visualize", settings, inputs, seed) as w:
         truth = score_painted(f, painted, w.folder/"painted") if painted else None
@@ -286,12 +310,14 @@ def make_explorer(
     out:str="work/artifacts", # A folder with runs of the protocol (run_01 ...), or one run
     log:str="", # The label log of step 51; the brush writes into masks.jsonl beside it
     by:str="", # Who paints
-    n:int=20, # So many fields, those first where label and mask disagree most
+    n:int=20, # So many fields, by chance: chosen ones would not stand for the others; first those of wells that nothing was learned from
+    seed:int=0, # Of the choice
 ): # A `MaskAnnotator`; None: there is no run yet
-    "A brush to paint what the masks should have been: for the fields in doubt."
+    "A brush to paint what the masks should have been. The next report scores the masks by it; nothing learns from it."
     from cellprotocols.annotate import MaskAnnotator
     found = sorted(Path(out).glob("**/55_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
     if not found: return None
     f = Findings(found[-1].parent)
-    order = np.argsort(-np.where(f.items.label == "clean", f.items.area, f.items.area*.1), kind="stable")[:n]
+    order = np.random.default_rng(seed).permutation(len(f.items))
+    order = order[np.argsort(f.items.part.iloc[order].isin(["train", "valid"]), kind="stable")][:n]
     return MaskAnnotator([f.root/f.items.file[i] for i in order], ["artifact"], (Path(log).parent if log else Path(out))/"masks.jsonl", names=[f.items.file[i] for i in order], by=by)
