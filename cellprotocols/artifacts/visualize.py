@@ -11,6 +11,7 @@ __all__ = ['ORANGE', 'BLUE', 'takes', 'draw_overlay', 'Findings', 'make_verdict'
 # %% ../../nbs/artifacts/56_visualize.ipynb #64c24a80
 from datetime import date
 from functools import lru_cache
+from heapq import nlargest
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -243,9 +244,9 @@ def find_unmasked(
     columns = ["row", "field_id", "y0", "x0", "y1", "x1", "far"]
     if f.unusual is None: return pd.DataFrame(columns=columns)
     place, best, k = {p: i for i, p in enumerate(f.items.item_id)}, {}, f.unusual.meta["settings"]["shrink"]
-    mask_of = lru_cache(4)(f.mask_of)
+    mask_of, enough = lru_cache(4)(f.mask_of), -np.inf
     for r in f.unusual.items.sort_values("anomaly", ascending=False, kind="stable").itertuples():
-        if len(best) >= n and sorted(b[-1] for b in best.values())[-n] >= r.anomaly: break # no tile to come is more unusual than these
+        if enough >= r.anomaly: break # no tile to come is more unusual than the n found
         if r.field_id not in place: continue
         y0, x0, y1, x1 = (int(v*k) for v in (r.y0, r.x0, r.y1, r.x1))
         far = np.asarray(f.unusual["map"][r.Index], np.float32)[:max(1, (r.y1 - r.y0)//4), :max(1, (r.x1 - r.x0)//4)]
@@ -254,6 +255,7 @@ def find_unmasked(
         if masked.all(): continue
         found = (place[r.field_id], r.field_id, y0, x0, y1, x1, float(np.percentile(far[~masked], 99.5)))
         if found[-1] > best.get(r.field_id, (0,))[-1]: best[r.field_id] = found
+        if len(best) >= n and found[-1] > enough: enough = nlargest(n, (b[-1] for b in best.values()))[-1]
     return pd.DataFrame(list(best.values()), columns=columns).sort_values("far", ascending=False, kind="stable").reset_index(drop=True)
 
 def section_unusual(f, n=4):
