@@ -224,7 +224,7 @@ def bench_encoder(t, tiles, a, n=8, seeds=3):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("data", type=Path); p.add_argument("out", type=Path)
-    p.add_argument("--epochs", type=int, default=12); p.add_argument("--mask-epochs", type=int, default=3); p.add_argument("--crops", type=int, default=6400)
+    p.add_argument("--epochs", type=int, default=12); p.add_argument("--mask-epochs", type=int, default=4); p.add_argument("--crops", type=int, default=12_800)
     p.add_argument("--published-epochs", type=int, default=10); p.add_argument("--seed", type=int, default=0)
     p.add_argument("--only", default="plain,cam,faithful,objects,drawn,ours", help="these, separated by commas")
     a = p.parse_args()

@@ -414,7 +414,7 @@ STRIDES = (2, 4, 8, 16) # Of the U-Net: an edge is told from a px, a defocused d
 def train_masker(
     train:tuple, # From `gather_tiles`
     valid:tuple, # The same of validation wells
-    epochs:int=3, # Passes over the crops
+    epochs:int=4, # Passes over the crops
     encoder:str="resnet18", # A network of timm
     out:Path|None=None, # Folder for checkpoints
     seed:int=0,
@@ -460,12 +460,12 @@ def run(
     out:str="work/artifacts/54_train", # Folder that is made
     net:str="resnet18", # A network of timm, for the classifier and the U-Net
     epochs:int=12, # Passes over the fields, for the classifier
-    mask_epochs:int=3, # Passes over the crops, for the U-Net
+    mask_epochs:int=4, # Passes over the crops, for the U-Net
     refine:str="ours", # Pseudo-masks: ours (objects that clean images do not have), cam (objects where Score-CAM is high), faithful (as published), drawn (without labels; taken by itself where there are none)
     stray:float=.03, # How much of what is dark in clean images may be taken for dirt by mistake (share of its area), for refine=ours
     recall:float=.9, # Share of dirty images to be found on validation wells
     mask_recall:float=0., # Share of dirty pixels to be found there; 0: the threshold of the best F1
-    crops:int=0, # Crops the U-Net learns from; 0: 64 for each tile, 960 to 9600
+    crops:int=0, # Crops the U-Net learns from; 0: 64 for each tile, 960 to 12800
     paste:float=.1, # Share of them that are clean tiles with pasted objects
     drawn:float=.6, # Share of them that are clean tiles with drawn dirt
     agreement:float=.9, # How near the quick Score-CAM maps have to come to the exact ones (correlation)
@@ -512,7 +512,7 @@ def _train_all(w, patches, s, encoder, seed):
         fields = split_fields(patches.items, seed)
         classifier = _keep_model(scratch/"classifier.safetensors", lambda: train_classifier(tiles, fields, s["net"], epochs=s["epochs"], encoder=encoder, out=scratch/"classifier", seed=seed, pretrained=s["pretrained"]), lambda: StageClassifier(s["net"], 1, 2, stride=4, pool="soft"))
         taught = _teach(tiles, fields, classifier, s, scratch, seed)
-    crops = s["crops"] or int(np.clip(64*len({*taught.rows["train"], *taught.clean["train"]}), 960, 9600))
+    crops = s["crops"] or int(np.clip(64*len({*taught.rows["train"], *taught.clean["train"]}), 960, 12_800))
     x, y = {}, {}
     for p, most in (("train", crops), ("valid", max(48, crops//6))): x[p], y[p] = gather_tiles(tiles, taught.rows[p], taught.masks[p], taught.clean[p], most=most, paste=s["paste"], drawn=s["drawn"], shrink=shrink, seed=seed + (p == "valid"))
     masker = _keep_model(scratch/"masker.safetensors", lambda: train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), s["mask_epochs"], s["net"], scratch/"masker", seed, start=taught.classifier and taught.classifier.trunk, pretrained=s["pretrained"]), lambda: UNet(s["net"], 1, 1, strides=STRIDES, width=8))
