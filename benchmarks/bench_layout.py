@@ -1,6 +1,7 @@
-"""Channels last beside PyTorch's usual layout, on a processor: the protocols' networks and some of timm, at sizes on both sides of the limit in `train`.
+"""Channels last beside PyTorch's usual layout, and freed memory that is kept beside memory that is given back, on a processor: the protocols' networks and some of timm, at sizes on both
+sides of the limit in `train`.
 
-python benchmarks/bench_layout.py [threads]. Inference and one training step each, one layout after the other, the fastest of five; below 1 channels last is faster.
+python benchmarks/bench_layout.py [threads]. Inference and one training step each, one after the other, the fastest of five; below 1 the first is faster.
 """
 import sys
 import time
@@ -9,6 +10,7 @@ import timm
 import torch
 
 from cellprotocols.classify import StageClassifier
+from cellprotocols.train import keep_memory
 from cellprotocols.unet import PublishedUNet, UNet
 
 NETWORKS = { # name: network of one channel, (images, side)
@@ -17,7 +19,6 @@ NETWORKS = { # name: network of one channel, (images, side)
     "U-Net of artifacts, tile": (lambda: UNet("resnet18", 1, 1, strides=(2, 4, 8, 16), width=8), (1, 576)),
     "published U-Net": (PublishedUNet, (2, 288)),
     **{f"{net} at {side} px": (lambda net=net: timm.create_model(net, num_classes=3, in_chans=1), (n, side)) for net in ("resnet18", "resnet50", "efficientnet_b0") for n, side in ((32, 64), (16, 128))}}
-LAYOUTS = dict(usual=torch.contiguous_format, last=torch.channels_last)
 
 
 def fastest(work, times=5):
@@ -28,19 +29,26 @@ def fastest(work, times=5):
     return best
 
 
+def measure(build, n, side, how):
+    "Seconds of one pass, and of one training step."
+    torch.manual_seed(0)
+    model, x = build().to(memory_format=how).eval(), torch.randn(n, 1, side, side).contiguous(memory_format=how)
+    with torch.inference_mode(): infer = fastest(lambda: model(x))
+    opt = torch.optim.AdamW(model.train().parameters())
+    def learn(): model(x).float().square().mean().backward(); opt.step(); opt.zero_grad()
+    return infer, fastest(learn)
+
+
 def main(threads=2):
     torch.set_num_threads(threads)
-    print(f"{'':28}  inference  training")
-    for name, (build, (n, side)) in NETWORKS.items():
-        found = {}
-        for layout, how in LAYOUTS.items():
-            torch.manual_seed(0)
-            model, x = build().to(memory_format=how).eval(), torch.randn(n, 1, side, side).contiguous(memory_format=how)
-            with torch.inference_mode(): infer = fastest(lambda: model(x))
-            opt = torch.optim.AdamW(model.train().parameters())
-            def learn(): model(x).float().square().mean().backward(); opt.step(); opt.zero_grad()
-            found[layout] = infer, fastest(learn)
-        print(f"{name:28}", *(f"{b/a:10.2f}" for a, b in zip(found["usual"], found["last"])), flush=True)
+    print(f"{'channels last / usual layout':28}  inference  training")
+    last = {}
+    for name, (build, size) in NETWORKS.items():
+        usual, last[name] = (measure(build, *size, how) for how in (torch.contiguous_format, torch.channels_last))
+        print(f"{name:28}", *(f"{b/a:10.2f}" for a, b in zip(usual, last[name])), flush=True)
+    if not keep_memory(): return print("this system's memory cannot be kept")
+    print(f"{'memory kept / given back':28}  inference  training")
+    for name, (build, size) in NETWORKS.items(): print(f"{name:28}", *(f"{b/a:10.2f}" for a, b in zip(last[name], measure(build, *size, torch.channels_last))), flush=True)
 
 
 if __name__ == "__main__": main(*map(int, sys.argv[1:]))

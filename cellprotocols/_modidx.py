@@ -1934,6 +1934,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'cellprotocols.train.class_weights': ('train.html#class_weights', 'cellprotocols/train.py'),
                                      'cellprotocols.train.count_cores': ('train.html#count_cores', 'cellprotocols/train.py'),
                                      'cellprotocols.train.find_lr': ('train.html#find_lr', 'cellprotocols/train.py'),
+                                     'cellprotocols.train.keep_memory': ('train.html#keep_memory', 'cellprotocols/train.py'),
                                      'cellprotocols.train.one_cycle': ('train.html#one_cycle', 'cellprotocols/train.py'),
                                      'cellprotocols.train.pick_device': ('train.html#pick_device', 'cellprotocols/train.py'),
                                      'cellprotocols.train.predict_batches': ('train.html#predict_batches', 'cellprotocols/train.py'),

@@ -1,5 +1,6 @@
 "train: nothing is lost by a kill, short memory is survived, NaN is never kept, odd data sets do not crash."
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -427,6 +428,21 @@ def test_device_and_threads(monkeypatch):
         monkeypatch.setenv("CELLPROTOCOLS_DEVICE", bad)
         with pytest.raises(TrainError, match="CELLPROTOCOLS_DEVICE"): pick_device()
     set_threads(); assert 1 <= torch.get_num_threads() <= max(1, count_cores())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_memory_that_was_freed_is_kept_for_the_next_layer():
+    code = """if True:
+        import resource, torch
+        from cellprotocols.train import keep_memory
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(20): [torch.ones(5_000_000) for _ in range(3)]
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        assert keep_memory(); faults(); print(faults())"""
+    run = lambda **env: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**{k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}, **env})
+    assert int(run().stdout) < 20_000 # about 195,000 if all is given back
+    assert "AssertionError" in run(MALLOC_TRIM_THRESHOLD_="131072").stderr, "what a person has set stays"
 
 
 @pytest.mark.parametrize("size,last", [(64, False), (128, True)])
