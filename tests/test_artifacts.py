@@ -633,6 +633,14 @@ def test_what_a_well_was_to_the_model_is_in_the_table(tmp_path, masker):
     assert set(infer.mask_folder(tmp_path/"in", tmp_path/"masker", tmp_path/"55b").items.part) == {"unknown"}, "another folder may name its wells alike"
 
 
+@pytest.mark.parametrize("value,low,wells,says,kind", [(.9, .3, 2, "2 test wells are too few", "warn"), (.9, .3, 9, "no better than chance", "bad"), (.55, .3, 2, "no better than chance", "bad"), (.9, .8, 2, "were masked and filled", "good")])
+def test_the_verdict_tells_few_wells_from_a_bad_classifier(masked, value, low, wells, says, kind):
+    masked.scores, masked.labelled = pd.DataFrame([dict(metric="auroc", value=value, low=low, high=1.)]), True
+    masked.trained = type("Trained", (), dict(items=pd.DataFrame(dict(group=range(wells), split="test"))))
+    verdict = visualize.make_verdict(masked)
+    assert says in verdict.text and verdict.kind == kind
+
+
 @pytest.mark.parametrize("called", ["artifact", "dust"])
 def test_the_log_of_the_brush_is_enough_and_the_eraser_says_clean(masked, tmp_path, called):
     names = masked.items.file.tolist()

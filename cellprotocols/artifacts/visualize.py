@@ -84,6 +84,8 @@ def make_verdict(
     if not f.labelled: return Callout("The model has learned from drawn dirt alone, and no label says how well that went. Sign every overlay before you use the numbers; labels of whole images make it better." + practice, "warn")
     bad = int((f.items.status == "reject").sum())
     r = f.scores[f.scores.metric == "auroc"]
+    wells = f.trained.items.group[f.trained.items.split == "test"].nunique() if f.trained is not None else 0
+    if len(r) and r.low.iloc[0] <= .5 and r.value.iloc[0] > .7 and wells < 5: return Callout(f"{wells} test wells are too few to say how good the classifier is: the interval of its AUROC reaches down to {r.low.iloc[0]:.2f}. Label images of more wells." + practice, "warn")
     if len(r) and r.low.iloc[0] <= .5: return Callout("The classifier may be no better than chance on wells it has not seen. Label more images before believing a mask." + practice, "bad")
     if len(r) and r.low.isna().any(): return Callout("All labelled test images are of one well, so nobody can say how well this works on others. Label images of more wells." + practice, "warn")
     if bad > .2*len(f.items): return Callout(f"{bad} of {len(f.items)} fields are too dirty to be of use." + practice, "warn")
