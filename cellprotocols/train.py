@@ -60,7 +60,7 @@ def set_threads(
     torch.set_num_threads(n or min(count_cores(), torch.get_num_threads()))
 
 def keep_memory(
-    mb:int=1024, # So much free memory is kept for the next layer or batch, MB
+    mb:int=1024, # So much free memory is kept for the next layer or batch, MB; at most 2047
 ) -> bool: # False: the C library of this system cannot be told (it is not glibc), or `MALLOC_TRIM_THRESHOLD_` is set and stays as it is
     "Keep freed memory: to give it back after every layer and fetch it again takes up to a third of a network's time on a processor, where its layers are large."
     if "MALLOC_TRIM_THRESHOLD_" in os.environ: return False

@@ -673,6 +673,13 @@ def test_without_a_painted_mask_the_report_says_so(masked, tmp_path, capsys):
     assert "Painted masks: 1; of images that are here: 0;" in (tmp_path/"57"/"report.html").read_text(encoding="utf-8")
 
 
+def test_the_log_beside_the_steps_is_found_and_goes_before_a_folder_made_of_it(masked, tmp_path):
+    near = lambda painted="": visualize._find_painted(masked, painted, tmp_path)
+    assert near() is None
+    (tmp_path/"painted").mkdir(); assert near() == tmp_path/"painted"
+    (tmp_path/"masks.jsonl").touch(); assert near() == tmp_path/"masks.jsonl" and near(str(tmp_path/"painted")) == tmp_path/"painted"
+
+
 def test_what_is_unusual_and_not_masked_is_shown(tmp_path, masker):
     for w in range(3):
         for k in range(2):

@@ -276,14 +276,15 @@ takes = {"source": "infer", "train": "train", "unusual": "selfsupervise"} # The 
 def _find_painted(f, painted, near):
     "Where painted masks are; None: nowhere."
     if painted and not Path(painted).exists(): print(f"  nobody has painted yet: there is no {painted}")
-    return next((p for p in (*([Path(painted)] if painted else []), f.root/"masks" if is_practice(f.root) else near/"painted") if p.exists()), None)
+    usual = [f.root/"masks"] if is_practice(f.root) else [near/"masks.jsonl", near/"painted"]
+    return next((p for p in (*([Path(painted)] if painted else []), *usual) if p.exists()), None)
 
 def run(
     source:str|None=None, # The folder made by `infer`; None: practise on synthetic fields
     out:str="work/artifacts/56_visualize", # Folder that is made
     train:str="", # The folder made by `train`, for scores and curves
     unusual:str="", # The folder made by `selfsupervise`, for what may have been missed
-    painted:str="", # Masks painted by a person: a folder, or the log of the brush (masks.jsonl); else the folder `painted` beside this step's, if there is one
+    painted:str="", # Masks painted by a person: a folder, or the log of the brush (masks.jsonl); else masks.jsonl or the folder `painted` beside this step's, if there is one
     title:str="", # Title of the report
     seed:int=0, # Of the practice data
 ): # The folder with report.html, a `Dataset`
