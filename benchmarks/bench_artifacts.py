@@ -27,7 +27,8 @@ from safetensors.torch import save_file
 from scipy import ndimage
 
 from cellprotocols.artifacts import train as step
-from cellprotocols.artifacts.patches import cut_light, to_light
+from cellprotocols.artifacts.patches import cut_light
+from cellprotocols.dirt import to_light
 from cellprotocols.artifacts.selfsupervise import fit_encoder
 from cellprotocols.cam import GRADIENTS, erase_curve, gradient_cam, hits_peak, score_cam, score_cam_published, share_inside
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
