@@ -20,7 +20,8 @@ from cellprotocols.artifacts import annotate, infer, patches, selfsupervise, tra
 from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
 from cellprotocols.bundle import write_bundle
 from cellprotocols.classify import StageClassifier, count_parameters, register
-from cellprotocols.cli import built_steps, main, run_steps, step_folder
+from cellprotocols.cli import main, run_steps
+from cellprotocols.protocols import built_steps, step_folder
 from cellprotocols.dataset import check_dataset, read_dataset
 from cellprotocols.dirt import flag_dirty, open_masker, predict_dirt, shrink_of, to_light
 from cellprotocols.errors import UserError

@@ -17,7 +17,8 @@ import pytest
 import tifffile
 
 import cellprotocols
-from cellprotocols.cli import PROTOCOLS, STEPS, built_steps, main, read_options, read_takes, run_steps, step_folder
+from cellprotocols.cli import main, run_steps
+from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, read_options, read_takes, step_folder
 from cellprotocols.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

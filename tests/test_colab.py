@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT/"tools"))
 import colab_freeze
 import colab_test
 import make_colab
-from cellprotocols.cli import PROTOCOLS, Option, built_steps, step_folder
+from cellprotocols.protocols import PROTOCOLS, Option, built_steps, step_folder
 
 BUILT = [p for p in PROTOCOLS if built_steps(p)]
 FIELD = re.compile(r"^(\w+) = (.*?) #@param (.*)$", re.M)

@@ -17,7 +17,7 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    {"errors", "progress", "doctor", "mirror", "images", "dataset", "labellog", "split", "metrics", "synth", "viz"},
+    {"errors", "progress", "doctor", "protocols", "mirror", "images", "dataset", "labellog", "split", "metrics", "synth", "viz"},
     {"patches", "cells", "proposals", "labelled", "boxes", "flatfield", "fill"},
     {"train", "augment", "features", "embed", "dino", "mil", "autoencoder", "classify", "cam", "unet"},
     {"annotate", "explore", "frames", "bundle", "dirt", "report", "app"},

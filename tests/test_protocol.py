@@ -14,7 +14,8 @@ import pytest
 import tifffile
 
 from cellprotocols.chromatin import annotate
-from cellprotocols.cli import built_steps, main, run_steps, step_folder
+from cellprotocols.cli import main, run_steps
+from cellprotocols.protocols import built_steps, step_folder
 from cellprotocols.dataset import check_dataset, read_dataset
 
 ROOT = Path(__file__).resolve().parents[1]

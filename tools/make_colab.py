@@ -12,7 +12,7 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
-from cellprotocols.cli import PROTOCOLS, built_steps, read_options, read_takes, step_folder
+from cellprotocols.protocols import PROTOCOLS, built_steps, read_options, read_takes, step_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 METADATA = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True},
