@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'STEPS', 'step_folder', 'step_file', 'built_steps', 'Option', 'read_options', 'read_takes']
 
-# %% ../nbs/protocols.ipynb #171f95a7
+# %% ../nbs/protocols.ipynb #b4ef14b2
 import ast
 import io
 import tokenize
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/protocols.ipynb #3dce1150
+# %% ../nbs/protocols.ipynb #867e3ea4
 PROTOCOLS = dict(
     cell_lines="Which cell line is this culture, whatever the experimental batch?",
     chromatin="Which state is each nucleus in?",
@@ -29,7 +29,7 @@ def step_folder(
     "The name of the folder a step writes."
     return f"{list(PROTOCOLS).index(protocol)+1}{STEPS.index(step)+1}_{step}"
 
-# %% ../nbs/protocols.ipynb #9b8f71b1
+# %% ../nbs/protocols.ipynb #15720021
 def step_file(
     protocol:str, # e.g. "chromatin"
     step:str, # e.g. "patches"
@@ -43,7 +43,7 @@ def built_steps(
     "Which steps of a protocol are there?"
     return [s for s in STEPS if step_file(protocol, s).exists()]
 
-# %% ../nbs/protocols.ipynb #d2e9ef3d
+# %% ../nbs/protocols.ipynb #10bcd9ca
 class Option(NamedTuple):
     "One argument of a step's `run` function."
     name:str # e.g. "size"
@@ -60,7 +60,8 @@ class Option(NamedTuple):
     @property
     def choices(self) -> list: # [] if any value will do
         "The values to choose from, where the type is a `Literal`."
-        menus = [n.slice for n in ast.walk(ast.parse(self.kind)) if isinstance(n, ast.Subscript) and n.value.id == "Literal"]
+        nodes = ast.walk(ast.parse(self.kind))
+        menus = [n.slice for n in nodes if isinstance(n, ast.Subscript) and n.value.id == "Literal"]
         values = [v for m in menus for v in (m.elts if isinstance(m, ast.Tuple) else [m])]
         return list(map(ast.literal_eval, values))
 
@@ -69,7 +70,7 @@ class Option(NamedTuple):
         "May the value be another one than its choices?"
         return not self.choices or self.kind.replace(" ", "").endswith("|str")
 
-# %% ../nbs/protocols.ipynb #38150689
+# %% ../nbs/protocols.ipynb #8b05ddb4
 def read_options(
     source:str, # Text of a step's module
     function:str="run", # Whose arguments
@@ -82,7 +83,7 @@ def read_options(
     pairs = zip(run.args.args, run.args.defaults, strict=True)
     return [Option(a.arg, ast.unparse(a.annotation), ast.literal_eval(d), comments.get(a.lineno, "")) for a, d in pairs]
 
-# %% ../nbs/protocols.ipynb #94bcaf45
+# %% ../nbs/protocols.ipynb #5523148f
 def read_takes(
     source:str, # Text of a step's module
 ) -> dict: # argument -> the step whose folder it reads

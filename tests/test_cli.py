@@ -716,7 +716,7 @@ def test_every_protocol_has_what_its_page_needs(protocol, tmp_path):
     import ast
     from importlib import import_module
 
-    from cellprotocols.cli import _make_parser, page_code
+    from cellprotocols.cli import make_parser, page_code
     code = page_code(protocol, str(tmp_path), str(tmp_path/"out"), "a,b", "o'neill")
     calls = {n.func.id: n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     for name, step in dict(make_annotator="annotate", make_explorer="visualize").items():
@@ -724,5 +724,5 @@ def test_every_protocol_has_what_its_page_needs(protocol, tmp_path):
         options = {o.name for o in read_options(Path(module.__file__).read_text(encoding="utf-8"), name)}
         assert {k.arg for k in calls[name].keywords} <= options, f"{protocol}.{step}.{name}"
     words = ast.literal_eval(calls["Results"].args[2])
-    told = vars(_make_parser([]).parse_args(["run", protocol, *words]))
+    told = vars(make_parser().parse_args(["run", protocol, *words]))
     assert told["source"] == str(tmp_path) and (protocol != "artifacts" or told["painted"] == str(tmp_path/"out"/"masks.jsonl"))
