@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+WORKERS ?= 2
 READY   = $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -18,7 +19,7 @@ demo: $(READY)   ## the chromatin protocol, end to end, on built-in practice dat
 	cellprotocols demo
 
 lab: $(READY)    ## JupyterLab on the notebooks
-	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
+	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 export: $(READY) ## write cellprotocols/ and colab/ from nbs/
 	nbdev-clean && nbdev-export && python tools/make_colab.py
@@ -27,9 +28,10 @@ check: $(READY)  ## are the notebooks clean and the library the one they export?
 	python tools/check_generated.py
 	python tools/make_colab.py --check
 
-test: check      ## what a contributor needs, in minutes
-	OMP_NUM_THREADS=1 nbdev-test --n-workers 2
-	python -m pytest -q -m "not slow and not browser and not colab"
+test: check      ## what a contributor needs, in minutes (WORKERS=8: on eight cores)
+	rm -rf nbs/work nbs/*/work
+	OMP_NUM_THREADS=1 nbdev-test --n-workers $(WORKERS)
+	OMP_NUM_THREADS=1 python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not browser and not colab"
 
 test-slow: $(READY) ## slow tests and browser tests (slow cells of step notebooks run in the Colab editions)
 	python -m pytest -q -m "slow or browser"
@@ -48,5 +50,5 @@ pictures: $(READY) ## run the notebooks again and keep their output pictures
 wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build
 
-clean:           ## remove the environment and what was built
-	rm -rf $(VENV) .venv-colab build dist *.egg-info
+clean:           ## remove the environment, what was built and what the notebooks have made
+	rm -rf $(VENV) .venv-colab build dist *.egg-info nbs/work nbs/*/work
