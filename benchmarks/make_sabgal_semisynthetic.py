@@ -30,7 +30,7 @@ from cellprotocols.images import parse_operetta, read_image, write_image
 from cellprotocols.metrics import match_objects, pixel_curve, pixel_histogram, score_objects, score_pixels
 from cellprotocols.progress import track
 from cellprotocols.split import make_split
-from cellprotocols.synth import ARTIFACTS, draw_counts, paste_artifacts
+from cellprotocols.synth_dirt import ARTIFACTS, choose_counts, paste_artifacts
 
 SETTINGS = dict(dark=.42, grow=.18, dot=.10, shade=.03, empty=1.4, rim=12, wide_rim=45, large=2500, repair_area=60, repair_slope=.09, repair_fringe=.12, dirt=1.5, transplants=1.5, test=.35)
 
@@ -133,7 +133,7 @@ def make(source, out, versions=3, seed=0):
         stamps = [s for j, (_, _, found) in enumerate(fields) if table.split[j] == row.split and table.well[j] != row.well for s in found]
         for v in range(versions + 1):
             rng = np.random.default_rng([seed, i, v])
-            counts = draw_counts(rng, SETTINGS["dirt"] if v else 0., img.shape)
+            counts = choose_counts(rng, SETTINGS["dirt"] if v else 0., img.shape)
             if v and stamps: counts["transplant"] = int(rng.poisson(SETTINGS["transplants"]))
             dirty, labels, about = paste_artifacts(img, counts, [seed, i, v], avoid, {**ARTIFACTS, "transplant": transplant(stamps)})
             files = write_version(out, f"{Path(row.source).stem}_v{v}", dirty, labels, avoid)

@@ -24,8 +24,9 @@ def parse(text): return ast.parse("\n".join("" if line.startswith(("%", "!")) el
 
 
 def definitions(text):
-    "Functions and classes that begin in the first column, with their decorators."
-    return [n for n in ast.parse(text).body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    "Functions and classes that begin in the first column; methods that are added to a class (`patch_to`) belong to it."
+    found = [n for n in ast.parse(text).body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    return [n for n in found if not any("patch" in ast.unparse(d) for d in n.decorator_list)]
 
 
 def longest_function(text):
@@ -59,7 +60,7 @@ def measure(nb):
     cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
     exported = [(i, text_of(c)) for i, c in enumerate(cells) if is_exported(c) and c["cell_type"] == "code"]
     if not exported: return None
-    defining = [(i, t) for i, t in exported if definitions(t)]
+    defining = [(i, t) for i, t in exported if "def " in t or "class " in t]
     public = [i for i, t in defining if any(not n.name.startswith("_") for n in definitions(t))]
     sizes = sorted(len(t.splitlines()) - 1 for _, t in defining)
     code = [line for c in cells if c["cell_type"] == "code" for line in text_of(c).splitlines()]

@@ -26,7 +26,7 @@ from cellprotocols.dataset import check_dataset, read_dataset
 from cellprotocols.dirt import flag_dirty, open_masker, predict_dirt, shrink_of, to_light
 from cellprotocols.errors import UserError
 from cellprotocols.images import read_image
-from cellprotocols.synth import make_dirty_field
+from cellprotocols.synth_dirt import make_dirty_field
 from cellprotocols.metrics import pixel_histogram, score_pixels
 from cellprotocols.unet import MaskNet, PublishedUNet, UNet, prepare_tiles
 

@@ -352,7 +352,7 @@ def test_the_artifacts_edition_is_killed_in_training_and_goes_on(remote, edition
 
 @pytest.mark.colab
 def test_own_fields_that_nobody_has_labelled(remote, editions, tmp_path):
-    from cellprotocols.synth import make_dirty_field
+    from cellprotocols.synth_dirt import make_dirty_field
     home = tmp_path/"home"
     (home/"fields").mkdir(parents=True)
     for w in range(4):

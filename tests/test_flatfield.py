@@ -4,7 +4,7 @@ import numpy as np, pytest
 from cellprotocols.flatfield import (Dust, FlatfieldError, dust_similarity, find_dust, fit_flatfield, flatten_field, group_by_dust, polynomial_background,
     smooth_background, to_transmission)
 from cellprotocols.images import read_image
-from cellprotocols.synth import make_dirty_set, paste_artifacts
+from cellprotocols.synth_dirt import make_dirty_set, paste_artifacts
 
 def lamp(shape, strength=.25):
     y, x = (np.linspace(-1, 1, n) for n in shape)

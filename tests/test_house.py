@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from house import NBS, ROOT, measure, read_table, write_table
 
-ROOT = Path(__file__).resolve().parent.parent
-NBS = sorted(p for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 MODULES = sorted(p for p in (ROOT/"cellprotocols").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 PROTOCOLS = {"cell_lines": 1, "chromatin": 2, "strings": 3, "organelles": 4, "artifacts": 5}
 STEPS = {"annotate": 1, "patches": 2, "selfsupervise": 3, "train": 4, "infer": 5, "visualize": 6}
@@ -17,13 +16,14 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    {"errors", "progress", "doctor", "protocols", "mirror", "images", "dataset", "labellog", "split", "metrics", "synth", "viz"},
-    {"patches", "cells", "proposals", "labelled", "boxes", "flatfield", "fill"},
-    {"train", "augment", "features", "embed", "dino", "mil", "autoencoder", "classify", "cam", "unet"},
-    {"annotate", "explore", "frames", "bundle", "dirt", "report", "app"},
-    {"scale", "cli"},
+    "errors progress doctor protocols files tables images tiff pictures vendors dataset writer labellog mirror split metrics "
+    "intervals calibration maskscores device synth synth_dirt viz",
+    "patches cells objects stamps proposals movies tracks labelled boxes clicks flatfield fill exports",
+    "train augment features backbones embed suggest maps classify cam unet published crossval dino mil autoencoder",
+    "annotate explore frames bundle dirt report app steps",
+    "scale cli",
 ]
-ROW = {name: i for i, row in enumerate(ROWS) for name in row}
+ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 
 
 def default_exp(nb):
@@ -78,6 +78,10 @@ def test_imports_point_down(py):
             assert top not in PROTOCOLS, f"{rel} imports the protocol {top}: a tool never imports a protocol"
             assert ROW[top] <= ROW[rel.stem], f"{rel} imports {top}, which sits in a higher row"
         else: assert top not in PROTOCOLS or top == rel.parts[0], f"{rel} imports {top}: protocols never import each other"
+
+
+def test_every_module_has_a_row():
+    assert {p.stem for p in MODULES if p.parent.name == "cellprotocols"} <= set(ROW), "give a new tool its row in ROWS"
 
 
 def test_no_circles():
@@ -150,3 +154,30 @@ def test_no_traces_of_a_workplace():
         if p.suffix in {".py", ".md", ".ini", ".toml", ".txt", ".ipynb", ".sh", ".js", ".css"} and p.is_file() and p != Path(__file__):
             found = rule.search(p.read_text(encoding="utf-8"))
             assert not found, f"{name}: {found[0]}"
+
+
+# --- the table of the house: the worst counts, not the average
+
+
+def test_the_table_of_the_house():
+    "Printed with `pytest -s`, or by `python tests/house.py`."
+    print("\n" + write_table(read_table()))
+
+
+@pytest.mark.parametrize("nb", [n for n in NBS if n.stem not in PAGES], ids=lambda p: p.relative_to(ROOT/"nbs").as_posix())
+def test_code_reads_like_the_rest(nb):
+    row = measure(nb)
+    assert row["over120"] == 0, f"{row['over120']} lines of code over 120 characters, the widest {row['widest']}"
+    assert row["joined"] == 0, f"{row['joined']} lines with two statements"
+    assert row["longest"] <= 40, f"a cell of {row['longest']} lines"
+    assert row["over30"] <= max(1, row["exports"]/10), f"{row['over30']} of {row['exports']} exported cells over 30 lines"
+    assert row["shown"] >= .9, f"only {row['shown']:.0%} of the exported cells are shown at once"
+    if len(nb.relative_to(ROOT/"nbs").parts) == 2: # a step
+        assert row["exports"] <= 8 and row["lines"] <= 220, f"a step of {row['exports']} exported cells, {row['lines']} lines: move what it does into tools"
+        assert row["cells"] <= 36, f"a step notebook of {row['cells']} cells"
+
+
+def test_tests_and_tools_are_narrow_enough():
+    wide = {p.name: n for d in ("tests", "tools", "benchmarks") for p in (ROOT/d).glob("*.py")
+            if (n := sum(len(line) > 120 for line in p.read_text(encoding="utf-8").splitlines()))}
+    assert not wide, wide

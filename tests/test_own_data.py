@@ -12,7 +12,8 @@ from skimage.io import imsave
 
 from cellprotocols.dataset import check_dataset
 from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, step_folder
-from cellprotocols.synth import make_dirty_set, make_movie, make_patches
+from cellprotocols.synth import make_movie, make_patches
+from cellprotocols.synth_dirt import make_dirty_set
 from notebooks import ROOT, read_settings, run_notebook
 
 STEP_NOTEBOOKS = {(p, s): ROOT/"nbs"/p/f"{step_folder(p, s)}.ipynb" for p in PROTOCOLS for s in built_steps(p)}

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from cellprotocols.dataset import fingerprint
 from cellprotocols.images import read_image, write_image
-from cellprotocols.synth import make_dirty_set
+from cellprotocols.synth_dirt import make_dirty_set
 
 @pytest.fixture(scope="module")
 def bench():

@@ -2,7 +2,8 @@
 import subprocess, sys
 from itertools import islice
 import numpy as np, pytest
-from cellprotocols.synth import ARTIFACTS, STATES, draw_counts, iter_movie, make_dirty_field, make_dirty_set, make_movie, make_patches, paste_artifacts
+from cellprotocols.synth import STATES, iter_movie, make_movie, make_patches
+from cellprotocols.synth_dirt import ARTIFACTS, choose_counts, make_dirty_field, make_dirty_set, paste_artifacts
 
 @pytest.fixture(scope="module")
 def movie(): return make_movie(seed=1)
@@ -187,9 +188,9 @@ def test_stain_is_dark_and_not_masked():
 
 def test_counts():
     rng = np.random.default_rng(0)
-    many = [draw_counts(rng) for _ in range(300)]
+    many = [choose_counts(rng) for _ in range(300)]
     assert all(set(c) == set(ARTIFACTS) and sum(c.values()) and c["edge"] <= 1 for c in many)
-    assert 1.5 < np.mean([c["crystal"] for c in many]) < 3.5 and not sum(draw_counts(rng, 0.).values())
+    assert 1.5 < np.mean([c["crystal"] for c in many]) < 3.5 and not sum(choose_counts(rng, 0.).values())
 
 def test_dirty_set_has_wells_names_and_both_labels():
     import re
