@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, zarr
 
-from cellprotocols.dataset import DatasetWriter, read_dataset, write_dataset
-from cellprotocols.labellog import append_label
+from cellprotocols.dataset import read_dataset
+from cellprotocols.writer import DatasetWriter, write_dataset
+from cellprotocols.labellog import write_label
 
 
 def timed(f):
@@ -49,7 +50,7 @@ def main(n=1_000_000):
                 w.commit()
         t = best(in_parts, 1)
         show(f"the same in {m // 20:,} parts of 20 ({t/(m // 20)*1000:.1f} ms a part)", t, plain)
-        t = best(lambda i: [append_label(tmp/"log", f"i{k}", "A", "x") for k in range(200)], 1)
+        t = best(lambda i: [write_label(tmp/"log", f"i{k}", "A", "x") for k in range(200)], 1)
         show(f"200 labels to the log ({t/200*1000:.1f} ms each, forced to disk)", t)
 
 

@@ -16,7 +16,7 @@ from bench_patches import write_movie
 from cellprotocols.bundle import write_bundle
 from cellprotocols.chromatin import infer
 from cellprotocols.classify import Cells, NetClassifier, fit_measured, measure_all, to_images
-from cellprotocols.dataset import write_dataset
+from cellprotocols.writer import write_dataset
 from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.synth import make_patches
 from cellprotocols.train import pick_device

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np, pandas as pd, yaml
 
-from .errors import UserError, os_errors, write_whole
+from .errors import UserError, os_errors
+from .files import write_whole
 from .images import open_image
 
 class BoxError(UserError): "A box, or a file of boxes, that does not hold together."

@@ -16,7 +16,8 @@ from fastcore.basics import patch_to
 from PIL import Image
 
 from .annotate import PatchGrid, read_static
-from .errors import UserError, write_whole
+from .errors import UserError
+from .files import write_whole
 from .frames import find_channels, find_levels
 from .progress import track
 from .viz import class_colours, intensity_limits, to_rgb

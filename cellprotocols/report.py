@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .errors import UserError, write_whole
+from .errors import UserError
+from .files import write_whole
 from .viz import to_png
 
 # %% ../nbs/report.ipynb #65385157

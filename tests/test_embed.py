@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from cellprotocols import embed
 from cellprotocols.chromatin import selfsupervise
-from cellprotocols.dataset import write_dataset
+from cellprotocols.writer import write_dataset
 from cellprotocols.embed import (EmbedError, LiveProbe, Pca, Probe, choose_penalty, embed_patches, fit_encoder, fit_pca, fit_probe, knn_purity, make_backbone, predict_left_out,
     predict_probe, score_knn_purity, simulate_labelling, suggest, suggest_diverse, suggest_doubtful, suggest_rare, suggest_uncertain, to_map)
 from cellprotocols.split import SplitError

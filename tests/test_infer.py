@@ -7,7 +7,9 @@ from cellprotocols.bundle import BundleError, write_bundle
 from cellprotocols.chromatin import infer
 from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.chromatin.infer import (InferError, describe, find_movies, make_transitions, movie_pieces, read_points, scale_patches, smooth_tracks)
-from cellprotocols.dataset import DatasetError, read_dataset, write_dataset
+from cellprotocols.dataset import read_dataset
+from cellprotocols.tables import DatasetError
+from cellprotocols.writer import write_dataset
 from cellprotocols.errors import UserError
 from cellprotocols.images import write_image
 from cellprotocols.synth import make_movie, make_patches

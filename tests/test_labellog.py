@@ -6,7 +6,8 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from cellprotocols.errors import UserError
-from cellprotocols.labellog import LabelError, LabelLog, append_label, apply_log, choose_blind, compare_people, read_labels
+from cellprotocols.agreement import choose_blind, measure_agreement
+from cellprotocols.labellog import LabelError, LabelLog, write_label, apply_log, read_labels
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +21,8 @@ def said(log): return {item: e["label"] for item, e in log.latest().items()}
 
 def test_labels_come_back_as_they_were(tmp_path):
     log = tmp_path/"l"/"labels.jsonl"
-    for item, label, by in [("a", "NA", "x"), ("b", "True", "y"), ("c", "é\n", "x"), ("a", "B", "x")]: append_label(log, item, label, by, suggestion={"A": 0.5})
-    append_label(log, 7, [1, 2, 3, 4], "x", y=np.float32(1.5))
+    for item, label, by in [("a", "NA", "x"), ("b", "True", "y"), ("c", "é\n", "x"), ("a", "B", "x")]: write_label(log, item, label, by, suggestion={"A": 0.5})
+    write_label(log, 7, [1, 2, 3, 4], "x", y=np.float32(1.5))
     back = read_labels(log)
     assert list(back.item) == ["a", "b", "c", "a", "7"] and list(back.label) == ["NA", "True", "é\n", "B", [1, 2, 3, 4]]
     assert back.suggestion[0] == {"A": 0.5} and list(back.y) == [None]*4 + [1.5]
@@ -99,20 +100,20 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, room):
 
 def test_the_log_of_another_dataset_and_other_files_are_refused_untouched(tmp_path):
     one, two = "1"*64, "2"*64
-    append_label(tmp_path/"log", "a", "A", "x", dataset=one); append_label(tmp_path/"log", "b", "A", "x")
-    for f in (lambda: append_label(tmp_path/"log", "a", "A", "x", dataset=two), lambda: read_labels(tmp_path/"log", two), lambda: LabelLog(tmp_path/"log", "x", two)):
+    write_label(tmp_path/"log", "a", "A", "x", dataset=one); write_label(tmp_path/"log", "b", "A", "x")
+    for f in (lambda: write_label(tmp_path/"log", "a", "A", "x", dataset=two), lambda: read_labels(tmp_path/"log", two), lambda: LabelLog(tmp_path/"log", "x", two)):
         with pytest.raises(LabelError, match="belong to another dataset"): f()
     assert len(read_labels(tmp_path/"log", one)) == 2
     for k, text in enumerate(['{"item": 1}\n', "my notes", "a,b\n1,2\n"]):
         other = tmp_path/f"no{k}"; other.write_text(text)
-        with pytest.raises(LabelError, match="not a label log"): append_label(other, "a", "A", "x")
+        with pytest.raises(LabelError, match="not a label log"): write_label(other, "a", "A", "x")
         assert other.read_text() == text
     with pytest.raises(LabelError, match="format 99"): (tmp_path/"new").write_text('{"label_log": 99}\n'); read_labels(tmp_path/"new")
     with pytest.raises(LabelError, match="there is no label log"): read_labels(tmp_path/"none")
 
 
 def test_a_log_cut_anywhere_keeps_every_whole_line(tmp_path):
-    for k in range(4): append_label(tmp_path/"log", f"é{k}", "A", "x")
+    for k in range(4): write_label(tmp_path/"log", f"é{k}", "A", "x")
     whole = (tmp_path/"log").read_bytes(); header = whole.index(b"\n") + 1
     for cut in (*range(0, header + 3, 4), *range(header - 2, header + 2), *range(len(whole) - 130, len(whole) + 1, 3), len(whole) - 1):
         log = tmp_path/"cut"; log.write_bytes(whole[:cut])
@@ -120,9 +121,9 @@ def test_a_log_cut_anywhere_keeps_every_whole_line(tmp_path):
             warnings.simplefilter("ignore")
             kept = [json.loads(l)["item"] for l in whole[:cut].splitlines()[1:] if _is_json(l)]
             if cut >= header - 1: assert list(read_labels(log).item) == kept
-            append_label(log, "new", "B", "y")
+            write_label(log, "new", "B", "y")
             assert list(read_labels(log).item) == kept + ["new"]
-    (tmp_path/"cut").write_bytes(whole[:-5]); append_label(tmp_path/"cut", "n", "B", "y")
+    (tmp_path/"cut").write_bytes(whole[:-5]); write_label(tmp_path/"cut", "n", "B", "y")
     with pytest.warns(UserWarning, match="line 5 was cut off"): read_labels(tmp_path/"cut")
 
 
@@ -132,7 +133,7 @@ def _is_json(line):
 
 
 def test_many_people_label_at_once(tmp_path):
-    code = "import sys; from cellprotocols.labellog import append_label\nfor k in range(15): append_label(sys.argv[1], f'{sys.argv[2]}-{k}', 'x'*3000, sys.argv[2])"
+    code = "import sys; from cellprotocols.labellog import write_label\nfor k in range(15): write_label(sys.argv[1], f'{sys.argv[2]}-{k}', 'x'*3000, sys.argv[2])"
     people = [subprocess.Popen([sys.executable, "-c", code, tmp_path/"log", str(p)], cwd=Path(__file__).parents[1]) for p in range(3)]
     assert [p.wait() for p in people] == [0, 0, 0]
     with warnings.catch_warnings():
@@ -154,10 +155,10 @@ def test_people_are_compared_on_what_both_said(tmp_path):
     rng = np.random.default_rng(0); a = rng.choice(list("ABC"), 80); b = np.where(rng.random(80) < .3, rng.choice(list("ABC"), 80), a)
     LabelLog(tmp_path/"log", "x").give([dict(item=str(i), label=v) for i, v in enumerate(a)])
     LabelLog(tmp_path/"log", "y").give([dict(item=str(i), label=v) for i, v in enumerate(b[:60])])
-    got = compare_people(read_labels(tmp_path/"log", round=None))
+    got = measure_agreement(read_labels(tmp_path/"log", round=None))
     assert got.pairs.n[0] == 60 and got.pairs.kappa[0] == pytest.approx(cohen_kappa_score(a[:60], b[:60])) and got.pairs.low[0] < got.pairs.kappa[0] < got.pairs.high[0]
     assert set(got.disagreements.item) == {str(i) for i in np.flatnonzero(a[:60] != b[:60])}
-    assert compare_people(read_labels(tmp_path/"log")[:80]).pairs.empty
+    assert measure_agreement(read_labels(tmp_path/"log")[:80]).pairs.empty
 
 
 def test_the_blind_sample_holds_rare_classes(tmp_path):

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import cellprotocols.mirror as mirror_module
-from cellprotocols.dataset import DatasetWriter, check_dataset
-from cellprotocols.mirror import Mirror, MirrorError, keep_copy, list_units
+from cellprotocols.dataset import check_dataset
+from cellprotocols.writer import DatasetWriter
+from cellprotocols.mirror import Mirror, MirrorError, keep_copy, iter_units
 
 
 def rows(*ids): return pd.DataFrame(dict(item_id=list(ids), group="g", label="round", by="anna", at="now"))
@@ -166,4 +167,4 @@ def test_keep_copy_twice_takes_over(disks):
     check_dataset(to/"11_annotate")
 
 
-def test_units_of_an_empty_folder(tmp_path): assert list(list_units(tmp_path)) == []
+def test_units_of_an_empty_folder(tmp_path): assert list(iter_units(tmp_path)) == []

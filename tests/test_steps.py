@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cellprotocols.dataset import DatasetError, read_dataset
+from cellprotocols.dataset import read_dataset
+from cellprotocols.tables import DatasetError
 from cellprotocols.protocols import step_folder
 from cellprotocols.steps import Step, StepError, choose_out, find_practice, make_practice_step
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..dataset import is_done, read_dataset, write_dataset
+from ..dataset import read_dataset
+from ..writer import is_done, write_dataset
 from ..errors import os_errors
 from ..images import IMAGE_SUFFIXES, ImageError, natural_key, parse_operetta, write_image
 from ..labelled import LabelledError, is_practice, mark_practice, read_cells_csv, read_class_folders, relative_to, root_of
 from ..labellog import apply_log
 from ..progress import track
-from ..synth import make_dirty_set
+from ..synth_dirt import make_dirty_set
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #d3105074
 CLASSES = ("clean", "artifact") # In the order of their codes

@@ -16,7 +16,8 @@ from .patches import cut_light, find_set_dust, leave_out, name_dust, to_colours,
 from .train import score_tiles, to_probability
 from ..bundle import read_bundle
 from ..classify import ClassifyError
-from ..dataset import DatasetWriter, is_done, read_dataset
+from ..dataset import read_dataset
+from ..writer import DatasetWriter, is_done
 from ..dirt import open_masker, predict_dirt, shrink_of, to_known_light
 from ..errors import os_errors
 from ..fill import FILLS
@@ -93,7 +94,7 @@ def _list_images(source, images, pattern):
         if not files: raise ClassifyError("no images here", "a folder with images", file=images)
         groups = group_images(files, pattern)
         return pd.DataFrame(dict(item_id=files, file=files, group=[g or f for g, f in zip(groups, files)], label="")), Path(images)
-    labels = read_dataset(source, "labels", "51_annotate")
+    labels = read_dataset(source, "labels", "artifacts.annotate")
     return labels.items[["item_id", "file", "group", "label"]], labels.path.resolve().parent/labels.meta["settings"]["root"]
 
 def _part_of(groups, bundle, known):

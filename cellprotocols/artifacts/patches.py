@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2, numpy as np, pandas as pd
 
 from . import annotate
-from ..dataset import DatasetWriter, is_done, read_dataset
+from ..dataset import read_dataset
+from ..writer import DatasetWriter, is_done
 from ..dirt import to_light
 from ..errors import UserError
 from ..flatfield import FlatfieldError, find_dust, group_by_dust, show_one_place, shows_dust, smooth_background
@@ -192,7 +193,7 @@ def run(
     if source is None:
         source = Path(out).parent/"51_annotate"
         if not source.exists(): annotate.run(None, str(source), seed=seed)
-    labels = read_dataset(source, "labels", "51_annotate")
+    labels = read_dataset(source, "labels", "artifacts.annotate")
     root, items = labels.path.resolve().parent/labels.meta["settings"]["root"], labels.items
     size = size or _usual_size([root/f for f in items.file[:20]], shrink)
     if size < 64 or size % 32: raise LabelledError(f"tiles of {size} px", "a multiple of 32 from 64 on", "for example --size 288")

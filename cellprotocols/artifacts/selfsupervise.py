@@ -16,7 +16,8 @@ from torch import nn
 from . import patches as cut
 from ..augment import turn
 from ..classify import StageClassifier
-from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
+from ..dataset import read_dataset, take_rows
+from ..writer import DatasetWriter, is_done
 from ..metrics import Interval, score_table
 from ..progress import track
 from ..train import train_model
@@ -114,7 +115,7 @@ def run(
     if source is None:
         source = Path(out).parent/"52_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
-    patches = read_dataset(source, "patches", "52_patches")
+    patches = read_dataset(source, "patches", "artifacts.patches")
     settings = dict(encoder_epochs=encoder_epochs, shrink=patches.meta["settings"]["shrink"], classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if is_done(out, "artifacts.selfsupervise", settings, dict(patches=patches), seed): print("  done before, nothing to do"); return read_dataset(out, "embeddings")
     with DatasetWriter(out, "embeddings", "artifacts.selfsupervise", settings, dict(patches=patches), seed) as w:

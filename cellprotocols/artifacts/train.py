@@ -29,12 +29,13 @@ from ..augment import turn
 from ..bundle import read_bundle, write_bundle
 from ..cam import iter_cams
 from ..classify import ClassifyError, StageClassifier
-from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
+from ..dataset import read_dataset, take_rows
+from ..writer import DatasetWriter, is_done
 from ..images import read_image
 from ..metrics import fit_temperature, pixel_curve, pixel_histogram, score_pixels, score_table
 from ..progress import track
 from ..split import check_disjoint, make_split
-from ..synth import draw_counts, paste_artifacts
+from ..synth_dirt import choose_counts, paste_artifacts
 from ..train import predict_batches, train_model
 from ..unet import IGNORE, UNet, ignore_band, train_unet
 
@@ -371,7 +372,7 @@ def draw_on(
 ) -> tuple: # tile, mask uint8
     "Draw practice artifacts on a clean tile."
     s = round(tile.shape[0]*shrink/zoom)
-    shade, labels, _ = paste_artifacts(np.full((s, s), 30_000, np.uint16), draw_counts(np.random.default_rng(seed), dirt, (s, s)), seed)
+    shade, labels, _ = paste_artifacts(np.full((s, s), 30_000, np.uint16), choose_counts(np.random.default_rng(seed), dirt, (s, s)), seed)
     fit = lambda a: cv2.resize(a.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_AREA if s > tile.shape[0] else cv2.INTER_LINEAR)
     return tile*fit(shade)/30_000, (fit(labels > 0) > .5).astype(np.uint8)
 
@@ -478,7 +479,7 @@ def run(
     if source is None:
         source = Path(out).parent/"52_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
-    patches = read_dataset(source, "patches", "52_patches")
+    patches = read_dataset(source, "patches", "artifacts.patches")
     if not patches.items.label.isin(["clean", "artifact"]).any() and refine != "drawn":
         print("  no image is labelled: the U-Net learns from drawn dirt alone, and there is no classifier. Labels of whole images make it better (step 51)")
         refine = "drawn"

@@ -22,7 +22,8 @@ import numpy as np, pandas as pd
 from . import infer
 from .annotate import find_images, find_masks, name_mask
 from ..classify import ClassifyError
-from ..dataset import DatasetWriter, is_done, read_dataset
+from ..dataset import read_dataset
+from ..writer import DatasetWriter, is_done
 from ..dirt import to_light
 from ..images import read_image, write_image
 from ..labelled import is_practice
@@ -63,7 +64,7 @@ def _read_mask(file): return read_image(file)[..., 0] > 0
 class Findings:
     "What the steps have left on disk, read once."
     def __init__(self, source, train="", unusual=""):
-        self.masks = read_dataset(source, "masks", "55_infer")
+        self.masks = read_dataset(source, "masks", "artifacts.infer")
         self.items, self.practice = self.masks.items, self.masks.meta["settings"]["practice"]
         maybe = lambda folder, kind: read_dataset(folder, kind) if folder and Path(folder, "dataset.json").exists() else None
         self.trained, self.unusual = maybe(train, "predictions"), None if "images" in self.masks.meta["inputs"] else maybe(unusual, "embeddings") # step 53 has seen the images of step 51

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, tifffile
 
-from ..dataset import is_done, read_dataset, write_dataset
+from ..dataset import read_dataset
+from ..writer import is_done, write_dataset
 from ..errors import os_errors
 from ..images import IMAGE_SUFFIXES, natural_key, write_image
 from ..labelled import LabelledError, is_practice, iter_pixels, mark_practice, read_labelled, relative_to, root_of
-from ..labellog import apply_log, choose_blind, compare_people, read_labels
+from ..agreement import choose_blind, measure_agreement
+from ..labellog import apply_log, read_labels
 from ..progress import track
 from ..split import link_clicks
 from ..synth import make_movie
@@ -347,4 +349,4 @@ def compare_blind(
     "Compare a blind second look with the labels."
     said = read_labels(log, round=None)
     first = labels.items[labels.items.label != ""][["item_id", "label", "by"]].rename(columns=dict(item_id="item")).assign(round="")
-    return compare_people(pd.concat([first.assign(by="labels"), said[said["round"] == "blind"] if "round" in said else said.iloc[:0]], ignore_index=True), dict(zip(labels.items.item_id, labels.items.group)))
+    return measure_agreement(pd.concat([first.assign(by="labels"), said[said["round"] == "blind"] if "round" in said else said.iloc[:0]], ignore_index=True), dict(zip(labels.items.item_id, labels.items.group)))

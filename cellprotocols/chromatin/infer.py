@@ -21,7 +21,8 @@ from ..cells import estimate_diameter, find_centroids, find_nuclei, link_cells
 from .annotate import STATES
 from .patches import choose_channels
 from ..classify import predict_patches
-from ..dataset import DatasetWriter, is_done, read_dataset
+from ..dataset import read_dataset
+from ..writer import DatasetWriter, is_done
 from ..errors import UserError
 from ..images import IMAGE_SUFFIXES, natural_key, open_image, write_image
 from ..patches import cut_patches, fit_patches, valid_masks
@@ -37,7 +38,7 @@ def open_model(
     "Read the model of a training step, or a bundle."
     folder = Path(model)
     if not model: raise InferError("no model was named", "the folder made by 24_train, or a bundle", "run 24_train first, or pass --model")
-    if not (folder/"bundle.json").is_file(): folder = read_dataset(folder, "predictions", "24_train").path/"bundle"
+    if not (folder/"bundle.json").is_file(): folder = read_dataset(folder, "predictions", "chromatin.train").path/"bundle"
     return read_bundle(folder)
 
 def patch_side(
@@ -183,7 +184,7 @@ def find_seen(
     "Which of the patches the model has learned from."
     if (Path(model)/"bundle.json").is_file():
         return set(patches.items.item_id[patches.items.label != ""]) if bundle.info["data"].get("fingerprint") == patches.fingerprint else set()
-    trained = read_dataset(model, "predictions", "24_train")
+    trained = read_dataset(model, "predictions", "chromatin.train")
     return set(trained.items.item_id) if trained.meta["inputs"]["patches"]["fingerprint"] == patches.fingerprint else set()
 
 # %% ../../nbs/chromatin/25_infer.ipynb #1820cc21
@@ -488,7 +489,7 @@ def run(
     s = dict(channels=channels, detect_channel=detect_channel, diameter_um=diameter_um, px_um=px_um, track_um=track_um, smooth=smooth, allowed=allowed, stay=stay, nuclei=nuclei, points=points)
     settings = {**s, "nuclei": bool(nuclei), "points": bool(points), "classes": bundle.classes, "mode": "movies" if movie else "patches", "practice": practice or bool(bundle.info["data"].get("practice"))}
     if movie: make_transitions(bundle.classes, allowed, stay); movies = find_movies(movie); inputs = {"movies": movies, **{k: Path(v) for k, v in dict(nuclei=nuclei, points=points).items() if v}}
-    else: patches = read_dataset(source, "patches", "22_patches"); inputs = {"patches": patches}
+    else: patches = read_dataset(source, "patches", "chromatin.patches"); inputs = {"patches": patches}
     inputs["model"] = bundle.folder
     if is_done(out, "chromatin.infer", settings, inputs, seed): print("  done before, nothing to do"); return read_dataset(out, "predictions")
     with DatasetWriter(out, "predictions", "chromatin.infer", settings, inputs, seed) as w:

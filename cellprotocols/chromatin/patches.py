@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from . import annotate
-from ..dataset import DatasetWriter, is_done, read_dataset
+from ..dataset import read_dataset
+from ..writer import DatasetWriter, is_done
 from ..images import open_image
 from ..labelled import LabelledError, has_clicks, iter_pixels, read_shapes
 from ..patches import check_patches, fit_patches, um_to_px
@@ -121,7 +122,7 @@ def run(
     if source is None:
         source = Path(out).parent/"21_annotate"
         if not source.exists(): annotate.run(None, str(source), seed=seed)
-    labels = read_dataset(source, "labels", "21_annotate")
+    labels = read_dataset(source, "labels", "chromatin.annotate")
     root, items = labels.path.resolve().parent/labels.meta["settings"]["root"], labels.items
     settings = dict(size=size, size_um=size_um, channels=channels, classes=labels.meta["settings"]["classes"], practice=labels.meta["settings"]["practice"])
     inputs = dict(labels=labels)

@@ -14,7 +14,8 @@ import numpy as np, pandas as pd
 
 from . import patches as cut
 from .annotate import choose_palette, log_options
-from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
+from ..dataset import read_dataset, take_rows
+from ..writer import DatasetWriter, is_done
 from ..embed import embed_patches, fit_encoder, fit_pca, make_backbone, score_knn_purity, suggest, to_map
 from ..features import measure_cells
 from ..progress import track
@@ -85,7 +86,7 @@ def run(
     if source is None:
         source = Path(out).parent/"22_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
-    patches = read_dataset(source, "patches", "22_patches")
+    patches = read_dataset(source, "patches", "chromatin.patches")
     settings = dict(method=method, pretrained=pretrained and method not in ("measure", "learned"), learn_epochs=learn_epochs if method == "learned" else 0, components=components,
                     map_method=map_method, n_suggest=n_suggest, classes=patches.meta["settings"]["classes"], practice=patches.meta["settings"]["practice"])
     if is_done(out, "chromatin.selfsupervise", settings, dict(patches=patches), seed): print("  done before, nothing to do"); return read_dataset(out, "embeddings")
@@ -112,9 +113,9 @@ def make_learner(
 ): # A `PatchGrid`
     "A grid that learns while you label."
     from cellprotocols.annotate import PatchGrid # widgets: only where somebody labels
-    cells = read_dataset(source, "embeddings", "23_selfsupervise")
-    patches = read_dataset(cells.path/cells.meta["inputs"]["patches"]["path"], "patches", "22_patches")
-    labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "21_annotate")
+    cells = read_dataset(source, "embeddings", "chromatin.selfsupervise")
+    patches = read_dataset(cells.path/cells.meta["inputs"]["patches"]["path"], "patches", "chromatin.patches")
+    labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "chromatin.annotate")
     items = patches.items.set_index("item_id").loc[cells.items.item_id].reset_index()
     rows = patches.items.set_index("item_id").index.get_indexer(cells.items.item_id)
     return PatchGrid(take_rows(patches["patches"], rows), items.item_id.tolist(), choose_palette(labels), log, labels=None if hide else items.label.tolist(), groups=items.group.tolist(),

@@ -16,7 +16,8 @@ import torch
 from ..bundle import write_bundle
 from . import patches as cut
 from ..classify import ClassifyError, Cells, NEEDS_FEATURES, choose_recipe, fit_classifier, measure_all, to_images
-from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
+from ..dataset import read_dataset, take_rows
+from ..writer import DatasetWriter, is_done
 from ..metrics import fit_temperature, score_classes, score_table, to_prob
 from ..progress import track
 from ..split import audit_split, make_folds, make_random_folds
@@ -196,7 +197,7 @@ def run(
     if source is None:
         source = Path(out).parent/"22_patches"
         if not source.exists(): cut.run(None, str(source), seed=seed)
-    patches = read_dataset(source, "patches", "22_patches")
+    patches = read_dataset(source, "patches", "chromatin.patches")
     models = list(dict.fromkeys([choose_recipe(model.strip()), *(choose_recipe(m.strip()) for m in compare.split(",") if m.strip())]))
     rows, classes, notes = choose_cells(patches.items, patches.meta["settings"]["classes"], keep_blank, leave_out)
     settings = dict(models=models, folds=folds, keep_blank=keep_blank, leave_out=leave_out, random_split=random_split, epochs=epochs, minutes=minutes, pretrained=pretrained,

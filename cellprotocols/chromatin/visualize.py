@@ -17,7 +17,8 @@ import numpy as np, pandas as pd
 
 from . import train
 from .annotate import STATES, choose_palette, log_options
-from ..dataset import DatasetWriter, is_done, read_dataset, take_rows
+from ..dataset import read_dataset, take_rows
+from ..writer import DatasetWriter, is_done
 from ..explore import make_explorer_html
 from ..metrics import abstention_curve, confusion
 from ..report import Callout, Facts, Figure, Inset, Number, Section, Table, write_report
@@ -33,9 +34,9 @@ def _read_table(path, text):
 class Findings:
     "What the steps have left on disk, read once."
     def __init__(self, source, embeddings=None, infer=None):
-        self.trained = read_dataset(source, "predictions", "24_train")
+        self.trained = read_dataset(source, "predictions", "chromatin.train")
         self.folder, s = self.trained.path, self.trained.meta["settings"]
-        self.patches = read_dataset(self.folder/self.trained.meta["inputs"]["patches"]["path"], "patches", "22_patches")
+        self.patches = read_dataset(self.folder/self.trained.meta["inputs"]["patches"]["path"], "patches", "chromatin.patches")
         self.classes, self.models, self.notes, self.practice = s["classes"], s["models"], s["notes"], s["practice"]
         self.items, self.scores = self.trained.items, pd.read_csv(self.folder/"scores.csv")
         self.prob = self.items[[f"prob_{c}" for c in self.classes]].to_numpy()
@@ -43,7 +44,7 @@ class Findings:
         self.at = place[self.items.item_id].to_numpy()
         self.embeddings = read_dataset(embeddings, "embeddings") if embeddings and Path(embeddings, "dataset.json").exists() else None
         self.infer = read_dataset(infer, "predictions") if infer and Path(infer, "dataset.json").exists() else None
-        labels = read_dataset(self.patches.path/self.patches.meta["inputs"]["labels"]["path"], "labels", "21_annotate")
+        labels = read_dataset(self.patches.path/self.patches.meta["inputs"]["labels"]["path"], "labels", "chromatin.annotate")
         self.source = Path(labels.meta["settings"]["source"]).name
         px = self.patches.items.px_um
         self.px_um = None if px.isna().all() else float(px.median())
@@ -145,8 +146,8 @@ def make_explorer(
     if not found: return None
     from cellprotocols.explore import Explorer # a widget: only where somebody looks
     cells = read_dataset(found[-1].parent, "embeddings")
-    patches = read_dataset(cells.path/cells.meta["inputs"]["patches"]["path"], "patches", "22_patches")
-    labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "21_annotate")
+    patches = read_dataset(cells.path/cells.meta["inputs"]["patches"]["path"], "patches", "chromatin.patches")
+    labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "chromatin.annotate")
     t = patches.items.set_index("item_id").loc[cells.items.item_id].reset_index()
     rows = patches.items.set_index("item_id").index.get_indexer(cells.items.item_id)
     return Explorer(take_rows(patches["patches"], rows), t.item_id.tolist(), cells.items[["map_x", "map_y"]].to_numpy(), choose_palette(labels), log, time=t.t if "t" in t else None,
