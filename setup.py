@@ -1,4 +1,5 @@
 "Reads settings.ini, the one home of name, version, requirements and extras, and hands it to setuptools."
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -10,7 +11,8 @@ ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 
 
-def lines(text): return [line.strip() for line in text.splitlines() if line.strip()]
+def lines(text):
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 # `ini["extras"]` also shows the DEFAULT section's keys: keep only its own.
