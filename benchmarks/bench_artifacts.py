@@ -33,7 +33,11 @@ from cellprotocols.artifacts.selfsupervise import fit_encoder
 from cellprotocols.cam import GRADIENTS, erase_curve, gradient_cam, hits_peak, score_cam, score_cam_published, share_inside
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
 from cellprotocols.images import read_image
-from cellprotocols.metrics import bootstrap, match_boundaries, match_objects, pixel_curve, pixel_histogram, score_boundaries, score_objects, score_pixels
+from cellprotocols.intervals import bootstrap
+from cellprotocols.maskscores import (
+    measure_boundaries, measure_matches, make_pixel_curve, make_pixel_histogram, score_boundaries,
+    score_objects, score_pixels
+)
 from cellprotocols.patches import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.train import train_model
@@ -83,9 +87,9 @@ def score(t, rows, data, predict, threshold=.5):
     for i in rows:
         true, valid = (read_image(data/t[c][i])[..., 0] > 0 for c in ("mask", "valid"))
         p = np.clip(cv2.resize(np.asarray(predict(i), np.float32), true.shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
-        hists.append(pixel_histogram(true & valid, p, valid))
-        outlines.append(match_boundaries(true, p >= threshold, 2, valid))
-        found = match_objects(true & valid, (p >= threshold) & valid)
+        hists.append(make_pixel_histogram(true & valid, p, valid))
+        outlines.append(measure_boundaries(true, p >= threshold, 2, valid))
+        found = measure_matches(true & valid, (p >= threshold) & valid)
         if len(found): objects.append(found.assign(group=t.group[i]))
     objects = pd.concat(objects) if objects else pd.DataFrame(columns=["area", "covered", "iou", "group"])
     pixels = pd.concat([score_pixels(np.stack(hists), groups, threshold), score_boundaries(np.stack(outlines), groups)])
@@ -104,7 +108,7 @@ def score_kinds(t, rows, data, predict, threshold):
             here = (names == name) & valid & (name > 0) # pieces that touch are one
             found.append(dict(kind=r.kind, area=here.sum(), hit=(here & (p >= threshold)).sum()))
             if r.kind == "disc": discs |= ndimage.binary_dilation(here, iterations=15)
-        hists.append(pixel_histogram(true & valid, p, valid & ~discs))
+        hists.append(make_pixel_histogram(true & valid, p, valid & ~discs))
     kinds = pd.DataFrame(found).groupby("kind").sum().reset_index()
     return kinds.assign(share=kinds.hit/kinds.area), score_pixels(np.stack(hists), t.group[rows].to_numpy(), threshold)
 
@@ -135,7 +139,7 @@ def bench_maps(t, lights, tiles, boxes, classifier, want, a):
         return lambda i: whole([at.get(r, none) for r in t.tiles[i]], boxes, lights[i].shape)
     norm = lambda m: np.clip(np.asarray(m, np.float32)/scale/2, 0, 1)
     if "cam" in want:
-        curve = pixel_curve(score(t, np.flatnonzero((t.part == "train") & yes)[::3], a.data, field_of([norm(m) for m in maps["train"]], "train"))[0])
+        curve = make_pixel_curve(score(t, np.flatnonzero((t.part == "train") & yes)[::3], a.data, field_of([norm(m) for m in maps["train"]], "train"))[0])
         test_masks(t, a.data, a.out, "cam", field_of([norm(m) for m in maps["test"]], "test"), float(curve.threshold[curve.iou.idxmax()]))
     if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([step.mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
 

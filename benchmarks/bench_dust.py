@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from cellprotocols.flatfield import find_dust, flatten_field, group_by_dust
 from cellprotocols.images import natural_key, read_image
-from cellprotocols.metrics import bootstrap
+from cellprotocols.intervals import bootstrap
 from cellprotocols.progress import track
 
 

@@ -9,7 +9,9 @@ import argparse, time, warnings
 import numpy as np
 from sklearn import metrics as sk
 from sklearn.model_selection import StratifiedGroupKFold
-from cellprotocols.metrics import bootstrap, bootstrap_score, score_table, to_prob
+from cellprotocols.calibration import to_prob
+from cellprotocols.intervals import bootstrap
+from cellprotocols.metrics import bootstrap_score, score_table
 from cellprotocols.split import find_duplicates, link_clicks, make_folds
 
 warnings.filterwarnings("ignore")

@@ -25,7 +25,7 @@ from cellprotocols.chromatin import annotate, patches, selfsupervise
 from cellprotocols.embed import LiveProbe, simulate_labelling
 from cellprotocols.images import write_image
 from cellprotocols.synth import make_movie
-from cellprotocols.viz import BLUE, INK, MUTED, house_style
+from cellprotocols.style import BLUE, INK, MUTED, house_style
 
 SETS = {  # name: title, source (None: made here), options of annotate, labels at the start, in a batch, at most
     "movies": ("Practice movies (synthetic)", None, {}, 20, 20, 300),

@@ -27,7 +27,9 @@ from cellprotocols.dataset import fingerprint
 from cellprotocols.fill import fill_inpaint
 from cellprotocols.flatfield import smooth_background, to_transmission
 from cellprotocols.images import parse_operetta, read_image, write_image
-from cellprotocols.metrics import match_objects, pixel_curve, pixel_histogram, score_objects, score_pixels
+from cellprotocols.maskscores import (
+    measure_matches, make_pixel_curve, make_pixel_histogram, score_objects, score_pixels
+)
 from cellprotocols.progress import track
 from cellprotocols.split import make_split
 from cellprotocols.synth_dirt import ARTIFACTS, choose_counts, paste_artifacts
@@ -177,16 +179,16 @@ def score_baseline(out):
         x = to_transmission(img, smooth_background(img))[..., 0]
         for i, dark in enumerate(darks):
             parts, steepest = dark_pieces(x, dark)
-            for j, steep in enumerate(slopes): sums[i, j] += pixel_histogram(truth, (steepest > steep)[parts], valid)
-    f1 = np.array([[pixel_curve(h[None]).f1[255] for h in row] for row in sums])
+            for j, steep in enumerate(slopes): sums[i, j] += make_pixel_histogram(truth, (steepest > steep)[parts], valid)
+    f1 = np.array([[make_pixel_curve(h[None]).f1[255] for h in row] for row in sums])
     i, j = np.unravel_index(np.nanargmax(f1), f1.shape)
     best = darks[i], slopes[j]
     hists, objects, test = [], [], items[items.split == "test"]
     for row in track(list(test.itertuples()), "scoring"):
         img, truth, valid = read(row)
         found = dark_and_steep(to_transmission(img, smooth_background(img))[..., 0], *best)
-        hists.append(pixel_histogram(truth, found, valid))
-        objects.append(match_objects(truth & valid, found & valid).assign(well=row.well))
+        hists.append(make_pixel_histogram(truth, found, valid))
+        objects.append(measure_matches(truth & valid, found & valid).assign(well=row.well))
     objects = pd.concat(objects)
     return best, score_pixels(np.stack(hists), test.well), score_objects(objects, objects.well, by="covered")
 

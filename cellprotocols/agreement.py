@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np, pandas as pd
 
-from .metrics import Interval, bootstrap, bootstrap_score, score_fleiss
+from .intervals import Interval, bootstrap
+from .metrics import bootstrap_score, score_fleiss
 
 # %% ../nbs/agreement.ipynb #ecf53b4f
 def choose_blind(

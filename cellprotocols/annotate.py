@@ -20,7 +20,7 @@ from .cells import find_centroids, find_nuclei
 from .errors import UserError
 from .frames import Frames, find_channels, find_levels, find_scale, pack_images
 from .labellog import LabelLog, read_labels
-from .viz import class_colours
+from .style import choose_class_colours
 
 class AnnotateError(UserError): "Something that cannot be labelled, or not so."
 
@@ -55,7 +55,7 @@ class Annotator(anywidget.AnyWidget):
         self.classes, self.problems, self.target = _check_classes(classes), [], int(target)
         try: self.labellog = LabelLog(log, by, dataset, round)
         except UserError as e: self.labellog = None; self.problems.append(f"Nothing can be labelled here: {e}")
-        colours = class_colours(self.classes)
+        colours = choose_class_colours(self.classes)
         self.by = self.labellog.by if self.labellog else by
         super().__init__(kind=kind, setup=dict(title=title, classes=self.classes, colours=[colours[c] for c in self.classes], keys=list(CLASS_KEYS[:len(self.classes)]),
                                                target=self.target, by=self.by, place=_place(log, dataset, round), blind=bool(round), **more))

@@ -23,7 +23,7 @@ from torch import nn
 from .augment import augment, augment_published
 from .errors import UserError
 from .features import measure_cells
-from .metrics import fit_temperature
+from .calibration import find_temperature
 from .split import make_folds
 from .train import pick_device, train_model
 
@@ -375,7 +375,7 @@ class MeasuredClassifier(CellClassifier):
         "Make every learner as sure as it may be, so that the loudest does not decide."
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where these cells cannot tell, a learner stays as it is
-            self.temperature.copy_(torch.tensor([fit_temperature(l.double().numpy(), y) for l in logits]))
+            self.temperature.copy_(torch.tensor([find_temperature(l.double().numpy(), y) for l in logits]))
 
     def judge(self,
         x:torch.Tensor, # Measurements (N, F)

@@ -22,7 +22,8 @@ from torch import nn
 
 from .augment import cut_edge, move, relight, turn
 from .errors import UserError
-from .metrics import Interval, bootstrap, score_macro_f1
+from .intervals import Interval, bootstrap
+from .metrics import score_macro_f1
 from .patches import normalise
 from .progress import track
 from .split import make_folds

@@ -20,7 +20,8 @@ from .errors import UserError
 from .files import write_whole
 from .frames import find_channels, find_levels
 from .progress import track
-from .viz import class_colours, intensity_limits, to_rgb
+from .style import choose_class_colours
+from .viz import find_intensity_limits, to_rgb
 
 class ExploreError(UserError): "A map that cannot be drawn, or a page that cannot be written."
 
@@ -67,7 +68,7 @@ def _codes(groups) -> dict:
     groups = [str(g) for g in groups]
     names = sorted(set(groups), key=lambda g: [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", g)]) # movie 2 before movie 10
     code = {g: i for i, g in enumerate(names)}
-    return {"groups": names, "group": [code[g] for g in groups], "group_colours": list(class_colours(range(min(len(names), 23))).values())}
+    return {"groups": names, "group": [code[g] for g in groups], "group_colours": list(choose_class_colours(range(min(len(names), 23))).values())}
 
 def _times(time) -> dict: return {} if time is None else {"time": [round(float(v), 6) if np.isfinite(v) else None for v in np.asarray(time, float)]}
 
@@ -171,7 +172,7 @@ def choose_thumbs(
     looks = [im for im in (_readable(images, i) for i in some) if im is not None]
     if not looks: return [], 1, SIDES[-1], np.arange(0), list(range(n))
     depth = lambda im: 1 if im.ndim == 2 else im.shape[2]
-    limits, native = intensity_limits([im for im in looks if depth(im) == depth(looks[0])]), max(max(im.shape[:2]) for im in looks)
+    limits, native = find_intensity_limits([im for im in looks if depth(im) == depth(looks[0])]), max(max(im.shape[:2]) for im in looks)
     rows = np.arange(n)
     for side in dict.fromkeys(min(s, native) for s in SIDES):
         guess = _weigh(pack_sheets(images, some, limits, side)[0])*n/len(some)
@@ -233,7 +234,7 @@ def make_explorer_html(
     names = ["" if v is None or v != v else str(v) for v in labels]
     known = sorted(set(names) - {""}) if classes is None else [str(c) for c in classes]
     if unknown := sorted(set(names) - {"", *known}): raise ExploreError(f"labels that are none of the classes: {', '.join(map(repr, unknown[:3]))}", ", ".join(known))
-    places, code, colours = scale_places(check_places(xy, n)), {c: i for i, c in enumerate(known)}, class_colours(known)
+    places, code, colours = scale_places(check_places(xy, n)), {c: i for i, c in enumerate(known)}, choose_class_colours(known)
     hello = {"items": items, "known": [code.get(v, -1) for v in names], "labels": {}, "counts": {}, "can": {}, **_codes(groups), **_guesses(prob, n, known), **_times(time)}
     setup = dict(title=title or "Map of cells", classes=known, colours=[colours[c] for c in known], keys=[], target=0, by="", place="", readonly=True, colour=colour)
     data = {"setup": setup, "hello": hello, "places": base64.b64encode(places.astype("<f4").tobytes()).decode()}

@@ -27,7 +27,7 @@ from cellprotocols.dirt import flag_dirty, open_masker, predict_dirt, shrink_of,
 from cellprotocols.errors import UserError
 from cellprotocols.images import read_image
 from cellprotocols.synth_dirt import make_dirty_field
-from cellprotocols.metrics import pixel_histogram, score_pixels
+from cellprotocols.maskscores import make_pixel_histogram, score_pixels
 from cellprotocols.unet import MaskNet, PublishedUNet, UNet, prepare_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +122,7 @@ def test_g12_iou_from_mean_iou_and_accuracy():
         tp, fn = np.rint(1e6*np.array([x := brentq(lambda x: .5*(x/(x + e) + (a - x)/(1 - x)) - mean, 1e-6, p), p - x])).astype(int)
         fp = round(1e6*e) - fn
         truth, found = (np.arange(10**6) < tp + fn).reshape(1000, 1000), ((np.arange(10**6) < tp) | (np.arange(10**6) >= 10**6 - fp)).reshape(1000, 1000)
-        got = score_pixels(pixel_histogram(truth, found)[None]).set_index("metric").value
+        got = score_pixels(make_pixel_histogram(truth, found)[None]).set_index("metric").value
         assert got.iou == pytest.approx(iou, abs=.002) and (got.iou + got.iou_background)/2 == pytest.approx(mean, abs=.001)
 
 
@@ -208,7 +208,7 @@ def test_u4_a_speck_of_a_few_pixels_is_found_at_full_resolution(tmp_path, masker
 
 def test_e2_iou_is_of_dirt_alone():
     truth = np.zeros((50, 50), bool); truth[:5, :5] = True
-    hists = np.stack([pixel_histogram(truth, np.zeros((50, 50), np.float32))]*4)
+    hists = np.stack([make_pixel_histogram(truth, np.zeros((50, 50), np.float32))]*4)
     scores = score_pixels(hists, np.array(list("abcd")), .5).set_index("metric").value
     assert scores["iou"] == 0 and scores["iou_background"] == pytest.approx(.99)
 

@@ -104,8 +104,8 @@ def test_G8_copies_and_the_label_conflict_are_reported(zips, tmp_path):
 
 def test_G2_states_and_their_codes():
     assert STATES == ("Interphase", "Prometaphase", "Metaphase", "Anaphase", "Apoptosis")
-    from cellprotocols.viz import class_colours
-    assert [str(c).lower() for c in class_colours(list(STATES)).values()] == ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"]
+    from cellprotocols.style import choose_class_colours
+    assert [str(c).lower() for c in choose_class_colours(list(STATES)).values()] == ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])

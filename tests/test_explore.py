@@ -144,7 +144,7 @@ def test_pictures_are_those_of_their_cells():
     page = make_explorer_html(xy, items, labels, images)
     atlas, pixels = facts(page)["atlas"], sheet(page)
     assert atlas["side"] == 20 and atlas["rows"] is None and atlas["grey"]
-    low, high = explore.intensity_limits(list(images))[0]
+    low, high = explore.find_intensity_limits(list(images))[0]
     for k in (0, 17, 39):
         there = pixels[20*(k // atlas["columns"]):, 20*(k % atlas["columns"]):][1:4, 2:18].mean()
         assert abs(there - np.clip((images[k, 1].mean() - low)/(high - low), 0, 1)*255) < 12

@@ -17,7 +17,7 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
     "errors progress doctor protocols files tables agreement images tiff pictures vendors dataset writer labellog mirror split metrics "
-    "intervals calibration maskscores device synth synth_dirt viz",
+    "answers intervals calibration abstention maskscores device synth synth_dirt style viz galleries plots overlays",
     "patches cells objects stamps proposals movies tracks labelled boxes clicks flatfield fill exports",
     "train augment features backbones embed suggest maps classify cam unet published crossval dino mil autoencoder",
     "annotate explore frames bundle dirt report app steps",

@@ -1,18 +1,27 @@
-"Scores against scikit-learn and scipy, intervals against the truth, calibration, faults."
+"Scores against scikit-learn, their intervals against the truth."
 import warnings
-import numpy as np, pandas as pd, pytest
-from hypothesis import given, settings, strategies as st
-from scipy import stats
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from cellprotocols.metrics import (Interval, MetricsError, abstention_curve, bootstrap, bootstrap_score, calibration_bins, compare_groups,
-                                   compare_mcnemar, confusion, fit_temperature, match_objects, pixel_curve, pixel_histogram, score_abstention, score_accuracy, score_auprc, score_auroc,
-                                   score_balanced_accuracy, score_brier, score_classes, score_ece, score_kappa, score_macro_f1, score_mcc, score_objects, score_pixels,
-                                   score_table, score_weighted_f1, to_prob, wilson)
+from cellprotocols.abstention import make_abstention_curve, score_abstention
+from cellprotocols.answers import MetricsError
+from cellprotocols.calibration import find_temperature, score_brier, score_ece, to_prob
+from cellprotocols.intervals import bootstrap, compare_mcnemar, score_share
+from cellprotocols.metrics import (
+    bootstrap_score, confusion, score_accuracy, score_auprc, score_auroc, score_balanced_accuracy,
+    score_classes, score_kappa, score_macro_f1, score_mcc, score_table, score_weighted_f1
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*groups?:")
 NAMES = ["Interphase", "Prometaphase", "Metaphase", "Anaphase", "Apoptosis"]
-same = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def same(a, b): np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 @st.composite
@@ -30,8 +39,6 @@ def probabilities(seed, n=200, k=4, ties=False, missing=()):
     if ties: p = np.round(p*4) + .01; p /= p.sum(1, keepdims=True)
     return y, p
 
-
-# ---- scores against scikit-learn
 
 @settings(max_examples=150, deadline=None)
 @given(answers())
@@ -100,7 +107,7 @@ def test_nothing_to_score_is_nan():
         assert np.isnan(fn(empty, empty)) and np.isnan(fn(empty, empty, NAMES))
     for fn in (score_auroc, score_auprc, score_ece, score_brier, score_abstention): assert np.isnan(fn(empty, np.empty((0, 3))))
     assert score_classes([], [], NAMES).recall.isna().all() and score_table([], np.empty((0, 3))).value.isna().all()
-    assert len(abstention_curve([], np.empty((0, 3)))) == 0 and np.isnan(bootstrap_score("mcc", [], [], None, NAMES).value)
+    assert len(make_abstention_curve([], np.empty((0, 3)))) == 0 and np.isnan(bootstrap_score("mcc", [], [], None, NAMES).value)
 
 
 @pytest.mark.parametrize("call, words", [
@@ -119,12 +126,12 @@ def test_nothing_to_score_is_nan():
     (lambda: score_table([0], [[.5, .5]], groups=["a", "b"]), "2 groups for 1 items"),
     (lambda: score_table([0], [[.5, .5]], groups=[None]), "no group in row 0"),
     (lambda: bootstrap_score("f1", [0], [0], [0]), "one of accuracy"),
-    (lambda: fit_temperature([[np.inf, 0.]], [0]), "row 0"),
-    (lambda: fit_temperature([[1., 0.]], [2]), "codes 0 to 1"),
+    (lambda: find_temperature([[np.inf, 0.]], [0]), "row 0"),
+    (lambda: find_temperature([[1., 0.]], [2]), "codes 0 to 1"),
     (lambda: to_prob([[0., 1.], [np.nan, 0]]), "row 1"),
     (lambda: compare_mcnemar([1, 0], [1]), "the same items"),
     (lambda: compare_mcnemar([1, 2], [1, 0]), "other than right"),
-    (lambda: wilson(3, 2), "0 to n"),
+    (lambda: score_share(3, 2), "0 to n"),
 ])
 def test_errors_name_the_rows(call, words):
     with pytest.raises(MetricsError) as e: call()
@@ -140,22 +147,7 @@ def test_tensors_are_welcome():
     torch = pytest.importorskip("torch")
     y, p = probabilities(1)
     assert score_auroc(torch.tensor(y), torch.tensor(p)) == score_auroc(y, p)
-    assert fit_temperature(torch.tensor(np.log(p)), torch.tensor(y)) == fit_temperature(np.log(p), y)
-
-
-# ---- intervals
-
-def test_interval_reads_well():
-    assert str(Interval(.75, .61, .86)) == "0.75 [0.61, 0.86]"
-    v, low, high = Interval(.5, .4, .6)
-    assert (v, low, high) == (.5, .4, .6)
-
-
-@pytest.mark.parametrize("n", [1, 5, 30, 1000])
-def test_wilson_matches_scipy(n):
-    for right in {0, 1, n//2, n}:
-        ours, peer = wilson(right, n), stats.binomtest(right, n).proportion_ci(method="wilson")
-        np.testing.assert_allclose(ours, (right/n, peer.low, peer.high), atol=1e-12)
+    assert find_temperature(torch.tensor(np.log(p)), torch.tensor(y)) == find_temperature(np.log(p), y)
 
 
 def test_fast_and_general_bootstrap_agree():
@@ -222,7 +214,7 @@ def test_perfect_scores_are_not_certain():
     y = np.arange(60) % 3
     g = np.arange(60) // 6
     iv = bootstrap_score("macro_f1", y, y, g)
-    np.testing.assert_allclose(iv, wilson(10, 10))
+    np.testing.assert_allclose(iv, score_share(10, 10))
     assert score_classes(y, y, groups=g).recall_low.max() < .8
 
 
@@ -230,13 +222,6 @@ def test_a_class_of_one_group_has_no_interval():
     y, p = ["a"]*6 + ["b"]*4, ["a"]*5 + ["b"]*5
     t = score_classes(y, p, groups=[1, 1, 2, 2, 3, 3, 4, 4, 4, 4]).set_index("class")
     assert t.groups["b"] == 1 and np.isnan(t.recall_low["b"]) and np.isfinite(t.recall_low["a"])
-
-
-def test_bootstrap_ignores_draws_without_a_score_unless_they_are_most():
-    g = np.arange(20)
-    nan_without_0 = lambda i: float(np.mean(i)) if 0 in i else np.nan
-    assert np.isfinite(bootstrap(nan_without_0, g, n=200).low)
-    assert np.isnan(bootstrap(lambda i: np.nan if len(set(i)) < 20 else 1., g, n=50).low)
 
 
 def clustered_answers(rng, n_groups):
@@ -263,187 +248,3 @@ def test_intervals_over_groups_hold_the_truth_and_those_over_items_do_not(score,
         naive += by_item.low <= truth <= by_item.high
     assert held/R > .87
     assert naive/R < (held/R - .08 if score == "accuracy" else held/R)
-
-
-# ---- calibration
-
-def test_ece_by_hand():
-    y, p = probabilities(1, 100)
-    top, right = p.max(1), p.argmax(1) == y
-    bins = np.array_split(np.argsort(top), 10)
-    same(score_ece(y, p), sum(len(b)*abs(top[b].mean() - right[b].mean()) for b in bins)/100)
-    t = calibration_bins(y, p)
-    assert t.n.tolist() == [10]*10 and (np.diff(t.confidence) > 0).all()
-    assert score_ece([0, 0, 1, 1], [[1., 0.]]*4) == .5                # ties stay in one bin
-    assert score_ece([0, 1], np.eye(2)) == 0
-
-
-def test_brier_of_two_classes_is_twice_sklearns():
-    y, p = probabilities(2, 100, 2)
-    same(score_brier(y, p), 2*sk.brier_score_loss(y, p[:, 1]))
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.floats(.3, 4))
-def test_temperature_minimises_the_loss(seed, factor):
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 2, (300, 4))
-    y = np.array([rng.choice(4, p=r) for r in to_prob(logits)])
-    T = fit_temperature(factor*logits, y)
-    loss = lambda t: sk.log_loss(y, to_prob(factor*logits, t), labels=range(4))
-    assert loss(T) <= min(loss(t) for t in T*np.linspace(.7, 1.4, 15)) + 1e-9
-    assert abs(T/factor - 1) < .45
-
-
-def test_temperature_when_nothing_can_be_learnt():
-    z = np.array([[3., 0.], [0., 2.], [4., 1.]])
-    with pytest.warns(UserWarning, match="stays 1"): assert fit_temperature(z, [0, 1, 0]) == 1
-    with pytest.warns(UserWarning, match="stays 1"): assert fit_temperature(z[[0, 2]], [0, 0]) == 1
-    with pytest.warns(UserWarning, match="stays 1"): assert fit_temperature(np.empty((0, 2)), []) == 1
-    with pytest.warns(UserWarning, match="limit 20"): assert 19 < fit_temperature(z, [1, 0, 1]) <= 20
-    with pytest.warns(UserWarning, match="limit 20"): assert 19 < fit_temperature(np.array([[1e4, 0.], [1e4, 0], [0, 1e4]]), [0, 1, 1]) <= 20
-
-
-# ---- abstention
-
-def test_abstention_curve_by_hand():
-    y, p = probabilities(4, 50)
-    curve = abstention_curve(y, p)
-    order = np.argsort(-p.max(1))
-    for r in curve.itertuples():
-        kept = order[:round(r.coverage*50)]
-        assert p[kept].max(1).min() == r.threshold
-        same(r.accuracy, score_accuracy(y[kept], p[kept].argmax(1)))
-        same(r.macro_f1, score_macro_f1(y[kept], p[kept].argmax(1)))
-    same(score_abstention(y, p), curve.accuracy.mean())
-    assert len(abstention_curve(y, p, n_points=10)) == 10
-
-
-def test_abstention_without_knowledge_is_accuracy():
-    y = np.array([0, 1, 1, 0])
-    p = np.tile([.6, .4], (4, 1))
-    assert score_abstention(y, p) == .5 and abstention_curve(y, p).coverage.tolist() == [1]
-
-
-# ---- paired tests
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-def test_mcnemar_is_the_binomial_test(pairs):
-    a, b = np.array(pairs).T
-    n, k = int((a != b).sum()), int((a & ~b).sum())
-    same(compare_mcnemar(a, b), stats.binomtest(k, n).pvalue if n else 1.)
-    same(compare_groups(a, b, np.arange(len(a))), compare_mcnemar(a, b))
-
-
-def test_group_test_counts_signs():
-    rng = np.random.default_rng(0)
-    a, b, g = rng.random(80) < .8, rng.random(80) < .5, np.arange(80) // 8
-    d = np.array([a[g == k].sum() - b[g == k].sum() for k in range(10)], float)
-    signs = 1 - 2*((np.arange(1024)[:, None] >> np.arange(10)) & 1)
-    same(compare_groups(a, b, g), np.mean(np.abs(signs @ d) >= abs(d.sum())))
-
-
-def test_under_the_null_the_group_test_keeps_its_level_and_mcnemar_does_not():
-    rng, g, R = np.random.default_rng(0), np.repeat(np.arange(12), 10), 400
-    small = np.zeros(2)
-    for _ in range(R):
-        a, b = (rng.random(120) < np.repeat(rng.beta(1, 1, 12), 10) for _ in "ab")
-        small += [compare_groups(a, b, g) < .05, compare_mcnemar(a, b) < .05]
-    assert small[0]/R < .08 and small[1]/R > .15
-
-
-# ---- pixels and objects of masks ----
-
-def practice_masks(n=12, shape=(30, 37), seed=0):
-    rng = np.random.default_rng(seed)
-    truth = rng.random((n, *shape)) < rng.uniform(.02, .4, n)[:, None, None]
-    truth[::4] = False
-    prob = rng.integers(0, 256, truth.shape)
-    prob = np.clip(prob + 70 * truth, 0, 255).astype(np.uint8)
-    return truth, prob, np.repeat(np.arange(n // 2), 2)
-
-
-def test_pixel_scores_equal_sklearn():
-    truth, prob, groups = practice_masks()
-    hists = np.stack([pixel_histogram(t, p) for t, p in zip(truth, prob)])
-    for threshold in (0, 100/255, .5, 1):
-        found = prob/255 >= threshold - 1e-9
-        table = score_pixels(hists, groups, threshold, n=20).set_index("metric").value
-        t, f = truth.ravel(), found.ravel()
-        p, r, f1, _ = sk.precision_recall_fscore_support(t, f, average="binary", zero_division=np.nan)
-        want = dict(precision=p, recall=r, f1=f1, iou=sk.jaccard_score(t, f), ap=sk.average_precision_score(t, prob.ravel()), iou_background=sk.jaccard_score(~t, ~f) if threshold else 0)
-        for name, value in want.items(): assert table[name] == pytest.approx(value, abs=1e-12), (name, threshold)
-        each = [(sk.f1_score(a.ravel(), b.ravel()), sk.jaccard_score(a.ravel(), b.ravel())) for a, b in zip(truth, found) if a.any()]
-        assert np.allclose(table[["mean_f1", "mean_iou"]], np.mean(each, 0)) and np.allclose(table[["median_f1", "median_iou"]], np.median(each, 0))
-        assert table.clean_area == pytest.approx(found[::4].mean())
-    curve = pixel_curve(hists)
-    p, r, at = sk.precision_recall_curve(truth.ravel(), prob.ravel())
-    for a, pp, rr in zip(at, p, r): assert np.allclose(curve.loc[int(a), ["precision", "recall"]].astype(float), [pp, rr])
-
-
-def test_pixel_histogram_takes_all_kinds_and_leaves_out_what_is_not_valid():
-    truth, prob, _ = practice_masks(2)
-    h = pixel_histogram(truth[1], prob[1])
-    assert h.sum() == truth[1].size and (pixel_histogram(truth[1], prob[1]/255.) == h).all() and (pixel_histogram(truth[1], (prob[1]/255).astype(np.float32)) == h).all()
-    hard = pixel_histogram(truth[1], prob[1] > 127)
-    assert hard[:, 0].sum() + hard[:, 255].sum() == truth[1].size
-    valid = np.zeros(truth[1].shape, bool); valid[:7] = True
-    assert (pixel_histogram(truth[1], prob[1], valid) == pixel_histogram(truth[1][:7], prob[1][:7])).all()
-    for bad in (np.full(truth[1].shape, np.nan), np.full(truth[1].shape, 1.01), prob[1].astype(int)):
-        with pytest.raises(MetricsError): pixel_histogram(truth[1], bad)
-    with pytest.raises(MetricsError): pixel_histogram(truth[1].astype(int), prob[1])
-    with pytest.raises(MetricsError): score_pixels(h)
-
-
-def test_pixel_intervals_draw_groups_not_pixels():
-    """Two kinds of wells: the interval is as wide as the wells differ, however many pixels each has."""
-    rng = np.random.default_rng(0)
-    truth = rng.random((20, 80, 80)) < .3
-    groups = np.repeat(np.arange(10), 2)
-    found = np.where((groups % 2 == 0)[:, None, None], truth, rng.random(truth.shape) < .3)
-    hists = np.stack([pixel_histogram(t, f) for t, f in zip(truth, found)])
-    wide, narrow = (score_pixels(hists[keep], groups[keep], n=300).set_index("metric").loc["iou"] for keep in (np.full(20, True), groups % 2 == 0))
-    assert wide.high - wide.low > .25 and narrow.low > .5  # all right in five wells: as sure as five wells allow
-    assert wide.low < wide.value < wide.high
-    again = score_pixels(hists, groups, n=300)
-    assert again.equals(score_pixels(hists, groups, n=300)) and not again.equals(score_pixels(hists, groups, n=300, seed=1))
-
-
-def test_pixel_scores_without_the_class_or_without_clean_images():
-    empty = np.stack([pixel_histogram(np.zeros((9, 9), bool), np.full((9, 9), v, np.uint8)) for v in (0, 200)])
-    table = score_pixels(empty).set_index("metric").value
-    assert np.isnan(table[["recall", "f1", "iou", "ap", "mean_f1"]].to_numpy()).all() and table.precision == 0 and table.clean_area == .5
-    full = np.stack([pixel_histogram(np.ones((9, 9), bool), np.ones((9, 9), bool))] * 2)
-    table = score_pixels(full).set_index("metric").value
-    assert table.f1 == table.iou == table.ap == 1 and np.isnan(table.clean_area)
-
-
-def test_matched_objects_equal_brute_force():
-    from scipy.ndimage import label
-    rng = np.random.default_rng(1)
-    for _ in range(5):
-        a, b = (rng.random((40, 50)) < q for q in (.3, .25))
-        la, lb = (label(m, np.ones((3, 3)))[0] for m in (a, b))
-        found = match_objects(a, b)
-        assert len(found) == la.max() and found.area.sum() == a.sum()
-        for i, row in enumerate(found.itertuples(), 1):
-            me = la == i
-            assert row.area == me.sum() and row.covered == pytest.approx((me & b).sum() / me.sum())
-            assert row.iou == pytest.approx(max([(me & (lb == j)).sum() / (me | (lb == j)).sum() for j in range(1, lb.max() + 1)], default=0))
-        assert match_objects(la * 7, lb).drop(columns="label").equals(found.drop(columns="label"))  # names of labels do not matter
-    assert len(match_objects(np.zeros((5, 5), bool), a[:5, :5])) == 0
-    assert match_objects(a, np.zeros_like(a)).iou.max() == 0
-    assert (match_objects(a, np.ones_like(a)).covered == 1).all()
-
-
-def test_object_scores_by_size():
-    objects = pd.DataFrame(dict(label=range(6), area=[5, 29, 30, 299, 300, 900], iou=[0, .6, .4, .5, 1, .49], covered=1.))
-    table = score_objects(objects, groups=[1, 1, 2, 2, 3, 3])
-    assert table["size"].tolist() == ["< 30 px", "30 to 300 px", ">= 300 px", "all"] and table.n.tolist() == [2, 2, 2, 6] and table.groups.tolist() == [1, 1, 1, 3]
-    assert table.found.tolist() == [.5, .5, .5, .5] and score_objects(objects, by="covered").found.tolist() == [1, 1, 1, 1]
-    assert score_objects(objects, at=.1).found.iloc[0] == .5
-    none = score_objects(objects[:0])
-    assert none.n.tolist() == [0] * 4 and none.found.isna().all()
-    for bad in (dict(by="area"), dict(groups=[1])):
-        with pytest.raises(MetricsError): score_objects(objects, **bad)

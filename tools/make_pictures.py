@@ -20,14 +20,17 @@ from skimage.measure import find_contours
 
 from cellprotocols.cells import find_centroids, find_nuclei
 from cellprotocols.classify import Cells, fit_classifier, measure_all, predict_patches
-from cellprotocols.metrics import score_table, to_prob
+from cellprotocols.calibration import to_prob
+from cellprotocols.metrics import score_table
 from cellprotocols.patches import cut_patches
 from cellprotocols.split import make_folds, make_random_folds
 from cellprotocols.synth import STATES, make_movie
-from cellprotocols.viz import BLUE, INK, MUTED, class_colours, house_style, show_collage, show_image
+from cellprotocols.galleries import show_collage
+from cellprotocols.style import BLUE, INK, MUTED, choose_class_colours, house_style
+from cellprotocols.viz import show_image
 
 MODEL, SIZE, NOISE, GREYS = "measured", 64, 2.5, (78, 215)
-COLOURS = class_colours(STATES)
+COLOURS = choose_class_colours(STATES)
 
 
 def click_cells(seed, per_state=12, frames=5):

@@ -18,7 +18,8 @@ from ..augment import turn
 from ..classify import StageClassifier
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
-from ..metrics import Interval, score_table
+from ..intervals import Interval
+from ..metrics import score_table
 from ..progress import track
 from ..train import train_model
 

@@ -32,7 +32,9 @@ from ..classify import ClassifyError, StageClassifier
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
 from ..images import read_image
-from ..metrics import fit_temperature, pixel_curve, pixel_histogram, score_pixels, score_table
+from ..calibration import find_temperature
+from ..maskscores import make_pixel_curve, make_pixel_histogram, score_pixels
+from ..metrics import score_table
 from ..progress import track
 from ..split import check_disjoint, make_split
 from ..synth_dirt import choose_counts, paste_artifacts
@@ -445,8 +447,8 @@ def predict_tiles(
 def _choose_mask_threshold(model, x, y, recall, device):
     "The threshold for a pixel recall (0: for the best F1) on the crops of validation wells."
     probs = predict_batches(nn.Sequential(model, nn.Sigmoid()), (x[i:i+8].astype(np.float32) for i in range(0, len(x), 8)), device)
-    hists = np.stack([pixel_histogram(t == 1, np.clip(p[0], 0, 1), t != IGNORE) for t, p in zip(y, (p for some in probs for p in some))])
-    curve = pixel_curve(hists)
+    hists = np.stack([make_pixel_histogram(t == 1, np.clip(p[0], 0, 1), t != IGNORE) for t, p in zip(y, (p for some in probs for p in some))])
+    curve = make_pixel_curve(hists)
     at = curve.threshold[curve.recall >= recall].max() if recall else curve.threshold[curve.f1.fillna(0).idxmax()]
     return float(np.clip(at, .05, .95)), curve
 
@@ -559,7 +561,7 @@ def _teach(tiles, fields, classifier, s, scratch, seed):
 def _temper(odds, yes):
     "The temperature of validation images and of one mistake more, of middling odds: a few images that are all right must not make it too sure."
     odds, yes = np.r_[odds, np.median(np.abs(odds))], np.r_[yes, False]
-    return fit_temperature(np.c_[-odds, odds]/2, yes.astype(int))
+    return find_temperature(np.c_[-odds, odds]/2, yes.astype(int))
 
 def _compare(tiles, fields, rows, clean, stray, seed):
     own, well = np.concatenate([rows["train"], clean["train"]]), fields.explode("tiles").set_index("tiles").group
@@ -651,5 +653,5 @@ def score_masks(
         true = read_image(names[r.field_id])[..., 0]
         if true.shape != (size := tuple(sizes.loc[r.field_id])): raise ClassifyError(f"a mask of {true.shape[0]} x {true.shape[1]} px for a field of {size[0]} x {size[1]}", "masks as large as their images", file=names[r.field_id])
         true = true[r.y0*shrink:r.y1*shrink, r.x0*shrink:r.x1*shrink] > 0
-        hists.append(pixel_histogram(true, np.clip(cv2.resize(p[:h, :w], true.shape[::-1]), 0, 1)))
+        hists.append(make_pixel_histogram(true, np.clip(cv2.resize(p[:h, :w], true.shape[::-1]), 0, 1)))
     return score_pixels(np.stack(hists), items.group[rows].to_numpy(), bundle.thresholds["artifact"])

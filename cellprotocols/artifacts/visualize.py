@@ -28,9 +28,12 @@ from ..dirt import to_light
 from ..images import read_image, write_image
 from ..labelled import is_practice
 from ..labellog import LabelLog
-from ..metrics import confusion, match_objects, pixel_histogram, score_objects, score_pixels
+from ..maskscores import measure_matches, make_pixel_histogram, score_objects, score_pixels
+from ..metrics import confusion
 from ..report import Callout, Facts, Figure, Number, Section, Slider, Table, write_report
-from ..viz import show_calibration, show_confusion, show_curves, show_histogram, show_patches, to_png, to_rgb
+from ..galleries import show_patches
+from ..plots import show_calibration, show_confusion, show_curves, show_histogram
+from ..viz import to_png, to_rgb
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #81f93911
 ORANGE, BLUE = (230, 159, 0), (0, 114, 178)
@@ -202,8 +205,8 @@ def _compare(f, names, rows):
     for r in f.items.iloc[rows].itertuples():
         true, mask = _read_mask(names[r.file]), f.mask_of(r.file)
         if true.shape != mask.shape: raise ClassifyError(f"a painted mask of {true.shape[0]} x {true.shape[1]} px for a field of {mask.shape[0]} x {mask.shape[1]}", "masks as large as their images", file=names[r.file])
-        hists.append(pixel_histogram(true, mask.astype(np.float32))); wrong.append(int((true ^ mask).sum()))
-        objects.append(match_objects(true, mask).assign(group=r.group))
+        hists.append(make_pixel_histogram(true, mask.astype(np.float32))); wrong.append(int((true ^ mask).sum()))
+        objects.append(measure_matches(true, mask).assign(group=r.group))
     return np.stack(hists), pd.concat(objects), wrong
 
 def score_painted(

@@ -357,8 +357,8 @@ def write_geojson(
     classes:list, # All states, for their colours
 ):
     "Write the cells as GeoJSON points (x, y) with class and frame, as QuPath reads them."
-    from cellprotocols.viz import class_colours
-    colours = {c: [int(h[i:i+2], 16) for i in (1, 3, 5)] for c, h in class_colours(classes).items()}
+    from cellprotocols.style import choose_class_colours
+    colours = {c: [int(h[i:i+2], 16) for i in (1, 3, 5)] for c, h in choose_class_colours(classes).items()}
     with open(path, "w", encoding="utf-8") as f:
         f.write('{"type": "FeatureCollection", "features": [')
         for k, r in enumerate(rows.itertuples()):
@@ -375,7 +375,8 @@ def write_overlay(
 ):
     "A picture of the frame with the most different states."
     import matplotlib.pyplot as plt
-    from cellprotocols.viz import show_points, to_png
+    from cellprotocols.overlays import show_points
+    from cellprotocols.viz import to_png
     t = int(rows.groupby("t").state.nunique().idxmax()); here = rows[rows.t == t]
     ax = show_points(here[["y", "x"]].to_numpy(), here.state, classes, img=img.frame(t), px_um=px_um, title=f"Frame {t}: one mark a nucleus, of the right colour")
     path.write_bytes(to_png(ax.figure, max_kb=300)); plt.close(ax.figure)

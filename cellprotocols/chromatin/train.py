@@ -18,7 +18,8 @@ from . import patches as cut
 from ..classify import ClassifyError, Cells, NEEDS_FEATURES, choose_recipe, fit_classifier, measure_all, to_images
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
-from ..metrics import fit_temperature, score_classes, score_table, to_prob
+from ..calibration import find_temperature, to_prob
+from ..metrics import score_classes, score_table
 from ..progress import track
 from ..split import audit_split, make_folds, make_random_folds
 
@@ -74,7 +75,7 @@ def calibrate_folds(
     prob = np.empty(logits.shape)
     for k in np.unique(fold):
         others = fold != k
-        prob[~others] = to_prob(logits[~others]/fit_temperature(logits[others], y[others]))
+        prob[~others] = to_prob(logits[~others]/find_temperature(logits[others], y[others]))
     return prob
 
 def predict_out_of_fold(
@@ -164,7 +165,7 @@ def _train_all(w, patches, rows, seed):
     audit_split(cells.patches, folds["grouped"], cells.groups).to_csv(w.folder/"near_copies.csv", index=False)
     for (m, split), p in probs.items():
         pd.DataFrame(p, columns=columns).assign(item_id=items.item_id, fold=folds[split]).to_csv(w.folder/f"{m}_{split}.csv", index=False)
-    temperature = fit_temperature(logits[best], cells.y)
+    temperature = find_temperature(logits[best], cells.y)
     if not (w.folder/"bundle").exists(): _write_bundle(w.folder/"bundle", patches, cells, models[0], classes, headline[["metric", "value", "low", "high"]], temperature, scratch, options)
     table = items[["item_id", "group", "label"]].assign(split="test", fold=folds["grouped"], predicted=names[probs[best].argmax(1)], **dict(zip(columns, probs[best].T)))
     if "all" not in w.done: w.append("all", table)

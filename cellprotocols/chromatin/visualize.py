@@ -20,10 +20,15 @@ from .annotate import STATES, choose_palette, log_options
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
 from ..explore import make_explorer_html
-from ..metrics import abstention_curve, confusion
+from ..abstention import make_abstention_curve
+from ..metrics import confusion
 from ..report import Callout, Facts, Figure, Inset, Number, Section, Table, write_report
-from ..viz import (show_abstention, show_calibration, show_collage, show_confusion, show_counts, show_curves, show_embedding,
-                               show_histogram, show_montage, show_scores, show_tracks_states, show_worst, to_png)
+from ..galleries import show_collage, show_montage, show_worst
+from ..overlays import show_embedding, show_tracks_states
+from cellprotocols.plots import (
+    show_abstention, show_calibration, show_confusion, show_counts, show_curves, show_histogram, show_scores
+)
+from ..viz import to_png
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #f8741f3b
 def _read_table(path, text):
@@ -103,7 +108,7 @@ def section_classes(f):
 
 def section_sure(f):
     "Calibration and abstention."
-    curve = abstention_curve(f.items.label, f.prob, f.classes)
+    curve = make_abstention_curve(f.items.label, f.prob, f.classes)
     return Section("Can the probabilities be believed?", "If they can, the unsure cells may be left to a person.",
                    [_figure(show_calibration(f.items.label, f.prob, f.classes), "Calibrated by temperature, found on other folds."), _figure(show_abstention(curve), "Answering only when sure: the score of the cells that are answered.")])
 
