@@ -11,52 +11,52 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
+EXECUTE = "jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1800 --log-level=ERROR"
 
 
-def shrink_pictures(nb):
-    "Larger PNGs get a palette of 128 colours where that makes them smaller; the state of widgets is left out."
+def shrink(png):
+    "A larger PNG gets a palette of 128 colours where that makes it smaller; base64 in and out."
+    data, small = base64.b64decode(png), io.BytesIO()
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    picture.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    smaller = len(data) > 20_000 and len(small.getvalue()) < len(data)
+    return base64.b64encode(small.getvalue()).decode() if smaller else png
+
+
+def to_anybody(value):
+    "Texts that name this folder name a reader's instead."
+    if isinstance(value, str):
+        return value.replace(str(HERE), "~/cellprotocols")
+    return [to_anybody(v) for v in value] if isinstance(value, list) else value
+
+
+def tidy_output(output):
+    "Small pictures, no paths of this machine."
+    if "text" in output:
+        output["text"] = to_anybody(output["text"])
+    for kind, value in output.get("data", {}).items():
+        output["data"][kind] = shrink(value) if kind == "image/png" else to_anybody(value)
+
+
+def tidy(nb):
+    "The same notebook, fit to be read by others; the state of widgets is left out."
     book = json.loads(nb.read_text(encoding="utf-8"))
     book["metadata"].pop("widgets", None)
-    for c in book["cells"]:
-        if "outputs" in c:
-            c["outputs"] = [
-                o for o in c["outputs"] if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
-            ]
-    for data in (o["data"] for c in book["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {})):
-        png, small = base64.b64decode(data["image/png"]), io.BytesIO()
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
-            small, "PNG", optimize=True
-        )
-        if len(png) > 20_000 and len(small.getvalue()) < len(png):
-            data["image/png"] = base64.b64encode(small.getvalue()).decode()
+    for cell in (c for c in book["cells"] if "outputs" in c):
+        widgets = "application/vnd.jupyter.widget-view+json"
+        cell["outputs"] = [o for o in cell["outputs"] if widgets not in o.get("data", {})]
+        for output in cell["outputs"]:
+            tidy_output(output)
     nb.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main():
-    chosen = [Path(a).resolve() for a in sys.argv[1:]] or sorted(
-        p for p in (HERE / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
-    )
-    for nb in chosen:
+    every = (p for p in (HERE / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    for nb in [Path(a).resolve() for a in sys.argv[1:]] or sorted(every):
         print(nb.relative_to(HERE), flush=True)
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "jupyter",
-                "nbconvert",
-                "--to",
-                "notebook",
-                "--execute",
-                "--inplace",
-                "--ExecutePreprocessor.timeout=1800",
-                "--log-level=ERROR",
-                str(nb),
-            ],
-            check=True,
-            cwd=HERE,
-            env={**os.environ, "CELLPROTOCOLS_QUIET": "1"},
-        )
-        shrink_pictures(nb)
+        quiet = {**os.environ, "CELLPROTOCOLS_QUIET": "1"}
+        subprocess.run([sys.executable, "-m", *EXECUTE.split(), str(nb)], check=True, cwd=HERE, env=quiet)
+        tidy(nb)
         subprocess.run(["nbdev-clean", "--fname", str(nb)], check=True, cwd=HERE)
 
 
