@@ -18,7 +18,8 @@ import browser as B
 SETUP = '''
 import json, time, numpy as np
 from pathlib import Path
-from cellprotocols.annotate import *
+from cellprotocols.grid import PatchGrid
+from cellprotocols.points import PointAnnotator
 start = time.perf_counter()
 '''
 GRID = SETUP + '''
@@ -89,7 +90,7 @@ def bench_grid(front, new_page, keys):
     page.close(); front.end_kernels()
 
 def bench_write(folder):
-    from cellprotocols.annotate import PatchGrid
+    from cellprotocols.grid import PatchGrid
     for n, sync in ((2000, True), (2000, False)):
         grid = PatchGrid(np.zeros((n, 8, 8), np.uint8), [f"i{k}" for k in range(n)], ["A"], folder/f"rate-{sync}.jsonl", by="bench"); real = os.fsync
         if not sync: os.fsync = lambda fd: None

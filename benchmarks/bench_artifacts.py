@@ -38,7 +38,7 @@ from cellprotocols.maskscores import (
     measure_boundaries, measure_matches, make_pixel_curve, make_pixel_histogram, score_boundaries,
     score_objects, score_pixels
 )
-from cellprotocols.patches import Stitcher
+from cellprotocols.tiles import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.train import train_model
 from cellprotocols.unet import MaskLoss, PublishedUNet, UNet, predict_field

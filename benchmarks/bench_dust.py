@@ -17,7 +17,8 @@ import pandas as pd
 from scipy import ndimage
 
 from cellprotocols.flatfield import find_dust, flatten_field, group_by_dust
-from cellprotocols.images import natural_key, read_image
+from cellprotocols.images import read_image
+from cellprotocols.names import natural_key
 from cellprotocols.intervals import bootstrap
 from cellprotocols.progress import track
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from cellprotocols.explore import write_explorer_html
+from cellprotocols.mappage import write_explorer_html
 from cellprotocols.synth import make_patches
 
 # Between the first and the last callback of a frame lies the drawing of that frame. The map is dragged in a circle.

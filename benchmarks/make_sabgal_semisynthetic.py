@@ -26,7 +26,8 @@ from cellprotocols import __version__
 from cellprotocols.dataset import fingerprint
 from cellprotocols.fill import fill_inpaint
 from cellprotocols.flatfield import smooth_background, to_transmission
-from cellprotocols.images import parse_operetta, read_image, write_image
+from cellprotocols.images import read_image, write_image
+from cellprotocols.names import read_operetta_name
 from cellprotocols.maskscores import (
     measure_matches, make_pixel_curve, make_pixel_histogram, score_objects, score_pixels
 )
@@ -100,7 +101,7 @@ def transplant(stamps):
 
 def prepare(files):
     "Table of the source fields with wells and parts, and what was found in each."
-    table = pd.DataFrame([dict(source=f.name, **parse_operetta(f)) for f in files])
+    table = pd.DataFrame([dict(source=f.name, **read_operetta_name(f)) for f in files])
     table["fingerprint"] = [fingerprint(f) for f in files]
     fields = []
     for f in track(files, "looking for real dirt"):

@@ -33,88 +33,127 @@ def _pip(words):
 def _check_version(name, specifier):
     seen = _version(name)
     if seen and specifier.contains(seen, prereleases=True): return Finding(name, seen, "ok")
-    return Finding(name, f"{seen}, but {specifier} is needed" if seen else "missing", "mend", _pip(f'"{name}{specifier}"'))
+    said = f"{seen}, but {specifier} is needed" if seen else "missing"
+    return Finding(name, said, "mend", _pip(f'"{name}{specifier}"'))
+
+def _check_wheels():
+    wheels = [f"{w} {_version(w)}" for w in _opencv if _version(w)]
+    if not wheels: return Finding("opencv", "missing", "mend", _pip("opencv-python"))
+    return Finding("opencv", ", ".join(wheels), "note" if len(wheels) > 1 else "ok")
+
+def _check_extra(extra, package, what):
+    seen = _version(package)
+    if seen: return Finding(f"{extra} (optional)", seen, "ok")
+    return Finding(f"{extra} (optional)", f"not installed: {what}", "note", _pip(package))
 
 def check_packages(
 ) -> list: # One `Finding` a package
     "Which packages are here, and in a version that will do?"
     from packaging.requirements import Requirement
     try: needed = [r for r in map(Requirement, requires("cellprotocols") or []) if not r.marker]
-    except PackageNotFoundError: return [Finding("cellprotocols", "used from a folder, not installed", "mend", _pip("-e ."))]
+    except PackageNotFoundError:
+        return [Finding("cellprotocols", "used from a folder, not installed", "mend", _pip("-e ."))]
     found = [_check_version(r.name, r.specifier) for r in needed if r.name not in _opencv]
-    wheels = [f"{w} {_version(w)}" for w in _opencv if _version(w)]
-    found.append(Finding("opencv", ", ".join(wheels) or "missing", "mend" if not wheels else "note" if len(wheels) > 1 else "ok", "" if wheels else _pip("opencv-python")))
-    for extra, (package, what) in _extras.items():
-        seen = _version(package)
-        found.append(Finding(f"{extra} (optional)", seen or f"not installed: {what}", "ok" if seen else "note", "" if seen else _pip(package)))
-    return found
+    return [*found, _check_wheels(), *(_check_extra(extra, *of) for extra, of in _extras.items())]
 
 # %% ../nbs/doctor.ipynb #c29de3c4
+def _check_import(what, do, name):
+    try: module = importlib.import_module(name)
+    except Exception as e: return Finding(what, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:100]}", "mend", do)
+    return Finding(what, f"imports ({module.__version__})", "ok")
+
 def check_imports(
 ) -> list: # One `Finding` a pair that has to fit
     "Do the packages with compiled parts really import?"
-    def attempt(what, do, name):
-        try: module = importlib.import_module(name)
-        except Exception as e: return Finding(what, f"{type(e).__name__}: {str(e).splitlines()[0][:100] if str(e) else ''}", "mend", do)
-        return Finding(what, f"imports ({module.__version__})", "ok")
-    return [attempt("opencv works", _pip("--force-reinstall --no-deps opencv-python-headless"), "cv2"),
-            attempt("torchvision fits torch", _pip("--upgrade torch torchvision"), "torchvision"),
-            attempt("image codecs work", _pip("--upgrade imagecodecs"), "imagecodecs")]
+    return [_check_import("opencv works", _pip("--force-reinstall --no-deps opencv-python-headless"), "cv2"),
+            _check_import("torchvision fits torch", _pip("--upgrade torch torchvision"), "torchvision"),
+            _check_import("image codecs work", _pip("--upgrade imagecodecs"), "imagecodecs")]
 
 # %% ../nbs/doctor.ipynb #ac6bc667
 def _check_card():
     import torch
+    what, colab = "graphics card", "google.colab" in sys.modules
     if torch.cuda.is_available():
         p = torch.cuda.get_device_properties(0)
-        return Finding("graphics card", f"{p.name}, {p.total_memory/2**30:.0f} GB", "ok")
-    if torch.backends.mps.is_available(): return Finding("graphics card", "Apple GPU (mps)", "ok")
-    if shutil.which("nvidia-smi"): return Finding("graphics card", f"there, but torch {torch.__version__} cannot use it", "note", "install the torch that fits the card's driver")
-    return Finding("graphics card", "none: the processor is used", "note", "Runtime > Change runtime type > T4 GPU" if "google.colab" in sys.modules else "thousands of cells train in minutes without one")
+        return Finding(what, f"{p.name}, {p.total_memory/2**30:.0f} GB", "ok")
+    if torch.backends.mps.is_available(): return Finding(what, "Apple GPU (mps)", "ok")
+    if shutil.which("nvidia-smi"):
+        return Finding(what, f"there, but torch {torch.__version__} cannot use it", "note",
+                       "install the torch that fits the card's driver")
+    do = "Runtime > Change runtime type > T4 GPU" if colab else "thousands of cells train in minutes without one"
+    return Finding(what, "none: the processor is used", "note", do)
+
+def _judge(what, seen, enough, mark, do): return Finding(what, seen, *(("ok",) if enough else (mark, do)))
 
 def check_machine(
     folder:str=".", # Where results will be written
 ) -> list: # One `Finding` a resource
     "Python, processor, graphics card, memory and disk."
     import psutil
-    gb, old = 2**30, sys.version_info < (3, 11)
-    mem, disk = psutil.virtual_memory(), shutil.disk_usage(folder)
-    return [Finding("python", platform.python_version(), "mend" if old else "ok", "install Python 3.11 or newer" if old else ""),
+    gb, mem, disk = 2**30, psutil.virtual_memory(), shutil.disk_usage(folder)
+    return [_judge("python", platform.python_version(), sys.version_info >= (3, 11), "mend",
+                   "install Python 3.11 or newer"),
             Finding("processor", f"{psutil.cpu_count(logical=True)} cores, {platform.machine()}", "ok"),
             _check_card(),
-            Finding("memory", f"{mem.available/gb:.1f} of {mem.total/gb:.1f} GB free", *(("ok",) if mem.available > 2*gb else ("note", "close other programs; 2 GB free are comfortable"))),
-            Finding("disk", f"{disk.free/gb:.0f} GB free", *(("ok",) if disk.free > 2*gb else ("mend", "free at least 2 GB, or choose another `out`")))]
+            _judge("memory", f"{mem.available/gb:.1f} of {mem.total/gb:.1f} GB free", mem.available > 2*gb, "note",
+                   "close other programs; 2 GB free are comfortable"),
+            _judge("disk", f"{disk.free/gb:.0f} GB free", disk.free > 2*gb, "mend",
+                   "free at least 2 GB, or choose another `out`")]
 
 # %% ../nbs/doctor.ipynb #5eed0002
+def _make_step(net, x, y):
+    "One step of training, as a function."
+    import torch
+    optimizer = torch.optim.AdamW(net.parameters())
+    def step():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item() # waits for the card
+    return step
+
 def measure_speed(
     seconds:float=1., # How long to measure
 ) -> float: # Patches a second
     "How fast a small network learns from patches of 64 x 64 px here."
     import torch
     from torch import nn
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = "mps" if torch.backends.mps.is_available() else "cpu"
+    if torch.cuda.is_available(): device = "cuda"
     def layer(a, b): return nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)
-    net = nn.Sequential(*layer(1, 32), *layer(32, 64), *layer(64, 128), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 5)).to(device)
-    x, y, opt = torch.rand(64, 1, 64, 64, device=device), torch.arange(64, device=device) % 5, torch.optim.AdamW(net.parameters())
-    def step():
-        opt.zero_grad(); loss = nn.functional.cross_entropy(net(x), y); loss.backward(); opt.step()
-        return loss.item() # waits for the card
-    step(); start, n = time.perf_counter(), 0
-    while (took := time.perf_counter() - start) < seconds or not n: step(); n += len(x)
+    net = nn.Sequential(*layer(1, 32), *layer(32, 64), *layer(64, 128), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                        nn.Linear(128, 5)).to(device)
+    x, y = torch.rand(64, 1, 64, 64, device=device), torch.arange(64, device=device) % 5
+    step = _make_step(net, x, y)
+    step() # the first one is slower
+    start, n = time.perf_counter(), 0
+    while (took := time.perf_counter() - start) < seconds or not n:
+        step()
+        n += len(x)
     return n/took
 
 # %% ../nbs/doctor.ipynb #5eed0003
-def _say(seconds): return f"{seconds:.0f} s" if seconds < 90 else f"{seconds/60:.0f} min" if seconds < 5400 else f"{seconds/3600:.0f} h"
+def _say(seconds):
+    "A duration in words."
+    if seconds < 90: return f"{seconds:.0f} s"
+    return f"{seconds/60:.0f} min" if seconds < 5400 else f"{seconds/3600:.0f} h"
+
+def _takes(rate, folds, epochs, splits=1) -> float:
+    "Seconds: every fold learns from the others, the last model from all; augmenting and judging take a fifth."
+    return 1000*epochs*(splits*(folds - 1) + 1)/(.8*rate)
 
 def check_speed(
     rate:float|None=None, # Patches a second; None: measured
 ) -> Finding: # What the usual settings take; on a slow machine smaller ones and what they take
     "How long training a network takes here, and which settings take less."
     rate = rate or measure_speed()
-    def takes(folds, epochs, splits=1): # every fold learns from the others, the last model from all; augmenting and judging take a fifth
-        return 1000*epochs*(splits*(folds - 1) + 1)/(.8*rate)
-    seen = f"1,000 patches, 5 folds, 40 epochs, both splits: {_say(takes(5, 40, 2))}"
-    if takes(5, 40, 2) < 300: return Finding("training a network", seen, "ok")
-    return Finding("training a network", seen, "note", f"folds = 3, epochs = 15, random_split = False: {_say(takes(3, 15))}; the same with minutes = 1: at most 4 min; model = \"measured\" needs no network: about a minute")
+    usual, small = _takes(rate, 5, 40, 2), _takes(rate, 3, 15)
+    seen = f"1,000 patches, 5 folds, 40 epochs, both splits: {_say(usual)}"
+    if usual < 300: return Finding("training a network", seen, "ok")
+    return Finding("training a network", seen, "note",
+                   f"folds = 3, epochs = 15, random_split = False: {_say(small)}; the same with minutes = 1: "
+                   'at most 4 min; model = "measured" needs no network: about a minute')
 
 # %% ../nbs/doctor.ipynb #b3d9ce2f
 def doctor(
@@ -124,7 +163,8 @@ def doctor(
     found = check_packages() + check_imports() + check_machine(folder)
     if not any(f.mark == "mend" for f in found): found.append(check_speed())
     width = max(len(f.what) for f in found)
-    for f in found: print(f"  {dict(ok='ok  ', note='note', mend='MEND')[f.mark]}  {f.what:{width}}  {f.seen}" + (f"   ->  {f.do}" if f.do else ""))
+    marks = dict(ok="ok  ", note="note", mend="MEND")
+    for f in found: print(f"  {marks[f.mark]}  {f.what:{width}}  {f.seen}" + (f"   ->  {f.do}" if f.do else ""))
     bad = [f for f in found if f.mark == "mend"]
     print("Ready." if not bad else f"{len(bad)} thing(s) to mend: the lines are on the right.")
     return found

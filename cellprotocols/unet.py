@@ -19,7 +19,7 @@ from torch import nn
 from .augment import move, relight, turn
 from .classify import Standard, cut_network, register
 from .errors import UserError
-from .patches import Stitcher, iter_tiles
+from .tiles import Stitcher, iter_tiles
 from .progress import track
 from .train import History, pick_device, predict_batches, train_model
 

@@ -6,8 +6,11 @@ import numpy as np, pandas as pd, pytest, tifffile
 from hypothesis import given, settings, strategies as st
 
 import cellprotocols.annotate as A, cellprotocols.labellog as L
-from cellprotocols.annotate import (CLASS_KEYS, SORTS, AnnotateError, BoxAnnotator, ImageAnnotator, MaskAnnotator, PatchGrid, PointAnnotator,
-                                    choose_rows, draw_mask, read_static, snap_point, sort_rows)
+from cellprotocols.annotate import CLASS_KEYS, AnnotateError, read_static
+from cellprotocols.drawing import BoxAnnotator, MaskAnnotator, make_brush_mask
+from cellprotocols.fields import ImageAnnotator
+from cellprotocols.grid import SORTS, PatchGrid, choose_rows, sort_rows
+from cellprotocols.points import PointAnnotator, snap_point
 from cellprotocols.labellog import LabelLog, read_labels
 from cellprotocols.synth import make_movie
 
@@ -325,8 +328,8 @@ def test_the_stroke_that_is_done_again_lies_on_top(tmp_path, movie):
 @given(st.lists(st.tuples(st.lists(st.tuples(st.floats(0, 40), st.floats(0, 40)), min_size=1, max_size=4), st.floats(.5, 12), st.booleans(), st.integers(1, 3)), max_size=5))
 def test_a_rubber_over_everything_leaves_nothing(strokes):
     drawn, values = [dict(points=p, radius=r, fill=f) for p, r, f, _ in strokes], [v for *_, v in strokes]
-    m = draw_mask(drawn, values, (40, 40))
-    assert set(np.unique(m)) <= {0, *values} and not draw_mask([*drawn, dict(points=[(20, 20)], radius=100, erase=True)], [*values, 1], (40, 40)).any()
+    m = make_brush_mask(drawn, values, (40, 40))
+    assert set(np.unique(m)) <= {0, *values} and not make_brush_mask([*drawn, dict(points=[(20, 20)], radius=100, erase=True)], [*values, 1], (40, 40)).any()
 
 
 # ---------- the page's own code

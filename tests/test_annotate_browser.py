@@ -7,7 +7,10 @@ from browser import ARTEFACTS, Bare, make_notebook, wait_until
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.io import imread
 
-from cellprotocols.annotate import BoxAnnotator, ImageAnnotator, MaskAnnotator, PatchGrid, PointAnnotator
+from cellprotocols.drawing import BoxAnnotator, MaskAnnotator
+from cellprotocols.fields import ImageAnnotator
+from cellprotocols.grid import PatchGrid
+from cellprotocols.points import PointAnnotator
 from cellprotocols.labellog import LabelLog, read_labels
 from cellprotocols.synth import make_movie
 
@@ -377,7 +380,10 @@ SETUP = '''
 import os, warnings, numpy as np, cellprotocols.labellog as L
 from pathlib import Path
 from IPython.display import display
-from cellprotocols.annotate import *
+from cellprotocols.drawing import BoxAnnotator, MaskAnnotator
+from cellprotocols.fields import ImageAnnotator
+from cellprotocols.grid import PatchGrid
+from cellprotocols.points import PointAnnotator
 from cellprotocols.synth import make_movie, make_patches
 patches, states, tracks = make_patches(n=60, seed=1); S = list(dict.fromkeys(states))
 movie = make_movie(n_frames=6, seed=3, division_rate=8.)

@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from cellprotocols.annotate import MaskAnnotator
+from cellprotocols.drawing import MaskAnnotator
 from cellprotocols.artifacts import annotate, infer, patches, selfsupervise, train, visualize
 from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
 from cellprotocols.bundle import write_bundle

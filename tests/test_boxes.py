@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellprotocols.boxes import COLUMNS, BoxError, check_boxes, read_coco, read_shapes, read_yolo, write_coco, write_yolo
+from cellprotocols.boxes import COLUMNS, BoxError, check_boxes, read_image_sizes
+from cellprotocols.coco import read_coco, write_coco
+from cellprotocols.yolo import read_yolo, write_yolo
 
 SIDES = ["y0", "x0", "y1", "x1"]
 SHAPES = {"a.png": (100, 200), "b.tif": (64, 64)}
@@ -127,8 +129,8 @@ def test_wrong_folders(tmp_path):
 def test_sizes_are_read_from_the_images(tmp_path):
     from PIL import Image
     Image.new("RGB", (30, 20)).save(tmp_path/"a.png"); Image.new("L", (7, 9)).save(tmp_path/"b.jpg"); (tmp_path/"notes.txt").write_text("x")
-    assert read_shapes(tmp_path) == {"a.png": (20, 30), "b.jpg": (9, 7)}
-    folder = write_yolo(tmp_path/"y", frame(("a.png", "A", 0, 0, 20, 30)), ["A"], read_shapes(tmp_path))
+    assert read_image_sizes(tmp_path) == {"a.png": (20, 30), "b.jpg": (9, 7)}
+    folder = write_yolo(tmp_path/"y", frame(("a.png", "A", 0, 0, 20, 30)), ["A"], read_image_sizes(tmp_path))
     assert read_yolo(folder, tmp_path).boxes[SIDES].to_numpy().tolist() == [[0, 0, 20, 30]]
 
 
@@ -224,7 +226,7 @@ def test_nothing_is_overwritten(tmp_path):
 
 @pytest.mark.slow
 def test_from_the_annotator_and_back(tmp_path):
-    from cellprotocols.annotate import BoxAnnotator
+    from cellprotocols.drawing import BoxAnnotator
     widget = BoxAnnotator(np.zeros((3, 60, 80, 1), np.uint8), ["A", "B"], tmp_path/"log.jsonl", names=["movie"], by="anna")
     widget.draw((1, 2, 30, 40), "A", t=0); widget.draw((5, 6, 50, 70), "B", t=2)
     made = read_yolo(write_yolo(tmp_path/"y", widget.to_boxes(), ["A", "B"], {"movie": (60, 80)}), {"movie": (60, 80)})

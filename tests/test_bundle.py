@@ -60,7 +60,7 @@ def test_never_overwrites_and_leaves_nothing_half(tmp_path, folder, monkeypatch)
     write(tmp_path/"n")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "n"] and {p.name for p in (tmp_path/"n").iterdir()} == {*FILES, "SHA256SUMS"}
     def full(*args, **kw): raise OSError(28, "No space left on device")
-    monkeypatch.setattr("cellprotocols.bundle.save_file", full)
+    monkeypatch.setattr("cellprotocols.bundle.write_whole", full)
     with pytest.raises(Exception, match="disk is full"): write(tmp_path/"o")
     assert not (tmp_path/"o").exists()
 

@@ -19,7 +19,8 @@ from cellprotocols.chromatin.train import calibrate_folds, choose_cells
 from cellprotocols.classify import ClassifyError
 from cellprotocols.dataset import read_dataset
 from cellprotocols.errors import UserError
-from cellprotocols.labelled import LabelledError, iter_pixels, read_shapes
+from cellprotocols.labelled import LabelledError
+from cellprotocols.pixels import iter_pixels, read_shapes
 
 COUNTS = dict(Interphase=11, Prometaphase=17, Metaphase=8, Anaphase=20, Apoptosis=20)
 

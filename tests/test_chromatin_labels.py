@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellprotocols.annotate import PatchGrid, PointAnnotator
+from cellprotocols.grid import PatchGrid
+from cellprotocols.points import PointAnnotator
 from cellprotocols.chromatin import annotate, patches as cut
 from cellprotocols.chromatin.annotate import STATES, compare_blind, find_movies, make_annotator, make_blind, name_cells
 from cellprotocols.dataset import read_dataset

@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from PIL import Image
 
-from cellprotocols import explore
+
 from cellprotocols.annotate import read_static
-from cellprotocols.explore import Explorer, ExploreError, choose_thumbs, find_inside, make_explorer_html, scale_places, write_explorer_html
+from cellprotocols.explore import Explorer
+from cellprotocols.mappage import choose_thumbs, make_explorer_html, write_explorer_html
+from cellprotocols.places import ExploreError, find_inside, to_unit_square
 from cellprotocols.labellog import LabelLog, read_labels
+from cellprotocols.viz import find_intensity_limits
 from cellprotocols.report import Inset, Section, write_report
 
 EVIL = "</script><script>window.ran=1</script>\"'><img src=http://evil.example/x onerror=window.ran=2>]]>--></style><!-- 🧬\u202eabc\x00&amp;"
@@ -54,7 +57,7 @@ def test_lasso_agrees_with_matplotlib(points, seed, corners):
 @settings(max_examples=60, deadline=None)
 def test_places_keep_their_shape_within_zero_and_one(n, at, span, seed):
     xy = at + span*np.random.default_rng(seed).uniform(0, 1, (n, 2))*[1, .5]
-    p = scale_places(xy)
+    p = to_unit_square(xy)
     assert p.dtype == np.float32 and (p >= -1e-6).all() and (p <= 1 + 1e-6).all()
     side = np.ptp(xy, axis=0).max() or 1
     np.testing.assert_allclose(np.ptp(p, axis=0), np.ptp(xy, axis=0)/side, atol=1e-4)
@@ -144,7 +147,7 @@ def test_pictures_are_those_of_their_cells():
     page = make_explorer_html(xy, items, labels, images)
     atlas, pixels = facts(page)["atlas"], sheet(page)
     assert atlas["side"] == 20 and atlas["rows"] is None and atlas["grey"]
-    low, high = explore.find_intensity_limits(list(images))[0]
+    low, high = find_intensity_limits(list(images))[0]
     for k in (0, 17, 39):
         there = pixels[20*(k // atlas["columns"]):, 20*(k % atlas["columns"]):][1:4, 2:18].mean()
         assert abs(there - np.clip((images[k, 1].mean() - low)/(high - low), 0, 1)*255) < 12
@@ -215,7 +218,7 @@ def draw(page, corners):
 
 def spot(page, e, i):
     "Where the map, just fitted, draws row `i`."
-    b = page.locator(".cp-points").bounding_box(); p = scale_places(e.xy if hasattr(e, "xy") else e)
+    b = page.locator(".cp-points").bounding_box(); p = to_unit_square(e.xy if hasattr(e, "xy") else e)
     k = .94*min(b["width"]/np.ptp(p[:, 0]), b["height"]/np.ptp(p[:, 1]))
     return float(b["x"] + b["width"]/2 + (p[i, 0] - .5)*k), float(b["y"] + b["height"]/2 - (p[i, 1] - .5)*k)
 
@@ -255,7 +258,7 @@ def test_lasso_and_a_key_label_in_one_act(live):
     b = page.locator(".cp-points").bounding_box()
     page.locator(".cp-points").press("l")
     assert page.locator(".cp-mode").get_attribute("aria-pressed") == "true"
-    p = scale_places(e.xy); corners = [(.02, .22), (.5, .22), (.55, .5), (.3, .79), (.02, .6)]
+    p = to_unit_square(e.xy); corners = [(.02, .22), (.5, .22), (.55, .5), (.3, .79), (.02, .6)]
     k = float(.94*min(b["width"]/np.ptp(p[:, 0]), b["height"]/np.ptp(p[:, 1])))
     draw(page, [(b["x"] + b["width"]/2 + (x - .5)*k, b["y"] + b["height"]/2 - (y - .5)*k) for x, y in corners])
     low, high = e.xy.min(0), e.xy.max(0); side = (high - low).max()

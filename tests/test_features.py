@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellprotocols.features import (FeatureError, background_level, measure_cells, measure_grains, measure_waves, noise_level, outline_cell)
+from cellprotocols.features import (FeatureError, measure_background, measure_cells, measure_grains, measure_waves, measure_noise_level, find_outline)
 from cellprotocols.synth import STATES, make_patches
 
 PATCHES, LABELS, _ = make_patches(n=6, size=64, seed=5)
@@ -143,24 +143,24 @@ def test_a_disc_measures_as_a_disc(radius):
 @settings(max_examples=10, deadline=None)
 @given(st.floats(-6, 6), st.floats(-6, 6))
 def test_the_outline_follows_the_cell(y, x):
-    cell = np.argwhere(outline_cell(disc(9, y=y, x=x)).cell).mean(0) - 31.5
+    cell = np.argwhere(find_outline(disc(9, y=y, x=x)).cell).mean(0) - 31.5
     assert np.hypot(*(cell - [y, x])) < 1
 
 
 def test_dark_cells_are_found_like_bright_ones():
     light, dark = disc(10), 110 - disc(10)
-    assert np.array_equal(outline_cell(light).cell, outline_cell(dark).cell)
+    assert np.array_equal(find_outline(light).cell, find_outline(dark).cell)
 
 
 def test_the_neighbours_are_not_the_cell():
     yy, xx = np.mgrid[:64, :64] - 31.5
     brighter = np.maximum(disc(9), disc(8, y=22, x=22, level=250))
-    o = outline_cell(brighter)
+    o = find_outline(brighter)
     assert o.found and not (o.cell & (np.hypot(yy - 22, xx - 22) < 8)).any()
 
 
 def test_nothing_there_is_said():
-    assert not outline_cell(np.full((64, 64), 9)).found
+    assert not find_outline(np.full((64, 64), 9)).found
     assert column("all_not_found", np.full((1, 64, 64), 9))[0] == 1
 
 
@@ -170,13 +170,13 @@ def test_background_is_found_under_neighbours(level, sd, covered, seed):
     rng = np.random.default_rng(seed)
     n = int(1000*covered)
     v = np.r_[rng.normal(level, sd, 1000 - n), rng.normal(level + 40*sd, 8*sd, n)]
-    assert abs(background_level(v) - level) < 2*sd
+    assert abs(measure_background(v) - level) < 2*sd
 
 
 @pytest.mark.parametrize("sd", [1, 5, 20])
 def test_noise_is_measured_under_a_slope(sd):
     x = np.add.outer(np.arange(64.), 2*np.arange(64.)) + np.random.default_rng(0).normal(0, sd, (64, 64))
-    assert noise_level(x.astype(np.float32)) == pytest.approx(sd, rel=.1)
+    assert measure_noise_level(x.astype(np.float32)) == pytest.approx(sd, rel=.1)
 
 
 def test_larger_grains_fill_larger_bins():

@@ -148,11 +148,11 @@ def test_real_dust_comes_in_sessions_and_cleaning_spares_the_neuron(shared_data)
 @pytest.mark.slow
 @pytest.mark.parametrize("fit", [polynomial_background, smooth_background])
 def test_real_fields_become_even_and_a_black_corner_stays_black(shared_data, fit):
-    from cellprotocols.images import parse_operetta
+    from cellprotocols.names import read_operetta_name
     for f in sorted((shared_data/"artifacts"/"sabgal"/"images").glob("*.tif")):
         img = read_image(f)
         background = fit(img)
         x, flat = to_transmission(img, background), flatten_field(img, background)
         assert np.ptp(background) / np.median(background) < .35 and abs(np.median(x) - 1) < .02 and flat.dtype == np.uint16
         assert abs(np.median(flat) / np.median(img) - 1) < .02
-        if parse_operetta(f)["field"] == 256: assert x[-60:, :40].max() < .2  # the edge of the well is not lamp light
+        if read_operetta_name(f)["field"] == 256: assert x[-60:, :40].max() < .2  # the edge of the well is not lamp light

@@ -16,11 +16,13 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    "errors progress doctor protocols files tables agreement images tiff pictures vendors dataset writer labellog mirror split metrics "
-    "answers intervals calibration abstention maskscores device synth synth_dirt style viz galleries plots overlays",
-    "patches cells objects stamps proposals movies tracks labelled boxes clicks flatfield fill exports",
+    "errors progress doctor protocols files tables agreement sources layouts scales names pictures tiffpages tiff vendors images "
+    "origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores device synth "
+    "synth_dirt style viz galleries plots overlays",
+    "patches tiles quality cells objects stamps proposals movies tracks labelled pixels boxes yolo coco clicks flatfield dust "
+    "fill exports",
     "train augment features backbones embed suggest maps classify cam unet published crossval dino mil autoencoder",
-    "annotate explore frames bundle dirt report app steps",
+    "annotate grid fields points drawing places mappage explore frames bundle dirt report app steps",
     "scale cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}

@@ -1,12 +1,12 @@
 "images: round trips, real files, everything a file can be bad in, laziness and memory."
 import errno
-import io
+import os
 import random
+import re
 import struct
+import subprocess
 import sys
 import time
-import tracemalloc
-import types
 import zipfile
 import zlib
 
@@ -17,31 +17,14 @@ import tifffile
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellprotocols import images
-from cellprotocols.images import ImageError, open_image, read_image, read_image_bytes, write_image
+from rasters import dtypes, png_chunk, ramp, rgb, rng, tiff, whole
 
-rng = np.random.default_rng(0)
-ramp = np.add.outer(np.arange(64), np.arange(60)).astype(np.uint16)
-rgb = np.repeat(ramp[..., None], 3, 2).astype(np.uint8)
-
-
-def tiff(a, **settings):
-    out = io.BytesIO()
-    tifffile.imwrite(out, a, **settings)
-    return out.getvalue()
-
-
-def whole(img):
-    return np.stack([np.stack([img.frame(t, z) for z in range(img.shape[1])]) for t in range(len(img))])
-
-
-def png_chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+from cellprotocols import sources
+from cellprotocols.images import open_image, read_image, read_image_bytes, write_image
+from cellprotocols.sources import ImageError
 
 
 # ---- round trips
-
-dtypes = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 
 
 @st.composite
@@ -88,7 +71,7 @@ def test_what_cannot_be_written(tmp_path, bad, axes, words):
 def test_write_is_all_or_nothing(tmp_path, monkeypatch):
     path = write_image(tmp_path / "a.tif", ramp)
     def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(images.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ImageError, match="disk is full"): write_image(path, ramp * 2)
     np.testing.assert_array_equal(read_image(path)[..., 0], ramp)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
@@ -98,100 +81,6 @@ def test_write_is_all_or_nothing(tmp_path, monkeypatch):
 
 
 # ---- formats and metadata
-
-@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "zstd", "lzma", "jpeg2000", "jpegxl", "webp", "png", "lerc"])
-@pytest.mark.parametrize("tile", [None, (16, 16)])
-def test_lossless_compressions(compression, tile):
-    a = rgb if compression == "webp" else rgb[..., 0]
-    extra = {"photometric": "rgb" if a.ndim == 3 else "minisblack", "compression": compression, "tile": tile}
-    if compression == "webp": extra["compressionargs"] = {"lossless": True}
-    np.testing.assert_array_equal(read_image_bytes(tiff(a, **extra)).squeeze(), a)
-
-
-@pytest.mark.parametrize("dtype", dtypes[1:])
-@pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("bigtiff", [False, True])
-def test_dtype_and_byte_order(dtype, order, bigtiff):
-    a = (rng.random((4, 9, 7)) * 100).astype(dtype)
-    with open_image(tiff(a, byteorder=order, bigtiff=bigtiff, photometric="minisblack")) as img:
-        assert img.dtype == a.dtype and img.dtype.isnative
-        np.testing.assert_array_equal(whole(img)[:, 0, ..., 0], a)
-        assert img.frame(0).flags.writeable
-
-
-@pytest.mark.parametrize("unit, per", [("micron", 3), ("um", 3), ("µm", 3), ("\\u00B5m", 3), ("nm", .003), ("mm", 3000), ("cm", 30000), ("inch", 76200)])
-def test_imagej_units(unit, per):
-    a = rng.integers(0, 999, (4, 2, 9, 8), dtype=np.uint16)
-    data = tiff(a, imagej=True, resolution=(per, per), metadata={"axes": "TCYX", "unit": unit.replace("µ", "~"), "finterval": 240., "Labels": ["DNA", "actin"] * 4}).replace(b"unit=~", b"unit=\xb5") # some programs write it as it is
-    with open_image(data) as img:
-        assert img.shape == (4, 1, 9, 8, 2) and img.px_um == pytest.approx(1 / 3, rel=1e-5)
-        assert img.dt_s == 240 and img.channels == ["DNA", "actin"]
-        np.testing.assert_array_equal(img.frame(2), a[2].transpose(1, 2, 0))
-
-
-@pytest.mark.parametrize("unit, per, um", [("CENTIMETER", 30000, 1 / 3), ("INCH", 76200, 1 / 3), ("INCH", 72, None), ("INCH", 300, None), ("CENTIMETER", 1, None), ("NONE", 3, None)])
-def test_bare_resolution_only_when_plausible(unit, per, um):
-    got = open_image(tiff(ramp, resolution=(per, per), resolutionunit=unit)).px_um
-    assert got == (None if um is None else pytest.approx(um))
-
-
-@pytest.mark.parametrize("size, unit, um", [(0.5, "µm", .5), (500, "nm", .5), (0.0005, "mm", .5), (3, "pixel", None)])
-def test_ome_units_channels_and_time(size, unit, um):
-    meta = {"axes": "TCYX", "PhysicalSizeX": size, "PhysicalSizeXUnit": unit, "TimeIncrement": 2, "TimeIncrementUnit": "min", "Channel": {"Name": ["a", "b"]}}
-    img = open_image(tiff(rng.integers(0, 9, (3, 2, 5, 6), dtype=np.uint8), ome=True, metadata=meta))
-    assert img.shape == (3, 1, 5, 6, 2) and img.channels == ["a", "b"] and img.dt_s == 120
-    assert img.px_um == (None if um is None else pytest.approx(um))
-
-
-@pytest.mark.parametrize("axes, shape", [("TZCYX", (2, 3, 4, 5, 6)), ("CTZYX", (4, 2, 3, 5, 6)), ("ZCTYX", (3, 4, 2, 5, 6)), ("QCYX", (2, 4, 5, 6)), ("RPYX", (2, 3, 5, 6)), ("XY", (6, 5)), ("QQQYX", (2, 3, 2, 5, 6))])
-def test_any_order_of_axes(axes, shape):
-    a = rng.integers(0, 255, shape, dtype=np.uint8)
-    with open_image(tiff(a, photometric="minisblack", metadata={"axes": axes})) as img:
-        got = whole(img)
-    time = [i for i, x in enumerate(axes) if x not in "ZCYX"]
-    order = time + [axes.index(x) for x in "ZYXC" if x in axes]
-    want = a.transpose(order).reshape(-1, *(a.shape[axes.index(x)] if x in axes else 1 for x in "ZYXC"))
-    np.testing.assert_array_equal(got, want)
-
-
-def test_planar_rgb_and_alpha():
-    img = open_image(tiff(rgb.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"))
-    np.testing.assert_array_equal(img.frame(), rgb)
-    rgba = np.dstack([rgb, rgb[..., :1]])
-    img = open_image(tiff(rgba, photometric="rgb", extrasamples=["unassalpha"]))
-    assert img.channels == ["R", "G", "B", "A"]
-    np.testing.assert_array_equal(img.frame(), rgba)
-
-
-def test_palette_is_colour_except_in_imagej():
-    lut = rng.integers(0, 256, (3, 256)).astype(np.uint16)
-    a = rgb[..., 0]
-    img = open_image(tiff(a, photometric="palette", colormap=lut * 257, metadata=None))
-    np.testing.assert_array_equal(img.frame(), lut.T.astype(np.uint8)[a])
-    grey = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
-    assert open_image(tiff(a, photometric="palette", colormap=grey, metadata=None)).channels == ["gray"]
-    ij = open_image(tiff(a, imagej=True, colormap=lut.astype(np.uint8)))
-    np.testing.assert_array_equal(ij.frame()[..., 0], a)
-
-
-def test_min_is_white_is_told_not_inverted():
-    img = open_image(tiff(rgb[..., 0], photometric="miniswhite"))
-    np.testing.assert_array_equal(img.frame()[..., 0], rgb[..., 0])
-    assert any("min-is-white" in note for note in img.notes)
-
-
-@pytest.mark.parametrize("a", [ramp, rgb[..., 0].copy(), rgb, np.dstack([rgb, rgb[..., :1]]), rgb.astype(np.uint16) * 257], ids=["16", "8", "rgb", "rgba", "rgb16"])
-def test_png_keeps_every_bit(a):
-    img = open_image(imagecodecs.png_encode(a))
-    assert img.dtype == a.dtype
-    np.testing.assert_array_equal(img.frame().squeeze(), a)
-
-
-def test_jpeg_and_bmp():
-    img = open_image(imagecodecs.jpeg8_encode(rgb, level=98))
-    assert img.channels == ["R", "G", "B"] and abs(img.frame().astype(int) - rgb).mean() < 3
-    np.testing.assert_array_equal(open_image(imagecodecs.bmp_encode(rgb)).frame(), rgb)
-    np.testing.assert_array_equal(open_image(imagecodecs.bmp_encode(rgb[..., 0])).frame()[..., 0], rgb[..., 0])
 
 
 def test_content_counts_not_suffix(tmp_path):
@@ -216,7 +105,7 @@ def test_folder_in_natural_order(tmp_path):
     for t in (10, 2, 1): tifffile.imwrite(tmp_path / f"t{t}.tif", np.full((4, 5), t, np.uint8))
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / ".hidden.tif").write_bytes(b"junk")
-    for source in (tmp_path, list(tmp_path.glob("t*.tif"))):
+    for source in (tmp_path, [tmp_path/f"t{t}.tif" for t in (1, 2, 10)]):
         with open_image(source) as img:
             assert img.shape == (3, 1, 4, 5, 1) and [f[0, 0, 0] for f in img.frames()] == [1, 2, 10]
             assert len(img.sha256) == 64
@@ -250,7 +139,7 @@ def test_missing_folder_and_permission(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="no such file"): open_image(tmp_path / "a.tif")
     path = write_image(tmp_path / "b.tif", ramp)
     def locked(*a, **k): raise PermissionError(errno.EACCES, "Permission denied")
-    monkeypatch.setattr(images, "open", locked, raising=False)
+    monkeypatch.setattr(sources, "open", locked, raising=False)
     with pytest.raises(ImageError, match="may not"): open_image(path)
 
 
@@ -259,12 +148,6 @@ def test_truncated(kind):
     data = {"png": imagecodecs.png_encode(ramp), "jpeg": imagecodecs.jpeg8_encode(rgb), "bmp": imagecodecs.bmp_encode(rgb), "tiff": tiff(ramp), "lzw": tiff(ramp, compression="lzw")}[kind]
     for cut in (len(data) // 2, int(len(data) * .9)):
         with pytest.raises(ImageError): read_image_bytes(data[:cut], "cut")
-
-
-def test_damaged_png_is_noticed():
-    data = bytearray(imagecodecs.png_encode(rng.integers(0, 255, (50, 50), dtype=np.uint8)))
-    data[1000] ^= 1
-    with pytest.raises(ImageError, match="damaged"): read_image_bytes(data, "a.png")
 
 
 def test_bombs():
@@ -280,80 +163,6 @@ def test_bombs():
     i = inner.find(b"\xff\xc0")
     inner[i + 5:i + 9] = struct.pack(">HH", 65000, 65000)
     with pytest.raises(ImageError, match="larger"): read_image_bytes(bytes(inner))
-
-
-def test_absurd_ome_metadata():
-    data = tiff(ramp, ome=True, metadata={"axes": "YX"})
-    with pytest.raises(ImageError, match="declares"): open_image(data.replace(b'SizeT="1"', b'SizeT="99999999"'))
-    small = data.replace(b'SizeZ="1"', b'SizeZ="7"')
-    with open_image(small) as img:
-        np.testing.assert_array_equal(img.frame()[..., 0], ramp)
-        if img.shape[1] > 1:
-            with pytest.raises(ImageError, match="missing"): img.frame(0, 5)
-
-
-def test_pages_in_a_circle():
-    data = bytearray(tiff(rng.integers(0, 9, (150, 4, 4), dtype=np.uint8), metadata=None, photometric="minisblack"))
-    offsets = images._walk_pages(images._Source(bytes(data)))[0]
-    assert len(offsets) == 150
-    n = struct.unpack("<H", data[offsets[-1]:offsets[-1] + 2])[0]
-    link = offsets[-1] + 2 + 12 * n
-    data[link:link + 4] = struct.pack("<I", offsets[120])
-    with pytest.raises(ImageError, match="circle"): open_image(bytes(data))
-
-
-def movie_bytes(n=12, **settings):
-    frames = rng.integers(0, 255, (n, 16, 16), dtype=np.uint8)
-    out = io.BytesIO()
-    with tifffile.TiffWriter(out) as w:
-        for f in frames: w.write(f, contiguous=False, metadata=None, photometric="minisblack", **settings)
-    return frames, bytearray(out.getvalue())
-
-
-def test_damaged_page_leaves_the_others(tmp_path):
-    frames, data = movie_bytes(compression="zlib")
-    with tifffile.TiffFile(io.BytesIO(data)) as t: page = t.pages[5]; at, n = page.dataoffsets[0], page.databytecounts[0]
-    data[at:at + n] = bytes(n)
-    with open_image(bytes(data)) as img:
-        assert len(img) == 12
-        for t in range(12):
-            if t != 5: np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t])
-        with pytest.raises(ImageError, match="frame 5"): img.frame(5)
-
-
-def test_damaged_directory_leaves_the_others():
-    frames, data = movie_bytes()
-    at = images._walk_pages(images._Source(bytes(data)))[0][5]
-    data[at + 2:at + 2 + 12 * 3] = bytes(36) # width, height and bits are gone, the chain is whole
-    with open_image(bytes(data)) as img:
-        good = 0
-        for t in range(len(img)):
-            try: np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t]); good += 1
-            except ImageError: assert t == 5
-        assert good >= 11
-
-
-def test_cut_movie_does_not_end_silently():
-    frames, data = movie_bytes()
-    with open_image(bytes(data[:len(data) * 2 // 3])) as img:
-        np.testing.assert_array_equal(img.frame(3)[..., 0], frames[3])
-        with pytest.raises(ImageError, match="cut off"): list(img.frames())
-
-
-def test_imagej_hyperstack_without_page_list():
-    a = rng.integers(0, 60000, (5, 3, 2, 8, 9), dtype=np.uint16)
-    data = bytearray(tiff(a, imagej=True, metadata={"axes": "TZCYX"}))
-    place = images._walk_pages(images._Source(bytes(data)))[0][0]
-    n = struct.unpack(">H", data[place:place + 2])[0]
-    data[place + 2 + 12 * n:place + 6 + 12 * n] = bytes(4) # one directory only, as ImageJ writes beyond 4 GB
-    with open_image(bytes(data)) as img:
-        assert img.shape == (5, 3, 8, 9, 2)
-        np.testing.assert_array_equal(whole(img), a.transpose(0, 1, 3, 4, 2))
-    with tifffile.TiffFile(io.BytesIO(data)) as t: end = t.pages[0].dataoffsets[0] + a.nbytes
-    with open_image(bytes(data[:end - 300])) as img:
-        assert img.shape == (5, 3, 8, 9, 2)
-        np.testing.assert_array_equal(img.frame(1, 2), a[1, 2].transpose(1, 2, 0))
-        with pytest.raises(ImageError, match="cut off"): img.frame(4, 2)
 
 
 seeds = {
@@ -402,89 +211,8 @@ def test_asking_beyond_the_ends_and_after_closing(tmp_path):
 
 # ---- optional formats
 
-def test_missing_extras_name_the_line(monkeypatch):
-    for module, head, extra in (("nd2", b"\xda\xce\xbe\x0a", "nd2"), ("pylibCZIrw", b"ZISRAWFILE", "czi")):
-        for name in [m for m in sys.modules if m.split(".")[0] == module]: monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ImageError) as e: open_image(head + bytes(100))
-        assert f'pip install "cellprotocols[{extra}]"' in str(e.value)
-
-
-def test_nd2_layout(monkeypatch, tmp_path):
-    "No ND2 file is at hand: a stand-in with the package's interface."
-    a = rng.integers(0, 999, (3, 2, 4, 2, 5, 6), dtype=np.uint16) # T P Z C Y X
-    where = [{"T": t, "P": p, "Z": z} for t in range(3) for p in range(2) for z in range(4)]
-    channel = lambda n: types.SimpleNamespace(channel=types.SimpleNamespace(name=n))
-    class ND2File:
-        def __init__(self, path): pass
-        sizes, dtype, loop_indices = dict(zip("TPZCYX", a.shape)), a.dtype, where
-        metadata = types.SimpleNamespace(channels=[channel("DNA"), channel("actin")])
-        experiment = [types.SimpleNamespace(type="TimeLoop", parameters=types.SimpleNamespace(periodMs=2500))]
-        def voxel_size(self): return types.SimpleNamespace(x=.25)
-        def read_frame(self, i): return a[tuple(where[i].values())]
-        def close(self): pass
-    monkeypatch.setitem(sys.modules, "nd2", types.SimpleNamespace(ND2File=ND2File))
-    (tmp_path / "a.nd2").write_bytes(b"\xda\xce\xbe\x0a" + bytes(99))
-    with open_image(tmp_path / "a.nd2") as img:
-        assert img.shape == (6, 4, 5, 6, 2) and img.px_um == .25 and img.dt_s == 2.5 and img.channels == ["DNA", "actin"]
-        np.testing.assert_array_equal(whole(img), a.reshape(6, 4, 2, 5, 6).transpose(0, 1, 3, 4, 2))
-
-
-def test_damaged_nd2_and_czi(tmp_path):
-    for name, head in (("a.nd2", b"\xda\xce\xbe\x0a"), ("a.czi", b"ZISRAWFILE")):
-        pytest.importorskip({"a.nd2": "nd2", "a.czi": "pylibCZIrw"}[name])
-        (tmp_path / name).write_bytes(head + bytes(5000))
-        with pytest.raises(ImageError, match=name): open_image(tmp_path / name)
-    with pytest.raises(ImageError, match="from disk"): open_image(b"ZISRAWFILE" + bytes(99))
-
-
-@pytest.mark.parametrize("scenes", [1, 2])
-def test_czi_written_and_read(tmp_path, scenes):
-    czi = pytest.importorskip("pylibCZIrw.czi")
-    a = rng.integers(0, 60000, (scenes, 3, 2, 8, 9), dtype=np.uint16) # scene T C Y X
-    with czi.create_czi(str(tmp_path / "a.czi")) as doc:
-        for s in range(scenes):
-            for t in range(3):
-                for c in range(2): doc.write(data=a[s, t, c][..., None], plane={"T": t, "C": c, "Z": 0}, scene=s, location=(100 * s, 0))
-        doc.write_metadata("a", channel_names={0: "DNA", 1: "actin"}, scale_x=.2e-6, scale_y=.2e-6)
-    with open_image(tmp_path / "a.czi") as img:
-        assert img.shape == (3 * scenes, 1, 8, 9, 2) and img.channels == ["DNA", "actin"] and img.px_um == pytest.approx(.2)
-        np.testing.assert_array_equal(whole(img)[:, 0], a.reshape(-1, 2, 8, 9).transpose(0, 2, 3, 1))
-
 
 # ---- long movies
-
-@pytest.fixture(scope="module")
-def long_movies(tmp_path_factory):
-    "2,000 frames of 128 x 128, as ImageJ, as BigTIFF with scattered compressed pages, as OME-TIFF."
-    folder, a = tmp_path_factory.mktemp("long"), rng.integers(0, 255, (2000, 128, 128), dtype=np.uint8)
-    tifffile.imwrite(folder / "imagej.tif", a, imagej=True, metadata={"axes": "TYX"})
-    tifffile.imwrite(folder / "ome.tif", a, ome=True, photometric="minisblack", metadata={"axes": "TYX"})
-    with tifffile.TiffWriter(folder / "pages.tif", bigtiff=True) as w:
-        for f in a: w.write(f, contiguous=False, metadata=None, compression="lzw")
-    return folder, a
-
-
-@pytest.mark.parametrize("name", ["imagej", "ome", "pages"])
-def test_long_movie_is_lazy(long_movies, name):
-    folder, a = long_movies
-    tracemalloc.start()
-    with open_image(folder / f"{name}.tif") as img:
-        assert len(img) == 2000
-        for t in (1999, 0, 1234): np.testing.assert_array_equal(img.frame(t)[..., 0], a[t])
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < a.nbytes / 5 # page tables of 2,000 frames, but no pixels of theirs
-
-
-def test_frames_holds_one_frame(long_movies):
-    folder, a = long_movies
-    with open_image(folder / "imagej.tif") as img:
-        tracemalloc.start()
-        total = sum(int(f.sum()) for f in img.frames())
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert total == int(a.sum()) and peak < 20 * a[0].nbytes
 
 
 # ---- real files
@@ -536,16 +264,49 @@ def test_cells_as_written_channels(shared_data, tmp_path):
         np.testing.assert_array_equal(whole(img)[:, 0].transpose(0, 3, 1, 2), cells)
 
 
-def test_operetta_names(shared_data):
-    from collections import Counter
-    from cellprotocols.images import parse_operetta
-    names = [p.name for p in (shared_data/"artifacts"/"sabgal"/"images").glob("*.tif")]
-    found = [parse_operetta(n) for n in names]
-    assert len(found) == 17 and Counter(f["well"] for f in found).most_common(2) == [("r6c9", 4), ("r5c5", 3)]
-    assert parse_operetta("r06c09f18p01-ch1sk1fk1fl1_Mask.tiff")["field"] == 18
 
 
-@pytest.mark.parametrize("name", ["", "r1.tif", "r02c05p01-ch1.tiff", "field_3.tif"])
-def test_names_that_say_nothing(name):
-    from cellprotocols.images import parse_operetta
-    with pytest.raises(ImageError): parse_operetta(name)
+# ---- what is written depends on nothing but what is given
+
+@pytest.mark.parametrize("dtype", dtypes)
+@pytest.mark.parametrize("said", [
+    {}, {"px_um": .333}, {"dt_s": 240.}, {"channels": ["a", "b", "\u00b5"]}, {"channels": ["R", "G", "B"]},
+    {"axes": "YXC", "px_um": .5, "dt_s": 2, "channels": ["x", "y", "z"]}, {"axes": "YXT"}, {"axes": "XYZ"}])
+def test_the_same_image_is_the_same_bytes(tmp_path, dtype, said):
+    "Two writes differ in nothing: no id drawn by chance, no time, no name of the file."
+    a = (rng.random((20, 24, 3)) * 99).astype(dtype)
+    one, two = write_image(tmp_path/"one.tif", a, **said).read_bytes(), write_image(tmp_path/"two.ome.tif", a.copy(order="F"), **said).read_bytes()
+    assert one == two and b"DateTime" not in one
+    with tifffile.TiffFile(tmp_path/"one.tif") as tif: assert "DateTime" not in tif.pages[0].tags
+
+
+def test_another_image_has_another_id(tmp_path):
+    def uuid_of(a, **said):
+        with tifffile.TiffFile(write_image(tmp_path/"a.tif", a, **said)) as tif: return re.search(r'UUID="urn:uuid:([-0-9a-f]{36})"', tif.ome_metadata)[1]
+    changed = ramp.copy()
+    changed[3, 4] += 1
+    ids = [uuid_of(ramp), uuid_of(changed), uuid_of(ramp, px_um=.5), uuid_of(ramp.T), uuid_of(ramp.astype(np.int16))]
+    assert len(set(ids)) == len(ids) and uuid_of(ramp) == ids[0]
+
+
+def test_two_processes_write_the_same_bytes(tmp_path):
+    "Hashes of text differ from process to process; what is written does not."
+    code = "import sys, numpy as np; from cellprotocols.images import write_image; write_image(sys.argv[1], np.arange(60, dtype=np.uint16).reshape(3, 20), px_um=.5)"
+    files = [tmp_path/"a.tif", tmp_path/"b.tif"]
+    for i, f in enumerate(files): subprocess.run([sys.executable, "-c", code, str(f)], check=True, env=os.environ | {"PYTHONHASHSEED": str(i)})
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_list_keeps_its_order_a_folder_is_sorted(tmp_path):
+    for t in (10, 2, 1): tifffile.imwrite(tmp_path / f"t{t}.tif", np.full((4, 5), t, np.uint8))
+    def order(source):
+        with open_image(source) as img: return [int(f[0, 0, 0]) for f in img.frames()]
+    files = [tmp_path / f"t{t}.tif" for t in (2, 10, 1)]
+    assert order(files) == [2, 10, 1] and order(tuple(map(str, files[::-1]))) == [1, 10, 2]
+    assert order([files[0], files[0]]) == [2, 2]
+    assert order(tmp_path) == order(str(tmp_path)) == [1, 2, 10]
+
+
+def test_a_folder_with_odd_digits_opens(tmp_path):
+    for i, name in enumerate(["t\u00b2.tif", "t\u2462.tif", "t\u0661\u0660.tif", "t\u00bd.tif"]): tifffile.imwrite(tmp_path / name, np.full((4, 5), i, np.uint8))
+    with open_image(tmp_path) as img: assert [int(f[0, 0, 0]) for f in img.frames()][:3] == [0, 1, 2]

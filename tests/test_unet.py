@@ -7,7 +7,7 @@ from hypothesis import given, settings as hyp, strategies as st
 
 from cellprotocols.bundle import read_bundle, write_bundle
 from cellprotocols.classify import PublishedStageClassifier, StageClassifier, Standard, count_parameters
-from cellprotocols.patches import iter_tiles
+from cellprotocols.tiles import iter_tiles
 from cellprotocols.unet import (IGNORE, MaskLoss, MaskNet, PublishedUNet, UNet, UNetError, _tile_size, ignore_band, iter_rows, pixel_ap, predict_field, prepare_tiles, train_unet)
 
 

@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from browser import CHROMIUM, Bare, watch  # noqa: E402
 
-from cellprotocols.annotate import BoxAnnotator, ImageAnnotator, MaskAnnotator, PatchGrid, PointAnnotator  # noqa: E402
+from cellprotocols.drawing import BoxAnnotator, MaskAnnotator
+from cellprotocols.fields import ImageAnnotator
+from cellprotocols.grid import PatchGrid
+from cellprotocols.points import PointAnnotator  # noqa: E402
 from cellprotocols.embed import fit_pca, to_map  # noqa: E402
 from cellprotocols.explore import Explorer  # noqa: E402
 from cellprotocols.features import measure_cells  # noqa: E402

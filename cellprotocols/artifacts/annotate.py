@@ -16,8 +16,11 @@ import numpy as np, pandas as pd
 from ..dataset import read_dataset
 from ..writer import is_done, write_dataset
 from ..errors import os_errors
-from ..images import IMAGE_SUFFIXES, ImageError, natural_key, parse_operetta, write_image
-from ..labelled import LabelledError, is_practice, mark_practice, read_cells_csv, read_class_folders, relative_to, root_of
+from ..images import write_image
+from ..names import IMAGE_SUFFIXES, natural_key, read_operetta_name
+from ..sources import ImageError
+from ..labelled import LabelledError, read_cells_csv, read_class_folders
+from ..origins import is_practice, write_practice_mark, relative_to, find_root
 from ..labellog import apply_log
 from ..progress import track
 from ..synth_dirt import make_dirty_set
@@ -38,7 +41,7 @@ def make_practice(
     if table.exists(): return table
     fields, t = make_dirty_set(n_wells, n_fields, size, seed=seed, dirt=1.5)
     for part in ("images", "masks"): (folder/part).mkdir(parents=True, exist_ok=True)
-    mark_practice(folder)
+    write_practice_mark(folder)
     for f, name in zip(fields, track(t.file, "making practice fields")):
         write_image(folder/"images"/name, f.image, px_um=f.px_um)
         write_image(folder/"masks"/name, f.mask.astype(np.uint8)*255)
@@ -58,7 +61,7 @@ def group_images(
         return m[1]
     def usual(f):
         plate = "/".join(p for p in Path(f).parent.parts if p not in (*CLASSES, "images", "train", "test", "valid"))
-        try: well = parse_operetta(f)["well"]
+        try: well = read_operetta_name(f)["well"]
         except ImageError: well = ""
         return "_".join(p for p in (plate, well) if p)
     try: return [own(f) if pattern else usual(f) for f in files]
@@ -100,7 +103,7 @@ def read_fields(
     if odd := sorted(set(t.label) - {"", *KEYS}): raise LabelledError(f"the label {odd[0]!r}", f"one of {', '.join(KEYS)}, or nothing", "rename the folder, or correct the table", source)
     t = t[["file", "label", "group"]].reset_index(drop=True)
     if pattern or (t.group == "").any(): t["group"] = np.where((t.group == "") | bool(pattern), group_images(t.file.tolist(), pattern), t.group)
-    return _inside(t, root_of(source))
+    return _inside(t, find_root(source))
 
 def _inside(table, root):
     "The same with the folder that holds all files: a table may name files elsewhere, and what is made of them is named like them."
@@ -168,7 +171,7 @@ def make_annotator(
     target:int=50, # Images wanted of each class
 ): # An `ImageAnnotator`
     "The widget for image-level labels."
-    from cellprotocols.annotate import ImageAnnotator # widgets: only where somebody labels
+    from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
     files, table = _paths(source, out)
     return ImageAnnotator(files, [c.strip() for c in classes.split(",") if c.strip()] or list(KEYS), log, names=table.file.tolist(), target=target, by=by)
 
@@ -181,7 +184,7 @@ def make_painter(
     seed:int=0,
 ): # A `MaskAnnotator`
     "A brush for a few masks by hand: the only independent check of what the protocol will say."
-    from cellprotocols.annotate import MaskAnnotator
+    from cellprotocols.drawing import MaskAnnotator
     files, table = _paths(source, out)
     some = table.sample(frac=1, random_state=seed).sort_values("label", key=lambda l: l != "artifact", kind="stable").index[:n]
     return MaskAnnotator([files[i] for i in some], ["artifact"], log, names=table.file[some].tolist(), by=by)

@@ -23,7 +23,7 @@ from ..errors import os_errors
 from ..fill import FILLS
 from ..flatfield import flatten_field
 from ..images import open_image, read_image, write_image
-from ..labelled import relative_to
+from ..origins import relative_to
 from ..progress import track
 
 # %% ../../nbs/artifacts/55_infer.ipynb #1fcfc248

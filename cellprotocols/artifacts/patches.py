@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..flatfield import FlatfieldError, find_dust, group_by_dust, show_one_place, shows_dust, smooth_background
 from ..images import open_image, write_image
 from ..labelled import LabelledError
-from ..patches import iter_tiles, pad_tile
+from ..tiles import iter_tiles, pad_tile
 from ..progress import track
 
 # %% ../../nbs/artifacts/52_patches.ipynb #c25ad22d

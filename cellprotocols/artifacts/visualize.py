@@ -26,7 +26,7 @@ from ..dataset import read_dataset
 from ..writer import DatasetWriter, is_done
 from ..dirt import to_light
 from ..images import read_image, write_image
-from ..labelled import is_practice
+from ..origins import is_practice
 from ..labellog import LabelLog
 from ..maskscores import measure_matches, make_pixel_histogram, score_objects, score_pixels
 from ..metrics import confusion
@@ -190,13 +190,13 @@ class Painted(NamedTuple):
 
 def _draw_log(f, log, folder):
     "Masks of what the brush has left in its log; whatever the class was called, it is dirt."
-    from cellprotocols.annotate import draw_mask
+    from cellprotocols.drawing import make_brush_mask
     strokes, sizes = {}, set(f.items.file)
     for e in LabelLog(log).latest().values():
         if e["label"] and "stroke" in e: strokes.setdefault(e["field"], []).append(e["stroke"])
     for name in filter(sizes.__contains__, strokes):
         path = folder/name_mask(name); path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, (draw_mask(strokes[name], [1]*len(strokes[name]), f.mask_of(name).shape) > 0).astype(np.uint8)*255)
+        write_image(path, (make_brush_mask(strokes[name], [1]*len(strokes[name]), f.mask_of(name).shape) > 0).astype(np.uint8)*255)
     return folder, len(strokes)
 
 def _compare(f, names, rows):
@@ -323,7 +323,7 @@ def make_explorer(
     seed:int=0, # Of the choice
 ): # A `MaskAnnotator`; None: there is no run yet
     "A brush to paint what the masks should have been. The next report scores the masks by it; nothing learns from it."
-    from cellprotocols.annotate import MaskAnnotator
+    from cellprotocols.drawing import MaskAnnotator
     found = sorted(Path(out).glob("**/55_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
     if not found: return None
     f = Findings(found[-1].parent)

@@ -16,8 +16,11 @@ import numpy as np, pandas as pd, tifffile
 from ..dataset import read_dataset
 from ..writer import is_done, write_dataset
 from ..errors import os_errors
-from ..images import IMAGE_SUFFIXES, natural_key, write_image
-from ..labelled import LabelledError, is_practice, iter_pixels, mark_practice, read_labelled, relative_to, root_of
+from ..images import write_image
+from ..names import IMAGE_SUFFIXES, natural_key
+from ..labelled import LabelledError, read_labelled
+from ..origins import is_practice, write_practice_mark, relative_to, find_root
+from ..pixels import iter_pixels
 from ..agreement import choose_blind, measure_agreement
 from ..labellog import apply_log, read_labels
 from ..progress import track
@@ -109,7 +112,7 @@ def make_practice(
     "Practice (synthetic) movies with clicks on cells of every state."
     folder = Path(folder); clicks = folder/"clicks.csv"
     if clicks.exists(): return clicks
-    folder.mkdir(parents=True, exist_ok=True); mark_practice(folder)
+    folder.mkdir(parents=True, exist_ok=True); write_practice_mark(folder)
     rng, rows = np.random.default_rng(seed), []
     for k in track(range(n_movies), "making practice movies"):
         movie, name = make_movie(n_frames=40, seed=seed*n_movies + k, division_rate=8.), f"practice_{k+1}.tif"
@@ -248,7 +251,7 @@ def run(
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
     practice = is_practice(source)
     if source is None: source = make_practice(Path(out).parent/"practice", seed=seed)
-    table, root = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log), root_of(source)
+    table, root = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log), find_root(source)
     table = _finish(table, source, root)
     if log and not find_movies(source) and not Path(log).exists(): print(f"  nobody has labelled yet: there is no {log}")
     elif log and not find_movies(source): table = apply_log(table, log, dataset=name_cells(table))
@@ -311,7 +314,8 @@ def make_annotator(
     **options, # Further settings of `run`, for cells that are labelled already
 ): # A `PointAnnotator` for movies, a `PatchGrid` for labelled cells
     "The widget for a source."
-    from cellprotocols.annotate import PatchGrid, PointAnnotator # widgets: only where somebody labels
+    from cellprotocols.grid import PatchGrid
+    from cellprotocols.points import PointAnnotator  # widgets: only where somebody labels
     if source is None: source = make_practice(Path(out).parent/"practice").parent
     named = [c.strip() for c in classes.split(",") if c.strip()]
     if movies := find_movies(source): return PointAnnotator(movies, named or STATES, log, target=target, by=by)
@@ -338,7 +342,7 @@ def make_blind(
     seed:int=0,
 ): # A `PatchGrid` that shows nothing of what is known
     "A grid for a blind second look."
-    from cellprotocols.annotate import PatchGrid
+    from cellprotocols.grid import PatchGrid
     items = labels.items.set_index("item_id", drop=False).loc[choose_blind(labels.items, n, seed)]
     return PatchGrid(read_images(labels, items), items.item_id.tolist(), choose_palette(labels), log, groups=items.group.tolist(), by=by, round="blind", **log_options(labels))
 

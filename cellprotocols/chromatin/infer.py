@@ -24,8 +24,9 @@ from ..classify import predict_patches
 from ..dataset import read_dataset
 from ..writer import DatasetWriter, is_done
 from ..errors import UserError
-from ..images import IMAGE_SUFFIXES, natural_key, open_image, write_image
-from ..patches import cut_patches, fit_patches, valid_masks
+from ..images import open_image, write_image
+from ..names import IMAGE_SUFFIXES, natural_key
+from ..patches import cut_patches, to_patches, find_valid
 from ..progress import track
 from ..synth import make_movie
 
@@ -75,7 +76,7 @@ def scale_patches(
     "Bring patches to the scale and the size of a model."
     if side != patches.shape[1] and len(patches):
         patches, valid = np.stack([_resize(p, side) for p in patches]), np.stack([_resize(v.astype(np.float32), side) > .5 for v in valid])
-    if size != patches.shape[1]: patches, valid = fit_patches(patches, size), fit_patches(valid[..., None], size)[..., 0]
+    if size != patches.shape[1]: patches, valid = to_patches(patches, size), to_patches(valid[..., None], size)[..., 0]
     return patches, valid
 
 # %% ../../nbs/chromatin/25_infer.ipynb #601a80e7
@@ -237,7 +238,7 @@ def follow(
 
 def _cut_frame(frame, table, side, size):
     yx = table[["y", "x"]].to_numpy(float)
-    return scale_patches(cut_patches(frame, yx, side), valid_masks(frame.shape, yx, side), size, size)
+    return scale_patches(cut_patches(frame, yx, side), find_valid(frame.shape, yx, side), size, size)
 
 def movie_pieces(
     found:Iterable, # From `follow`

@@ -16,8 +16,10 @@ from . import annotate
 from ..dataset import read_dataset
 from ..writer import DatasetWriter, is_done
 from ..images import open_image
-from ..labelled import LabelledError, has_clicks, iter_pixels, read_shapes
-from ..patches import check_patches, fit_patches, um_to_px
+from ..labelled import LabelledError
+from ..pixels import has_clicks, iter_pixels, read_shapes
+from ..patches import to_patches, to_px
+from ..quality import check_patches
 from ..progress import track
 from ..split import find_duplicates
 
@@ -73,7 +75,7 @@ def iter_patches(
     piece:int=512, # Patches that are held at once
 ) -> Iterator: # (rows, patches (n, size, size, C), valid (n, size, size) bool)
     "Read or cut the cells and bring them to one size, piece by piece."
-    def flush(): return items.iloc[at], fit_patches(imgs, size), fit_patches([v[..., None] for v in valids], size)[..., 0]
+    def flush(): return items.iloc[at], to_patches(imgs, size), to_patches([v[..., None] for v in valids], size)[..., 0]
     at, imgs, valids = [], [], []
     for i, img, real in iter_pixels(items, root, size):
         at.append(i); imgs.append(_with_channels(img, n_channels, keep)); valids.append(real)
@@ -131,7 +133,7 @@ def run(
     clicks, shapes = has_clicks(items), read_shapes(items, root)
     names, px_um = _check_alike(shapes, items.file), _pixel_sizes(items, root, clicks)
     keep = choose_channels(names, channels)
-    side = um_to_px(size_um, np.nanmedian(list(px_um.values()) or [np.nan])) if size_um else choose_size(shapes, clicks, size)
+    side = to_px(size_um, np.nanmedian(list(px_um.values()) or [np.nan])) if size_um else choose_size(shapes, clicks, size)
     with DatasetWriter(out, "patches", "chromatin.patches", settings, inputs, seed) as w:
         pieces = iter_patches(items, root, side, len(names), keep)
         for k, (rows, patches, valid) in enumerate(track(pieces, "cutting patches", total=-(-len(items)//512))):

@@ -112,7 +112,7 @@ def make_learner(
     target:int=500, # Cells wanted of each state
 ): # A `PatchGrid`
     "A grid that learns while you label."
-    from cellprotocols.annotate import PatchGrid # widgets: only where somebody labels
+    from cellprotocols.grid import PatchGrid  # widgets: only where somebody labels
     cells = read_dataset(source, "embeddings", "chromatin.selfsupervise")
     patches = read_dataset(cells.path/cells.meta["inputs"]["patches"]["path"], "patches", "chromatin.patches")
     labels = read_dataset(patches.path/patches.meta["inputs"]["labels"]["path"], "labels", "chromatin.annotate")

@@ -19,7 +19,7 @@ from . import train
 from .annotate import STATES, choose_palette, log_options
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
-from ..explore import make_explorer_html
+from ..mappage import make_explorer_html
 from ..abstention import make_abstention_curve
 from ..metrics import confusion
 from ..report import Callout, Facts, Figure, Inset, Number, Section, Table, write_report

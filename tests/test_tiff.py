@@ -1,0 +1,193 @@
+"tiff: every flavour, axis order, number type and compression; damage costs the frame it hits and no other; long movies stay on disk."
+import io
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import tifffile
+from rasters import dtypes, movie_bytes, ramp, rgb, rng, tiff, whole
+
+from cellprotocols.images import open_image, read_image_bytes
+from cellprotocols.sources import ImageError, Source
+from cellprotocols.tiffpages import find_pages
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "zstd", "lzma", "jpeg2000", "jpegxl", "webp", "png", "lerc"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_lossless_compressions(compression, tile):
+    a = rgb if compression == "webp" else rgb[..., 0]
+    extra = {"photometric": "rgb" if a.ndim == 3 else "minisblack", "compression": compression, "tile": tile}
+    if compression == "webp": extra["compressionargs"] = {"lossless": True}
+    np.testing.assert_array_equal(read_image_bytes(tiff(a, **extra)).squeeze(), a)
+
+
+@pytest.mark.parametrize("dtype", dtypes[1:])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_dtype_and_byte_order(dtype, order, bigtiff):
+    a = (rng.random((4, 9, 7)) * 100).astype(dtype)
+    with open_image(tiff(a, byteorder=order, bigtiff=bigtiff, photometric="minisblack")) as img:
+        assert img.dtype == a.dtype and img.dtype.isnative
+        np.testing.assert_array_equal(whole(img)[:, 0, ..., 0], a)
+        assert img.frame(0).flags.writeable
+
+
+@pytest.mark.parametrize("unit, per", [("micron", 3), ("um", 3), ("µm", 3), ("\\u00B5m", 3), ("nm", .003), ("mm", 3000), ("cm", 30000), ("inch", 76200)])
+def test_imagej_units(unit, per):
+    a = rng.integers(0, 999, (4, 2, 9, 8), dtype=np.uint16)
+    data = tiff(a, imagej=True, resolution=(per, per), metadata={"axes": "TCYX", "unit": unit.replace("µ", "~"), "finterval": 240., "Labels": ["DNA", "actin"] * 4}).replace(b"unit=~", b"unit=\xb5") # some programs write it as it is
+    with open_image(data) as img:
+        assert img.shape == (4, 1, 9, 8, 2) and img.px_um == pytest.approx(1 / 3, rel=1e-5)
+        assert img.dt_s == 240 and img.channels == ["DNA", "actin"]
+        np.testing.assert_array_equal(img.frame(2), a[2].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("unit, per, um", [("CENTIMETER", 30000, 1 / 3), ("INCH", 76200, 1 / 3), ("INCH", 72, None), ("INCH", 300, None), ("CENTIMETER", 1, None), ("NONE", 3, None)])
+def test_bare_resolution_only_when_plausible(unit, per, um):
+    got = open_image(tiff(ramp, resolution=(per, per), resolutionunit=unit)).px_um
+    assert got == (None if um is None else pytest.approx(um))
+
+
+@pytest.mark.parametrize("size, unit, um", [(0.5, "µm", .5), (500, "nm", .5), (0.0005, "mm", .5), (3, "pixel", None)])
+def test_ome_units_channels_and_time(size, unit, um):
+    meta = {"axes": "TCYX", "PhysicalSizeX": size, "PhysicalSizeXUnit": unit, "TimeIncrement": 2, "TimeIncrementUnit": "min", "Channel": {"Name": ["a", "b"]}}
+    img = open_image(tiff(rng.integers(0, 9, (3, 2, 5, 6), dtype=np.uint8), ome=True, metadata=meta))
+    assert img.shape == (3, 1, 5, 6, 2) and img.channels == ["a", "b"] and img.dt_s == 120
+    assert img.px_um == (None if um is None else pytest.approx(um))
+
+
+@pytest.mark.parametrize("axes, shape", [("TZCYX", (2, 3, 4, 5, 6)), ("CTZYX", (4, 2, 3, 5, 6)), ("ZCTYX", (3, 4, 2, 5, 6)), ("QCYX", (2, 4, 5, 6)), ("RPYX", (2, 3, 5, 6)), ("XY", (6, 5)), ("QQQYX", (2, 3, 2, 5, 6))])
+def test_any_order_of_axes(axes, shape):
+    a = rng.integers(0, 255, shape, dtype=np.uint8)
+    with open_image(tiff(a, photometric="minisblack", metadata={"axes": axes})) as img:
+        got = whole(img)
+    time = [i for i, x in enumerate(axes) if x not in "ZCYX"]
+    order = time + [axes.index(x) for x in "ZYXC" if x in axes]
+    want = a.transpose(order).reshape(-1, *(a.shape[axes.index(x)] if x in axes else 1 for x in "ZYXC"))
+    np.testing.assert_array_equal(got, want)
+
+
+def test_planar_rgb_and_alpha():
+    img = open_image(tiff(rgb.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"))
+    np.testing.assert_array_equal(img.frame(), rgb)
+    rgba = np.dstack([rgb, rgb[..., :1]])
+    img = open_image(tiff(rgba, photometric="rgb", extrasamples=["unassalpha"]))
+    assert img.channels == ["R", "G", "B", "A"]
+    np.testing.assert_array_equal(img.frame(), rgba)
+
+
+def test_palette_is_colour_except_in_imagej():
+    lut = rng.integers(0, 256, (3, 256)).astype(np.uint16)
+    a = rgb[..., 0]
+    img = open_image(tiff(a, photometric="palette", colormap=lut * 257, metadata=None))
+    np.testing.assert_array_equal(img.frame(), lut.T.astype(np.uint8)[a])
+    grey = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
+    assert open_image(tiff(a, photometric="palette", colormap=grey, metadata=None)).channels == ["gray"]
+    ij = open_image(tiff(a, imagej=True, colormap=lut.astype(np.uint8)))
+    np.testing.assert_array_equal(ij.frame()[..., 0], a)
+
+
+def test_min_is_white_is_told_not_inverted():
+    img = open_image(tiff(rgb[..., 0], photometric="miniswhite"))
+    np.testing.assert_array_equal(img.frame()[..., 0], rgb[..., 0])
+    assert any("min-is-white" in note for note in img.notes)
+
+
+def test_absurd_ome_metadata():
+    data = tiff(ramp, ome=True, metadata={"axes": "YX"})
+    with pytest.raises(ImageError, match="declares"): open_image(data.replace(b'SizeT="1"', b'SizeT="99999999"'))
+    small = data.replace(b'SizeZ="1"', b'SizeZ="7"')
+    with open_image(small) as img:
+        np.testing.assert_array_equal(img.frame()[..., 0], ramp)
+        if img.shape[1] > 1:
+            with pytest.raises(ImageError, match="missing"): img.frame(0, 5)
+
+
+def test_pages_in_a_circle():
+    data = bytearray(tiff(rng.integers(0, 9, (150, 4, 4), dtype=np.uint8), metadata=None, photometric="minisblack"))
+    offsets = find_pages(Source(bytes(data)))[0]
+    assert len(offsets) == 150
+    n = struct.unpack("<H", data[offsets[-1]:offsets[-1] + 2])[0]
+    link = offsets[-1] + 2 + 12 * n
+    data[link:link + 4] = struct.pack("<I", offsets[120])
+    with pytest.raises(ImageError, match="circle"): open_image(bytes(data))
+
+
+def test_damaged_page_leaves_the_others(tmp_path):
+    frames, data = movie_bytes(compression="zlib")
+    with tifffile.TiffFile(io.BytesIO(data)) as t: page = t.pages[5]; at, n = page.dataoffsets[0], page.databytecounts[0]
+    data[at:at + n] = bytes(n)
+    with open_image(bytes(data)) as img:
+        assert len(img) == 12
+        for t in range(12):
+            if t != 5: np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t])
+        with pytest.raises(ImageError, match="frame 5"): img.frame(5)
+
+
+def test_damaged_directory_leaves_the_others():
+    frames, data = movie_bytes()
+    at = find_pages(Source(bytes(data)))[0][5]
+    data[at + 2:at + 2 + 12 * 3] = bytes(36) # width, height and bits are gone, the chain is whole
+    with open_image(bytes(data)) as img:
+        good = 0
+        for t in range(len(img)):
+            try: np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t]); good += 1
+            except ImageError: assert t == 5
+        assert good >= 11
+
+
+def test_cut_movie_does_not_end_silently():
+    frames, data = movie_bytes()
+    with open_image(bytes(data[:len(data) * 2 // 3])) as img:
+        np.testing.assert_array_equal(img.frame(3)[..., 0], frames[3])
+        with pytest.raises(ImageError, match="cut off"): list(img.frames())
+
+
+def test_imagej_hyperstack_without_page_list():
+    a = rng.integers(0, 60000, (5, 3, 2, 8, 9), dtype=np.uint16)
+    data = bytearray(tiff(a, imagej=True, metadata={"axes": "TZCYX"}))
+    place = find_pages(Source(bytes(data)))[0][0]
+    n = struct.unpack(">H", data[place:place + 2])[0]
+    data[place + 2 + 12 * n:place + 6 + 12 * n] = bytes(4) # one directory only, as ImageJ writes beyond 4 GB
+    with open_image(bytes(data)) as img:
+        assert img.shape == (5, 3, 8, 9, 2)
+        np.testing.assert_array_equal(whole(img), a.transpose(0, 1, 3, 4, 2))
+    with tifffile.TiffFile(io.BytesIO(data)) as t: end = t.pages[0].dataoffsets[0] + a.nbytes
+    with open_image(bytes(data[:end - 300])) as img:
+        assert img.shape == (5, 3, 8, 9, 2)
+        np.testing.assert_array_equal(img.frame(1, 2), a[1, 2].transpose(1, 2, 0))
+        with pytest.raises(ImageError, match="cut off"): img.frame(4, 2)
+
+
+@pytest.fixture(scope="module")
+def long_movies(tmp_path_factory):
+    "2,000 frames of 128 x 128, as ImageJ, as BigTIFF with scattered compressed pages, as OME-TIFF."
+    folder, a = tmp_path_factory.mktemp("long"), rng.integers(0, 255, (2000, 128, 128), dtype=np.uint8)
+    tifffile.imwrite(folder / "imagej.tif", a, imagej=True, metadata={"axes": "TYX"})
+    tifffile.imwrite(folder / "ome.tif", a, ome=True, photometric="minisblack", metadata={"axes": "TYX"})
+    with tifffile.TiffWriter(folder / "pages.tif", bigtiff=True) as w:
+        for f in a: w.write(f, contiguous=False, metadata=None, compression="lzw")
+    return folder, a
+
+
+@pytest.mark.parametrize("name", ["imagej", "ome", "pages"])
+def test_long_movie_is_lazy(long_movies, name):
+    folder, a = long_movies
+    tracemalloc.start()
+    with open_image(folder / f"{name}.tif") as img:
+        assert len(img) == 2000
+        for t in (1999, 0, 1234): np.testing.assert_array_equal(img.frame(t)[..., 0], a[t])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < a.nbytes / 5 # page tables of 2,000 frames, but no pixels of theirs
+
+
+def test_frames_holds_one_frame(long_movies):
+    folder, a = long_movies
+    with open_image(folder / "imagej.tif") as img:
+        tracemalloc.start()
+        total = sum(int(f.sum()) for f in img.frames())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert total == int(a.sum()) and peak < 20 * a[0].nbytes
