@@ -29,9 +29,11 @@ from scipy import ndimage
 from cellprotocols.artifacts import train as step
 from cellprotocols.artifacts.patches import cut_light
 from cellprotocols.dirt import to_light
-from cellprotocols.artifacts.selfsupervise import fit_encoder
-from cellprotocols.cam import GRADIENTS, erase_curve, gradient_cam, hits_peak, score_cam, score_cam_published, share_inside
-from cellprotocols.classify import PublishedStageClassifier, StageClassifier, to_published_input
+from cellprotocols.vicreg import train_encoder
+from cellprotocols.cam import GRADIENTS, measure_erasing, gradient_cam, check_peak, score_cam, score_inside
+from cellprotocols.published import score_cam_published
+from cellprotocols.classify import StageClassifier
+from cellprotocols.published import PublishedStageClassifier, to_published_input
 from cellprotocols.images import read_image
 from cellprotocols.intervals import bootstrap
 from cellprotocols.maskscores import (
@@ -41,7 +43,8 @@ from cellprotocols.maskscores import (
 from cellprotocols.tiles import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.train import train_model
-from cellprotocols.unet import MaskLoss, PublishedUNet, UNet, predict_field
+from cellprotocols.published import PublishedUNet
+from cellprotocols.unet import MaskLoss, UNet, predict_field
 
 
 def load(data, out):
@@ -141,7 +144,7 @@ def bench_maps(t, lights, tiles, boxes, classifier, want, a):
     if "cam" in want:
         curve = make_pixel_curve(score(t, np.flatnonzero((t.part == "train") & yes)[::3], a.data, field_of([norm(m) for m in maps["train"]], "train"))[0])
         test_masks(t, a.data, a.out, "cam", field_of([norm(m) for m in maps["test"]], "test"), float(curve.threshold[curve.iou.idxmax()]))
-    if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([step.mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
+    if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([step.make_mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
 
 
 def bench_explain(t, tiles, classifier, a, most=48):
@@ -160,7 +163,7 @@ def bench_explain(t, tiles, classifier, a, most=48):
         for k in track(some, how):
             x, m = np.moveaxis(np.asarray(tiles[rows[k]], np.float32), 2, 0), masks[k]
             saliency = explain(x).map
-            got.append((hits_peak(saliency, m, 2), share_inside(saliency, m)/m.mean(), *(erase_curve(classifier, x, saliency, 1, insert).mean() for insert in (False, True))))
+            got.append((check_peak(saliency, m, 2), score_inside(saliency, m)/m.mean(), *(measure_erasing(classifier, x, saliency, 1, insert).mean() for insert in (False, True))))
         for name, v in zip(("peak on dirt", "density on dirt, times the mean", "deletion (low is good)", "insertion (high is good)"), np.nan_to_num(np.array(got, float)).T):
             found.append((how, name, *bootstrap(lambda i: v[i].mean(), wells, seed=a.seed, limits=(0, np.inf if "density" in name else 1))))
     keep(a.out, "explain", pd.DataFrame(found, columns=["map", "measure", "value", "low", "high"]).assign(tiles=len(some), wells=len(set(wells))))
@@ -187,19 +190,19 @@ def bench_published(t, a):
     a budget of epochs, none of its augmentation (of whose seven operations three did nothing), Score-CAM on the 64 channels that vary most (its own faster mode)."""
     small = np.stack([cv2.resize(read_image(a.data/f)[..., 0].astype(np.uint16), (576, 576), interpolation=cv2.INTER_AREA) for f in t.file])
     part, yes = t.part.to_numpy(), (t.label == "artifact").to_numpy()
-    def fit_classifier():
+    def train_recipe():
         torch.manual_seed(a.seed)
         model, x = PublishedStageClassifier(), to_published_input(small)
         h = train_model(model, (x[part == "train"], yes[part == "train"].astype(int)), (x[part == "valid"], yes[part == "valid"].astype(int)), a.out/"published_classifier", epochs=a.published_epochs, lr=2e-3, batch=12,
                         class_balance=False, label_smoothing=0., metric="loss", patience=None, seed=a.seed, prepare=lambda x, y, g: (x.float(), y))
         return model, h.curves
-    classifier = step._keep_model(a.out/"published_classifier.safetensors", fit_classifier, PublishedStageClassifier)
+    classifier = step._keep_model(a.out/"published_classifier.safetensors", train_recipe, PublishedStageClassifier)
     with torch.inference_mode(): called = np.concatenate([classifier(torch.from_numpy(to_published_input(small[i:i+1]))).argmax(1).numpy() for i in range(len(small))])
     print("published classifier: accuracy on test", (called == yes)[part == "test"].mean())
     rows = np.flatnonzero(yes & (called == 1) & (part != "test"))
     if not len(rows): return print("published: nothing is predicted as artifact")
     if not (a.out/"published_masks.npy").exists():
-        np.save(a.out/"published_masks.npy", np.stack([step.mask_published(small[i], score_cam_published(classifier, "trunk", to_published_input(small[i:i+1])[0], top=64).map) for i in track(rows, "published Score-CAM")]))
+        np.save(a.out/"published_masks.npy", np.stack([step.make_mask_published(small[i], score_cam_published(classifier, "trunk", to_published_input(small[i:i+1])[0], top=64).map) for i in track(rows, "published Score-CAM")]))
     masks = np.load(a.out/"published_masks.npy").astype(np.uint8)
     def fit_unet():
         torch.manual_seed(a.seed)
@@ -215,7 +218,7 @@ def bench_encoder(t, tiles, a, n=8, seeds=3):
     "Does an encoder that learned without labels (step 53) help a classifier that has few of them? The same n training fields and seeds, with and without it."
     file = a.out/"encoder.safetensors"
     rows = {p: np.concatenate(t.tiles[t.part == p].tolist()) for p in ("train", "valid")}
-    if not file.exists(): save_file({k: v.contiguous() for k, v in fit_encoder(tiles[rows["train"]], tiles[rows["valid"]], epochs=6, out=a.out/"encoder")[0].state_dict().items()}, file)
+    if not file.exists(): save_file({k: v.contiguous() for k, v in train_encoder(tiles[rows["train"]], tiles[rows["valid"]], epochs=6, out=a.out/"encoder")[0].state_dict().items()}, file)
     for seed in range(seeds):
         some = t[t.part == "train"].groupby("label").sample(n//2, random_state=seed)
         few = pd.concat([some, t[t.part != "train"]]).reset_index(drop=True)

@@ -15,7 +15,10 @@ import numpy as np, pandas as pd, torch
 from bench_patches import write_movie
 from cellprotocols.bundle import write_bundle
 from cellprotocols.chromatin import infer
-from cellprotocols.classify import Cells, NetClassifier, fit_measured, measure_all, to_images
+from cellprotocols.classify import NetClassifier
+from cellprotocols.inputs import to_images
+from cellprotocols.measured import measure_all
+from cellprotocols.recipes import Cells, train_measured
 from cellprotocols.writer import write_dataset
 from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.synth import make_patches
@@ -36,7 +39,7 @@ def make_model(kind, patches):
     if kind == "net": model = NetClassifier("cell", 1, 5, 64); model.views.fit(to_images(patches[:500])); return model.eval()
     some, labels, groups = make_patches(n=30, seed=1)
     valid = np.ones(some.shape[:3], bool)
-    return fit_measured(Cells(some, valid, np.unique(labels, return_inverse=True)[1], groups, 5, measure_all(some, valid)), np.arange(len(some)))[0].eval()
+    return train_measured(Cells(some, valid, np.unique(labels, return_inverse=True)[1], groups, 5, measure_all(some, valid)), np.arange(len(some)))[0].eval()
 
 def time_bare(model, patches) -> float:
     "Patches a second of the network alone: its images are ready; of measurements: from memory."

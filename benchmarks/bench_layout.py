@@ -11,7 +11,8 @@ import torch
 
 from cellprotocols.classify import StageClassifier
 from cellprotocols.train import keep_memory
-from cellprotocols.unet import PublishedUNet, UNet
+from cellprotocols.published import PublishedUNet
+from cellprotocols.unet import UNet
 
 NETWORKS = { # name: network of one channel, (images, side)
     "classifier of artifacts": (lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"), (4, 288)),

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import t as student
 
 from cellprotocols.chromatin import annotate, patches, selfsupervise
-from cellprotocols.embed import LiveProbe, simulate_labelling
+from cellprotocols.suggest import LiveProbe, simulate_labelling
 from cellprotocols.images import write_image
 from cellprotocols.synth import make_movie
 from cellprotocols.style import BLUE, INK, MUTED, house_style

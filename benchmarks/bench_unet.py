@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from cellprotocols.train import count_cores
-from cellprotocols.unet import PublishedUNet, UNet, _tile_size, iter_rows, predict_field
+from cellprotocols.published import PublishedUNet
+from cellprotocols.unet import UNet, _tile_size, iter_rows, predict_field
 
 NETS = {"UNet on resnet18": UNet, "published": PublishedUNet}
 SIDE = 1080

@@ -89,7 +89,7 @@ def _check_sums(folder):
 def _registry(registry):
     if registry is not None: return registry
     from cellprotocols import unet # noqa: F401  its networks enter the same registry
-    from cellprotocols.classify import ARCHITECTURES # only here: not every reader needs our networks
+    from cellprotocols.architectures import ARCHITECTURES  # only here: not every reader needs our networks
     return ARCHITECTURES
 
 def _kind_of_file(path):

@@ -102,7 +102,7 @@ def _read_words(log, items, known) -> tuple:
 # %% ../nbs/grid.ipynb #66074dca
 def _make_probe(embeddings, table, groups, names):
     "What learns while labels are given; patches without a group are each their own."
-    from cellprotocols.embed import LiveProbe # brings torch: only where the grid learns
+    from cellprotocols.suggest import LiveProbe  # brings torch: only where the grid learns
     return LiveProbe(embeddings, np.asarray(table.item_id if groups is None else table.group), names)
 
 def _offer_sorts(embeddings, learns, guesses) -> list:

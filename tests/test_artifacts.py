@@ -19,7 +19,8 @@ from cellprotocols.drawing import MaskAnnotator
 from cellprotocols.artifacts import annotate, infer, patches, selfsupervise, train, visualize
 from cellprotocols.artifacts.annotate import CLASSES, find_images, group_images, read_fields
 from cellprotocols.bundle import write_bundle
-from cellprotocols.classify import StageClassifier, count_parameters, register
+from cellprotocols.architectures import count_parameters, register
+from cellprotocols.classify import StageClassifier
 from cellprotocols.cli import main, run_steps
 from cellprotocols.protocols import built_steps, step_folder
 from cellprotocols.dataset import check_dataset, read_dataset
@@ -28,7 +29,8 @@ from cellprotocols.errors import UserError
 from cellprotocols.images import read_image
 from cellprotocols.synth_dirt import make_dirty_field
 from cellprotocols.maskscores import make_pixel_histogram, score_pixels
-from cellprotocols.unet import MaskNet, PublishedUNet, UNet, prepare_tiles
+from cellprotocols.published import PublishedUNet
+from cellprotocols.unet import MaskNet, UNet, prepare_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,15 +89,15 @@ def test_g5_published_threshold_is_luminance_015_of_viridis():
 
 
 def test_g8_edge_map_of_nothing_is_nothing_and_ignores_exposure():
-    assert not train.edge_map_published(np.full((20, 30), 7.)).any()
+    assert not train.make_edge_map_published(np.full((20, 30), 7.)).any()
     x = np.random.default_rng(0).random((30, 30))
-    assert np.allclose(train.edge_map_published(x), train.edge_map_published(300*x + 9), atol=1e-5)
+    assert np.allclose(train.make_edge_map_published(x), train.make_edge_map_published(300*x + 9), atol=1e-5)
 
 
 @pytest.mark.parametrize("r,published", [(2, 8.4), (4, 3.9), (8, 2.), (12, 1.3)])
 def test_g11_discs_are_blown_up_as_published_and_ours_are_not(r, published):
     area, ones = np.pi*r*r, np.ones((96, 96))
-    blown, mine = train.mask_published(disc(r), ones).sum()/area, train.outline_dirt(disc(r), ones)
+    blown, mine = train.make_mask_published(disc(r), ones).sum()/area, train.outline_dirt(disc(r), ones)
     assert blown == pytest.approx(published, rel=.15)
     assert abs(mine.sum()/area - 1) < abs(blown - 1)
     assert mine[48, 48] and ndimage.binary_fill_holes(mine).sum() == mine.sum(), "the inside is filled"
@@ -244,7 +246,7 @@ def test_s9_a_weak_artifact_does_not_vanish_beside_a_strong_one():
     seen = np.zeros((1, 96, 96), np.float16); seen[0, 15:35, 15:35] = 1; seen[0, 55:75, 55:75] = .9
     mine = train.make_pseudo_masks(x, np.array([0]), seen)[0]
     assert mine[65, 65] and mine[25, 25]
-    theirs = train.mask_published(x[0, ..., 0], np.asarray(seen[0], np.float32))
+    theirs = train.make_mask_published(x[0, ..., 0], np.asarray(seen[0], np.float32))
     assert not theirs[65, 65], "the published rule draws edges, not objects"
 
 

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellprotocols.augment import augment, augment_published, cut_edge, move, relight, turn
+from cellprotocols.augment import augment, cut_edge, move, relight, spin, turn
 from cellprotocols.patches import normalise
 
-ALL = [turn, move, cut_edge, relight, augment, augment_published]
+ALL = [turn, move, cut_edge, relight, augment]
 
 
 def gen(seed=0): return torch.Generator().manual_seed(seed)
@@ -145,12 +145,9 @@ def test_channels_are_relit_together_and_a_little_apart():
     assert y.abs().max() <= .3 + 1e-6
 
 
-def test_published_augmentation_never_turns_by_270_degrees_without_a_flip_and_cuts_the_left():
-    x = 1 + torch.rand(4000, 1, 64, 64, generator=gen(1))
-    y = augment_published(x, gen())
-    black = (y == y.amin((2, 3), keepdim=True)).all(2)[:, 0]  # (N, columns)
-    share = black.any(1).float().mean()
-    assert .03 < share < .07
-    widths = black.sum(1)[black.any(1)]
-    assert widths.max() <= 31 and len(widths.unique()) > 20
-    assert all(b[:w].all() for b, w in zip(black[black.any(1)], widths)), "the band is at the left"
+
+
+def test_spin_turns_each_patch_by_its_own_number():
+    x = noise(5)
+    y = spin(x, torch.tensor([0, 1, 2, 3, 4]))
+    for k in range(5): assert torch.equal(y[k], torch.rot90(x[k], k, (1, 2)))

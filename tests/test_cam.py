@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from cellprotocols.cam import (CamError, _foretell, _in_turn, _likeness, compare_maps, erase_curve, gradient_cam, hits_peak, iter_cams, make_baseline, score_cam,
-    score_cam_published, share_inside)
+from cellprotocols.cam import (CamError, _in_turn, _likeness, _predict_scores, check_peak, compare_maps, gradient_cam, iter_cams,
+                               make_baseline, measure_erasing, score_cam, score_inside)
 from cellprotocols.classify import StageClassifier
 
 
@@ -82,44 +82,15 @@ def test_exact_is_the_plain_formula(weigh, baseline):
     assert cam.agreement == 1 and cam.weights.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_published_is_the_published_formula():
-    model, x = Net(), image(1)
-    cam = score_cam_published(model, "maps", x)
-    with torch.no_grad():
-        X = torch.from_numpy(x)[None]
-        A, label, L = model.maps(X)[0], int(model(X).argmax()), 0
-        for k, a in enumerate(A):
-            up = F.interpolate(a[None, None], x.shape[1:], mode="bilinear", align_corners=False)
-            span = float(up.max() - up.min())
-            p = model(X*(up/span if span else up)).softmax(1).softmax(1)[0, label]
-            assert cam.weights[k] == pytest.approx(float(p), abs=1e-5)
-            L = L + p*a
-        L = F.interpolate((L.relu()/L.max())[None, None], x.shape[1:], mode="bilinear", align_corners=False)[0, 0].numpy()
-    assert np.abs(cam.map - L).max() < 1e-4
-    assert .26894 <= cam.weights.min() and cam.weights.max() <= .73106
-
-
-def test_published_explains_what_the_model_says_and_the_default_what_was_asked():
-    model, x = Net(), image(2)
-    said = int(model(torch.from_numpy(x)[None]).argmax())
-    assert compare_maps(score_cam(model, "maps", x, said).map, score_cam(model, "maps", x, 1 - said).map) < .9
-    model.head.weight.data, model.head.bias.data = model.head.weight.data.flip(0), model.head.bias.data.flip(0)
-    assert int(model(torch.from_numpy(x)[None]).argmax()) == 1 - said
-
-
-def test_top_keeps_the_channels_with_the_largest_deviation():
-    model, x = Net(), image(3)
-    sd = model.maps(torch.from_numpy(x)[None])[0].std((1, 2)).detach().numpy()
-    cam = score_cam_published(model, "maps", x, top=10)
-    assert set(np.flatnonzero(cam.weights)) == set(np.argsort(-sd)[:10]) and cam.passes == 11
-
-
-@pytest.mark.parametrize("how", [score_cam, score_cam_published])
-def test_batches_change_nothing(how):
+def test_batches_change_nothing():
     model, x = Net(), image(4)
-    target = {} if how is score_cam_published else {"target": 1}
-    maps = [how(model, "maps", x, batch=b, **target).map for b in (1, 3, 16, 0)]
+    maps = [score_cam(model, "maps", x, 1, batch=b).map for b in (1, 3, 16, 0)]
     for m in maps[1:]: assert np.abs(m - maps[0]).max() < 1e-4
+
+
+def test_another_class_has_another_map():
+    model, x = Net(), image(2)
+    assert compare_maps(score_cam(model, "maps", x, 0).map, score_cam(model, "maps", x, 1).map) < .9
 
 
 @pytest.mark.parametrize("agreement", [.99, 1])
@@ -138,7 +109,7 @@ def test_constant_channels_are_ignored_and_nothing_gives_nothing():
     after = score_cam(model, "maps", x, 1, agreement=1)
     assert (after.weights[:8] == 0).all() and before.passes - after.passes > 0 and np.isfinite(after.map).all()
     model.maps[0].weight.data[:] = 0; model.maps[0].bias.data[:] = -1.
-    for cam in (score_cam(model, "maps", x, 1), score_cam(model, "maps", x, 1, agreement=1, weigh="softmax"), score_cam_published(model, "maps", x), gradient_cam(model, "maps", x, 1)):
+    for cam in (score_cam(model, "maps", x, 1), score_cam(model, "maps", x, 1, agreement=1, weigh="softmax"), gradient_cam(model, "maps", x, 1)):
         assert (cam.map == 0).all() and cam.peak == 0 and not np.isnan(cam.weights).any()
 
 
@@ -152,9 +123,9 @@ def test_where_nothing_speaks_for_the_class_the_map_is_empty():
 def test_planted_spots_are_hit():
     model, found = SpotFinder(), [spotted(s) for s in range(20)]
     cams = list(iter_cams(model, "maps", [x for x, _ in found], 1))
-    assert np.mean([hits_peak(c.map, m, 4) for c, (_, m) in zip(cams, found)]) >= .95
-    assert np.mean([share_inside(c.map, m) for c, (_, m) in zip(cams, found)]) > 10*np.mean([m.mean() for _, m in found])
-    wrong = [hits_peak(c.map, found[i - 1][1], 4) for i, c in enumerate(cams)]
+    assert np.mean([check_peak(c.map, m, 4) for c, (_, m) in zip(cams, found)]) >= .95
+    assert np.mean([score_inside(c.map, m) for c, (_, m) in zip(cams, found)]) > 10*np.mean([m.mean() for _, m in found])
+    wrong = [check_peak(c.map, found[i - 1][1], 4) for i, c in enumerate(cams)]
     assert np.mean(wrong) < .2, "a map must not hit another image's spot"
 
 
@@ -162,9 +133,9 @@ def test_erasing_the_spot_costs_more_than_erasing_at_random():
     model, (x, mask) = SpotFinder(), spotted(1)
     cam = score_cam(model, "maps", x, 1)
     shuffled = np.random.default_rng(0).permutation(cam.map.ravel()).reshape(cam.map.shape)
-    assert erase_curve(model, x, cam.map, 1).mean() < erase_curve(model, x, shuffled, 1).mean() - .02
-    assert erase_curve(model, x, cam.map, 1, insert=True).mean() > erase_curve(model, x, shuffled, 1, insert=True).mean() + .02
-    gone, back = erase_curve(model, x, cam.map, 1), erase_curve(model, x, cam.map, 1, insert=True)
+    assert measure_erasing(model, x, cam.map, 1).mean() < measure_erasing(model, x, shuffled, 1).mean() - .02
+    assert measure_erasing(model, x, cam.map, 1, insert=True).mean() > measure_erasing(model, x, shuffled, 1, insert=True).mean() + .02
+    gone, back = measure_erasing(model, x, cam.map, 1), measure_erasing(model, x, cam.map, 1, insert=True)
     assert gone[0] == pytest.approx(back[-1], abs=1e-6) and gone[-1] == pytest.approx(back[0], abs=1e-6)
 
 
@@ -177,19 +148,19 @@ def test_the_agreement_is_not_overstated(seed):
 
 
 class Whimsical(Net):
-    "Its score of a masked image is a matter of chance: there is nothing to foretell."
+    "Its score of a masked image is a matter of chance: there is nothing to predict."
     def forward(self, x):
         dice = [float(np.random.default_rng(int(abs(float(v))*1e6)).standard_normal()) for v in x.sum((1, 2, 3))]
         return torch.tensor(dice)[:, None]*torch.tensor([-1., 1.]) + 0*super().forward(x)
 
 
-def test_what_cannot_be_foretold_is_measured():
+def test_what_cannot_be_predicted_is_measured():
     cam = score_cam(Whimsical(96), "maps", image(7), 1, agreement=.9999)
     live = (score_cam(Net(96), "maps", image(7), 1, agreement=1).passes - 2)
     assert cam.passes - 2 == live and cam.agreement == 1
 
 
-def test_foretelling_passes_through_what_was_measured():
+def test_predicting_passes_through_what_was_measured():
     rng = np.random.default_rng(0)
     masks = torch.from_numpy(gaussian_filter(rng.random((60, 12, 12)), (0, 2, 2))).float()
     K = _likeness(masks)
@@ -197,7 +168,7 @@ def test_foretelling_passes_through_what_was_measured():
     assert sorted(order) == list(range(60))
     s = masks[:, :6].mean((1, 2)).numpy().astype(float)*10
     known = order[:30]
-    every, others = _foretell(K, known, s[known])
+    every, others = _predict_scores(K, known, s[known])
     assert np.array_equal(every[known], s[known])
     for i in (0, 7, 29): # each from the others: as if it had never been known
         rest = [k for k in known if k != known[i]]

@@ -137,12 +137,12 @@ def test_stopped_by_the_user_and_taken_up_again(finished, capsys, tmp_path, monk
     def impatient(*a, **k):
         if len(fits) == 2: raise KeyboardInterrupt
         fits.append(1); return real(*a, **k)
-    monkeypatch.setattr(train, "fit_classifier", impatient)
+    monkeypatch.setattr(train, "train_recipe", impatient)
     words = ["--out", out, "--steps", "train", "--model", "probe", "--folds", "3"]
     code, _, err = run(capsys, *words)
     assert code == 130 and not (out/"24_train").exists() and "Traceback" not in err
     counted = []
-    monkeypatch.setattr(train, "fit_classifier", lambda *a, **k: (counted.append(1), real(*a, **k))[1])
+    monkeypatch.setattr(train, "train_recipe", lambda *a, **k: (counted.append(1), real(*a, **k))[1])
     assert run(capsys, *words)[0] == 0
     assert len(counted) == 3 + 3 - 2 + 1, "two of six folds were kept; the last fit is the bundle's"
     for f in ("items.csv", "scores.csv", "classes.csv", "curves.csv", "probe_grouped.csv", "probe_random.csv"):

@@ -1,4 +1,4 @@
-"unet: the published layers and counts, any size, fields whole and in tiles, losses and masks that mean what they say, bundles."
+"unet: any size, fields whole and in tiles, losses and masks that mean what they say, bundles."
 import numpy as np
 import pytest
 import torch
@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings as hyp, strategies as st
 
 from cellprotocols.bundle import read_bundle, write_bundle
-from cellprotocols.classify import PublishedStageClassifier, StageClassifier, Standard, count_parameters
+from cellprotocols.classify import StageClassifier
+from cellprotocols.inputs import Standard
 from cellprotocols.tiles import iter_tiles
-from cellprotocols.unet import (IGNORE, MaskLoss, MaskNet, PublishedUNet, UNet, UNetError, _tile_size, ignore_band, iter_rows, pixel_ap, predict_field, prepare_tiles, train_unet)
+from cellprotocols.unet import (IGNORE, MaskLoss, MaskNet, UNet, UNetError, _tile_size, ignore_band, iter_rows, pixel_ap, predict_field,
+                                prepare_tiles, train_unet)
 
 
 class Near(MaskNet):
@@ -20,36 +22,14 @@ class Near(MaskNet):
 def field(h, w, seed=0): return np.random.default_rng(seed).standard_normal((h, w)).astype(np.float32)
 
 
-def test_published_counts_level_by_level():
-    net = PublishedUNet()
-    assert count_parameters(net) == 501_345
-    assert [count_parameters(d) for d in net.down] == [640 + 36_928] + [2*36_928]*4
-    assert [count_parameters(u) + count_parameters(j) for u, j in zip(net.up, net.join)] == [45_152, 41_056, 41_056, 41_056]
-    assert count_parameters(net.head) == 33
-    seen = []
-    for m in [*net.down, *net.join]: m.register_forward_hook(lambda m, a, out: seen.append(tuple(out.shape[1:])))
-    net(torch.zeros(1, 1, 96, 64))
-    assert seen == [(64, 96 >> k, 64 >> k) for k in range(5)] + [(32, 96 >> k, 64 >> k) for k in (3, 2, 1, 0)]
-
-
-def test_published_joins_the_way_down_first():
-    net = PublishedUNet()
-    caught = []
-    net.join[3].register_forward_pre_hook(lambda m, a: caught.append(a[0]))
-    first = []
-    net.down[0].register_forward_hook(lambda m, a, out: first.append(out))
-    net(torch.rand(1, 1, 32, 32))
-    assert torch.equal(caught[0][:, :64], first[0]) and caught[0].shape[1] == 96
-
-
-@pytest.mark.parametrize("make", [PublishedUNet, lambda: UNet("resnet10t", width=8), lambda: UNet("resnet10t", channels=1, strides=(2, 4), width=4)])
+@pytest.mark.parametrize("make", [lambda: UNet("resnet10t", width=8), lambda: UNet("resnet10t", channels=1, strides=(2, 4), width=4)])
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (31, 33), (64, 64)])
 def test_any_size(make, size):
     with torch.inference_mode(): assert make().eval()(torch.rand(2, 1, *size)).shape == (2, 1, *size)
 
 
 def test_a_size_that_fits_is_not_touched():
-    net, x = PublishedUNet().eval(), torch.rand(1, 1, 48, 32)
+    net, x = Near().eval(), torch.rand(1, 1, 48, 32)
     with torch.inference_mode():
         assert torch.equal(net(x), net.decode(x))
         assert torch.allclose(net(x[..., :41, :30])[..., :9, :9], net(F.pad(x[..., :41, :30], (0, 2, 0, 7), mode="reflect"))[..., :9, :9], atol=1e-6)
@@ -191,13 +171,10 @@ def test_brightness_is_part_of_the_network():
     net = UNet("resnet10t", strides=(2, 4), width=4)
     train_unet(net, (x, y), epochs=1, lr=1e-4)
     assert float(net.standard.mean) == pytest.approx(x.mean(), rel=1e-3) and float(net.standard.std) == pytest.approx(x.std(), rel=1e-3)
-    published = PublishedUNet()
-    train_unet(published, (x[:4], y[:4]), epochs=1, lr=1e-4, loss=MaskLoss(0))
-    assert float(published.standard.mean) == 0, "the published network sees grey levels as they are"
 
 
-@pytest.mark.parametrize("name, make", [("UNet", lambda: UNet("resnet10t", channels=2, n_classes=3, strides=(2, 4), width=4)), ("PublishedUNet", PublishedUNet),
-    ("StageClassifier", lambda: StageClassifier("resnet10t", 1, 2, pool="soft")), ("PublishedStageClassifier", PublishedStageClassifier)])
+@pytest.mark.parametrize("name, make", [("UNet", lambda: UNet("resnet10t", channels=2, n_classes=3, strides=(2, 4), width=4)),
+    ("StageClassifier", lambda: StageClassifier("resnet10t", 1, 2, pool="soft"))])
 def test_bundles_know_the_networks(tmp_path, name, make):
     model = make().eval()
     channels = len(model.standard.mean)

@@ -19,7 +19,9 @@ from skimage.filters import gaussian
 from skimage.measure import find_contours
 
 from cellprotocols.cells import find_centroids, find_nuclei
-from cellprotocols.classify import Cells, fit_classifier, measure_all, predict_patches
+from cellprotocols.classify import predict_patches
+from cellprotocols.measured import measure_all
+from cellprotocols.recipes import Cells, train_recipe
 from cellprotocols.calibration import to_prob
 from cellprotocols.metrics import score_table
 from cellprotocols.patches import cut_patches
@@ -49,7 +51,7 @@ def judge(cells, fold):
     "Macro-F1 with its interval, every cell predicted by a model trained on the other folds."
     logits = np.empty((len(cells.y), len(STATES)))
     for k in np.unique(fold):
-        fitted, _ = fit_classifier(MODEL, cells, np.flatnonzero(fold != k))
+        fitted, _ = train_recipe(MODEL, cells, np.flatnonzero(fold != k))
         logits[fold == k] = fitted.judge(torch.from_numpy(cells.features[fold == k])).numpy()
     scores = score_table(np.asarray(STATES)[cells.y], to_prob(logits), STATES, cells.groups)
     return scores[scores.metric == "macro_f1"].iloc[0]
@@ -133,7 +135,7 @@ def draw_chromatin(path):
     cells = Cells(patches, valid, y, clicks.group.to_numpy(), len(STATES), measure_all(patches, valid))
     honest = judge(cells, make_folds(y, cells.groups, 5))
     flattering = judge(cells, make_random_folds(y, cells.groups, 5, optimistic=True))
-    model, _ = fit_classifier(MODEL, cells, np.arange(len(y)))
+    model, _ = train_recipe(MODEL, cells, np.arange(len(y)))
     with house_style():
         fig = plt.figure(figsize=(11.2, 4.55))
         left, middle, right = (

@@ -20,7 +20,7 @@ from cellprotocols.drawing import BoxAnnotator, MaskAnnotator
 from cellprotocols.fields import ImageAnnotator
 from cellprotocols.grid import PatchGrid
 from cellprotocols.points import PointAnnotator  # noqa: E402
-from cellprotocols.embed import fit_pca, to_map  # noqa: E402
+from cellprotocols.maps import train_pca, to_map  # noqa: E402
 from cellprotocols.explore import Explorer  # noqa: E402
 from cellprotocols.features import measure_cells  # noqa: E402
 from cellprotocols.synth import STATES, make_movie, make_patches  # noqa: E402
@@ -37,7 +37,7 @@ def widgets(folder):
 
     patches, states, _ = make_patches(n=60, seed=1)
     x = measure_cells(patches, np.ones(patches.shape[:3], bool))[0]
-    x = fit_pca(x, 30, scale=True).transform(x)
+    x = train_pca(x, 30, scale=True).transform(x)
     items, groups = [f"cell_{i:03}" for i in range(len(patches))], [f"movie {i % 5}" for i in range(len(patches))]
     grid = PatchGrid(
         patches, items, STATES, folder / "grid.jsonl", embeddings=x, groups=groups, by="anna", target=20, px_um=0.33

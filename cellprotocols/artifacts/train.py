@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'PUBLISHED_CUT', 'STRIDES', 'takes', 'REFINE', 'split_fields', 'Bags', 'FieldOfTiles', 'train_classifier',
-           'score_tiles', 'choose_threshold', 'to_probability', 'edge_map_published', 'mask_published', 'noise_of',
-           'outline_dirt', 'measure_objects', 'ObjectVote', 'outline_certain', 'explain_tiles', 'make_pseudo_masks',
-           'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles', 'train_masker', 'predict_tiles', 'run', 'Taught',
-           'unpack_masks', 'explain_masks', 'score_masks']
+           'score_tiles', 'choose_threshold', 'to_probability', 'make_edge_map_published', 'make_mask_published',
+           'noise_of', 'outline_dirt', 'measure_objects', 'ObjectVote', 'outline_certain', 'explain_tiles',
+           'make_pseudo_masks', 'cut_stamps', 'paste_stamps', 'draw_on', 'gather_tiles', 'train_masker',
+           'predict_tiles', 'run', 'Taught', 'unpack_masks', 'explain_masks', 'score_masks']
 
 # %% ../../nbs/artifacts/54_train.ipynb #a7ba3285
 import os
@@ -142,7 +142,7 @@ def to_probability(
 
 
 # %% ../../nbs/artifacts/54_train.ipynb #4e995a20
-def edge_map_published(
+def make_edge_map_published(
     img:np.ndarray, # (H, W), raw or transmission
 ) -> np.ndarray: # (H, W) float32, 0 to 1; 0 where the image is constant
     "Sobel, dilated by 5 px, scaled by the strongest edge, as published."
@@ -152,12 +152,12 @@ def edge_map_published(
 
 PUBLISHED_CUT = 14.5/255 # Luminance 0.15 of viridis is index 15 of 255: what lies above 0.0588 of the maximum
 
-def mask_published(
+def make_mask_published(
     img:np.ndarray, # (H, W)
     saliency:np.ndarray, # (H, W) map of the classifier
 ) -> np.ndarray: # (H, W) bool
     "The published pseudo-mask: map times edges, above 0.0588 of its own range."
-    s = edge_map_published(img)*saliency
+    s = make_edge_map_published(img)*saliency
     return (s - s.min())/max(np.ptp(s), 1e-12) > PUBLISHED_CUT if np.ptp(s) > 0 else np.zeros(s.shape, bool)
 
 # %% ../../nbs/artifacts/54_train.ipynb #7b482f1e
@@ -327,7 +327,7 @@ def make_pseudo_masks(
     "Pseudo-masks of tiles, on one scale of saliency for all of them."
     if how not in ("cam", "faithful"): raise ClassifyError(f"refine={how!r}", "ours, cam or faithful")
     scale = max(float(np.median([m.max() for m in maps])), 1e-6) if len(maps) else 1.
-    draw = lambda t, m: outline_dirt(t, np.clip(m/scale, 0, 1)) if how == "cam" else mask_published(t, m)
+    draw = lambda t, m: outline_dirt(t, np.clip(m/scale, 0, 1)) if how == "cam" else make_mask_published(t, m)
     return np.stack([draw(np.asarray(tiles[int(r)], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows, track(maps, "drawing outlines"))]).astype(np.uint8) if len(maps) else np.zeros((0, *tiles.shape[1:3]), np.uint8)
 
 # %% ../../nbs/artifacts/54_train.ipynb #28d6d3b7

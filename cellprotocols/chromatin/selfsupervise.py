@@ -16,7 +16,11 @@ from . import patches as cut
 from .annotate import choose_palette, log_options
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
-from ..embed import embed_patches, fit_encoder, fit_pca, make_backbone, score_knn_purity, suggest, to_map
+from ..backbones import make_backbone
+from ..embed import embed_patches
+from ..maps import train_pca, score_knn_purity, to_map
+from ..points import suggest
+from ..vicreg import train_encoder
 from ..features import measure_cells
 from ..progress import track
 
@@ -33,7 +37,7 @@ def iter_pieces(
 def _embedder(method, patches, pretrained, epochs, seed, folder):
     "What turns pieces into vectors, by the name of the method."
     if method == "measure": return lambda pieces: (measure_cells(p, v)[0] for p, v in pieces)
-    if method == "learned": net = fit_encoder(patches["patches"], patches["valid"], epochs, seed=seed, out=folder)
+    if method == "learned": net = train_encoder(patches["patches"], patches["valid"], epochs, seed=seed, out=folder)
     else: net = make_backbone(method, patches["patches"].shape[3], pretrained)
     return lambda pieces: embed_patches(net, pieces)
 
@@ -93,7 +97,7 @@ def run(
     with DatasetWriter(out, "embeddings", "chromatin.selfsupervise", settings, dict(patches=patches), seed) as w:
         raw = embed_cells(patches, w.folder/"raw", method, settings["pretrained"], settings["learn_epochs"], seed)
         x = raw["embedding"][:]
-        embedding = fit_pca(x, components, scale=method == "measure").transform(x)
+        embedding = train_pca(x, components, scale=method == "measure").transform(x)
         items = patches.items[[c for c in ("item_id", "group", "label", "field_id", "t", "y", "x", "blank") if c in patches.items]].reset_index(drop=True)
         items[["map_x", "map_y"]] = to_map(embedding, map_method, seed)
         suggestions = _suggestions(items, embedding, n_suggest, seed)

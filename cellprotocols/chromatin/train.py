@@ -15,7 +15,10 @@ import torch
 
 from ..bundle import write_bundle
 from . import patches as cut
-from ..classify import ClassifyError, Cells, NEEDS_FEATURES, choose_recipe, fit_classifier, measure_all, to_images
+from ..classify import ClassifyError
+from ..inputs import to_images
+from ..measured import measure_all
+from ..recipes import Cells, NEEDS_FEATURES, choose_recipe, train_recipe
 from ..dataset import read_dataset, take_rows
 from ..writer import DatasetWriter, is_done
 from ..calibration import find_temperature, to_prob
@@ -53,7 +56,7 @@ def choose_cells(
 def _predict_fold(cells, model, train, test, file, **options):
     "Logits of `test` by a model fitted on `train`; read from `file` if they are there."
     if not file.exists():
-        fitted, curve = fit_classifier(model, cells, train, folder=file.with_suffix(".checkpoint"), **options)
+        fitted, curve = train_recipe(model, cells, train, folder=file.with_suffix(".checkpoint"), **options)
         curve.to_csv(file.with_suffix(".csv"), index=False)
         np.save(file.with_suffix(".part.npy"), _logits(fitted, cells, test)); os.replace(file.with_suffix(".part.npy"), file)
         shutil.rmtree(file.with_suffix(".checkpoint"), ignore_errors=True)
@@ -135,7 +138,7 @@ def _judge(cells, models, folds, scratch, options):
 
 def _write_bundle(folder, patches, cells, model, classes, scores, temperature, scratch, options):
     "Fit the final model on all cells and keep it."
-    fitted, curve = fit_classifier(model, cells, np.arange(len(cells.y)), folder=scratch/"final", **options)
+    fitted, curve = train_recipe(model, cells, np.arange(len(cells.y)), folder=scratch/"final", **options)
     items, settings = patches.items, patches.meta["settings"]
     counts = np.bincount(cells.y, minlength=len(classes))
     return write_bundle(folder, fitted, type(fitted).__name__, fitted.config, classes, (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines(),
