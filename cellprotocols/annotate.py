@@ -31,7 +31,7 @@ def to_class_names(
     if names and "" not in names and len(set(names)) == len(names): return names
     raise AnnotateError(f"the classes {names}", "at least one class, every name once, none empty")
 
-# %% ../nbs/annotate.ipynb #3a5c4354
+# %% ../nbs/annotate.ipynb #9f82fdc9
 def to_text(
     name:object, # A name of a file or an item
 ) -> str: # Text that can be sent anywhere
@@ -84,7 +84,7 @@ class Annotator(anywidget.AnyWidget):
         super().__init__(kind=kind, setup=setup | more)
         self.on_msg(lambda _, msg, buffers: self._receive(msg))
 
-# %% ../nbs/annotate.ipynb #ac4af623
+# %% ../nbs/annotate.ipynb #11ab36cd
 @patch_to(Annotator)
 def answer(self,
     msg:Mapping, # What the page asks: `do` and its fields
@@ -140,7 +140,7 @@ def counts(self) -> dict: # class -> number
     said = pd.Series([latest[i]["label"] for i in self._known_items()], dtype=object).value_counts()
     return {c: int(said.get(c, 0)) for c in self.classes}
 
-# %% ../nbs/annotate.ipynb #c34b8890
+# %% ../nbs/annotate.ipynb #d6dc84e3
 @patch_to(Annotator)
 def _writable(self):
     if not self.labellog: raise UserError(self.problems[0])
@@ -162,7 +162,7 @@ def _do_give(self, msg):
         raise AnnotateError(f"a decision that makes no sense ({type(e).__name__}: {e})") from e
     self._tell(log.give(entries, msg.get("act", ""), msg.get("after", "")))
 
-# %% ../nbs/annotate.ipynb #d2b825d6
+# %% ../nbs/annotate.ipynb #a9a42c35
 @patch_to(Annotator)
 def _turn(self, msg, verb):
     "Undo or redo."
@@ -183,7 +183,7 @@ def _do_sync(self, msg):
     "What others have written meanwhile."
     if self.labellog: self._tell(self.labellog.refresh())
 
-# %% ../nbs/annotate.ipynb #1a8e86bc
+# %% ../nbs/annotate.ipynb #07c9bb8c
 @patch_to(Annotator)
 def act(self,
     do:str, # What to do: "give", "undo", "redo", or what else the page can ask
@@ -194,7 +194,7 @@ def act(self,
     if "error" in answer: raise AnnotateError(answer["error"])
     return answer
 
-# %% ../nbs/annotate.ipynb #92e7bf0e
+# %% ../nbs/annotate.ipynb #c2a56edf
 @patch_to(Annotator)
 def label(self,
     items:str|Sequence, # One item or several: one act
@@ -205,7 +205,7 @@ def label(self,
     items = [items] if isinstance(items, str) else items
     self.act("give", entries=[{"item": i, "label": label, **more} for i in items])
 
-# %% ../nbs/annotate.ipynb #7948c2ba
+# %% ../nbs/annotate.ipynb #31293995
 @patch_to(Annotator)
 def undo(self):
     "Press `u`."

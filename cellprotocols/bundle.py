@@ -105,7 +105,7 @@ def _load_tensors(path):
                           "ask for the weights as safetensors; pickled objects can run any code and are never loaded",
                           path.parent) from e
 
-# %% ../nbs/bundle.ipynb #37a893eb
+# %% ../nbs/bundle.ipynb #cc841abc
 def _build(info, tensors, registry, folder):
     "The model of the registry with these weights, in eval mode."
     name, arguments = info["architecture"]["name"], info["architecture"]["arguments"]
@@ -163,7 +163,7 @@ def _check_example(folder, model, classes, tolerance):
     raise BundleError(seen, f"at most {tolerance:g}",
                       "use the versions of torch and cellprotocols named in bundle.json", folder)
 
-# %% ../nbs/bundle.ipynb #0259ea5b
+# %% ../nbs/bundle.ipynb #76bbf472
 def read_bundle(
     folder:str|Path, # A bundle
     registry:Mapping[str, Callable]|None=None, # {name: constructor}; None: `classify.ARCHITECTURES`
@@ -193,7 +193,7 @@ def _join_words(words): return ", ".join(map(str, words))
 _limits = ("Images from other microscopes, magnifications, stains or cell types may give wrong answers "
            "with high confidence.")
 
-# %% ../nbs/bundle.ipynb #a8b217e2
+# %% ../nbs/bundle.ipynb #255d3772
 def make_card(
     name:str, # The bundle's name
     info:dict, # What bundle.json holds
@@ -236,7 +236,7 @@ def _metric_rows(metrics):
 
 def _versions(): return {p: version(p) for p in ("cellprotocols", "torch", "timm", "numpy")}
 
-# %% ../nbs/bundle.ipynb #d92ebaba
+# %% ../nbs/bundle.ipynb #0b3acd5d
 def _take_weights(model, folder):
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     if all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()): return tensors

@@ -46,7 +46,8 @@ def _has_groups(self): return bool((self.table.group != "").any())
 def _do_hello(self, msg):
     answer, _ = super(Explorer, self)._do_hello(msg)
     groups = self.table.group if self._has_groups() else None
-    return {**answer, **to_group_codes(groups), **to_times(self.time)}, [to_unit_square(self.xy).astype("<f4").tobytes()]
+    places = to_unit_square(self.xy).astype("<f4").tobytes()
+    return {**answer, **to_group_codes(groups), **to_times(self.time)}, [places]
 
 # %% ../nbs/explore.ipynb #b751473f
 @patch_to(Explorer)
@@ -59,7 +60,7 @@ def select_near(self,
     far = ((self.xy - [x, y])**2).sum(1)
     return self.table.item_id[np.argsort(far, kind="stable")[:n]].tolist()
 
-# %% ../nbs/explore.ipynb #8956883e
+# %% ../nbs/explore.ipynb #4ffe8e87
 @patch_to(Explorer)
 def lasso(self,
     polygon:Sequence, # Corners (x, y), in the unit of `xy`
@@ -67,7 +68,7 @@ def lasso(self,
     "Draw around points."
     return self.table.item_id[find_inside(self.xy, polygon)].tolist()
 
-# %% ../nbs/explore.ipynb #187138b6
+# %% ../nbs/explore.ipynb #77a9b1b1
 @patch_to(Explorer)
 def flag(self,
     items:Sequence, # Item ids
