@@ -36,7 +36,8 @@ def bench_bootstrap(n_items, n_groups, n_draws, few, k=5):
     np.testing.assert_allclose(bootstrap_score("macro_f1", y, p, g, range(k), n=few), theirs, atol=1e-9)
     print(f"macro-F1, {n_items} items, {n_groups} groups, {n_draws} draws: {ours:.3f} s; sklearn in a loop {peer*n_draws/few:.1f} s; {peer*n_draws/few/ours:.0f} x")
     ours, _ = clock(lambda: score_table(y, prob, groups=g, n=n_draws))
-    auc = lambda i: np.mean([f(y[i] == c, prob[i, c]) for c in range(k) for f in (sk.roc_auc_score, sk.average_precision_score)])
+    auc = lambda i: np.mean([f(y[i] == c, prob[i, c]) for c in range(k) for f in (sk.roc_auc_score,
+                                                                                  sk.average_precision_score)])
     peer, _ = clock(lambda: bootstrap(auc, g, n=few))
     print(f"  whole table of 10 scores: {ours:.2f} s; sklearn in a loop, AUROC and AUPRC alone {peer*n_draws/few:.1f} s; {peer*n_draws/few/ours:.1f} x")
 

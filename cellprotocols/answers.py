@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['MetricsError', 'to_row_text', 'to_column', 'find_kind', 'to_classes', 'to_codes', 'check_pred', 'check_prob']
 
-# %% ../nbs/answers.ipynb #e6588506
+# %% ../nbs/answers.ipynb #3c08720d
 import numpy as np
 import pandas as pd
 from .errors import UserError
 
-# %% ../nbs/answers.ipynb #755ca266
+# %% ../nbs/answers.ipynb #3b1bdb63
 class MetricsError(UserError):
     "Truth, predictions or probabilities that cannot be scored."
 
-# %% ../nbs/answers.ipynb #addcf8cc
+# %% ../nbs/answers.ipynb #98063442
 def to_row_text(
     bad:np.ndarray, # (N,) bool, the rows that are meant
     limit:int=5, # So many of them are named
@@ -24,7 +24,7 @@ def to_row_text(
     more = f" and {len(i) - limit} more" if len(i) > limit else ""
     return ", ".join(map(str, i[:limit])) + more
 
-# %% ../nbs/answers.ipynb #1d010dde
+# %% ../nbs/answers.ipynb #f480591e
 def to_column(
     y:np.ndarray, # One value an item: a list, a pandas column, an array or a tensor
     name:str="y_true", # What the column is called in errors
@@ -37,7 +37,7 @@ def to_column(
     if column.ndim != 1: raise MetricsError(f"{name} of shape {column.shape}", need)
     return column if hasattr(y, "dtype") or column.dtype.kind not in "US" else np.array(list(y), dtype=object)
 
-# %% ../nbs/answers.ipynb #b2c3b8ac
+# %% ../nbs/answers.ipynb #b5fbbd42
 _kinds = {"string": "text", "boolean": "bools", "integer": "whole numbers", "floating": "floats",
           "mixed-integer-float": "floats", "mixed-integer": "mixed types", "mixed": "mixed types"}
 _numbers = ("bools", "whole numbers", "floats")
@@ -53,7 +53,7 @@ def _agree(a, b):
     "Can values of these two kinds be the same class?"
     return "mixed types" not in (a, b) and (a == b or not a or not b or (a in _numbers and b in _numbers))
 
-# %% ../nbs/answers.ipynb #83919084
+# %% ../nbs/answers.ipynb #fe317434
 def _find_classes(columns):
     "All classes that occur, sorted."
     kinds = {name: find_kind(c) for name, c in columns.items()}
@@ -65,9 +65,10 @@ def _find_classes(columns):
         if not _agree(kind, other):
             raise MetricsError(f"{kind} in {a} and {other} in {b}", "names in both, or codes in both",
                                "say what the codes stand for with classes=[...]")
-    return sorted(set().union(*(c[~pd.isna(c)].tolist() for c in columns.values())))
+    try: return sorted(set().union(*(c[~pd.isna(c)].tolist() for c in columns.values())))
+    except TypeError as e: raise MetricsError(f"{kind} in {a}", "classes that are text or numbers") from e
 
-# %% ../nbs/answers.ipynb #ec743326
+# %% ../nbs/answers.ipynb #28382bfe
 def to_classes(
     classes:list|None, # The classes in their order, all text or all numbers; None: all that occur
     **columns:np.ndarray, # The columns whose classes are needed, by the name they have in errors
@@ -84,7 +85,7 @@ def to_classes(
     if len(set(classes)) < len(classes): raise MetricsError(f"classes {classes}", "every class once")
     return classes
 
-# %% ../nbs/answers.ipynb #9a44d08a
+# %% ../nbs/answers.ipynb #ad79680f
 def to_codes(
     y:np.ndarray, # Classes of the items, (N,): names, or codes into `classes`
     classes:list, # The K classes, see `to_classes`
@@ -111,7 +112,7 @@ def _check_codes(codes, classes, name):
         raise MetricsError(f"code {codes[bad][0]} in {name}, row {to_row_text(bad)}", need)
     return codes
 
-# %% ../nbs/answers.ipynb #0a5b1b82
+# %% ../nbs/answers.ipynb #6ed8e045
 def _wrong_kind(y, kind, classes, wanted, name):
     "The error for labels that cannot be any of the classes."
     first = "" if kind == "mixed types" else f", {y[:1].tolist()[0]!r} in row 0"
@@ -123,7 +124,7 @@ def _wrong_kind(y, kind, classes, wanted, name):
     return MetricsError(f"{kind} in {name}{first}", f"numbers: {names}",
                         "give the names with classes=[...], in the order of their codes")
 
-# %% ../nbs/answers.ipynb #4235898d
+# %% ../nbs/answers.ipynb #f50ffd71
 def check_pred(
     y_true:np.ndarray, # True class of each item, (N,), names or codes
     y_pred:np.ndarray, # Predicted class, (N,)
@@ -136,7 +137,7 @@ def check_pred(
     classes = to_classes(classes, y_true=y_true, y_pred=y_pred)
     return to_codes(y_true, classes, "y_true"), to_codes(y_pred, classes, "y_pred"), classes
 
-# %% ../nbs/answers.ipynb #da827817
+# %% ../nbs/answers.ipynb #ed8acf40
 def _to_numbers(prob):
     try: prob = np.asarray(prob, float)
     except (TypeError, ValueError) as e:
@@ -144,7 +145,7 @@ def _to_numbers(prob):
     if prob.ndim != 2: raise MetricsError(f"probabilities of shape {prob.shape}", "(N, K), one column a class")
     return prob
 
-# %% ../nbs/answers.ipynb #5fe37f0f
+# %% ../nbs/answers.ipynb #e2146512
 def check_prob(
     y_true:np.ndarray, # True class of each item, (N,), names or codes
     prob:np.ndarray, # (N, K), rows add to 1

@@ -55,4 +55,5 @@ def test_temperature_when_nothing_can_be_learnt():
     with pytest.warns(UserWarning, match="stays 1"): assert find_temperature(z[[0, 2]], [0, 0]) == 1
     with pytest.warns(UserWarning, match="stays 1"): assert find_temperature(np.empty((0, 2)), []) == 1
     with pytest.warns(UserWarning, match="limit 20"): assert 19 < find_temperature(z, [1, 0, 1]) <= 20
-    with pytest.warns(UserWarning, match="limit 20"): assert 19 < find_temperature(np.array([[1e4, 0.], [1e4, 0], [0, 1e4]]), [0, 1, 1]) <= 20
+    with pytest.warns(UserWarning, match="limit 20"):
+        assert 19 < find_temperature(np.array([[1e4, 0.], [1e4, 0], [0, 1e4]]), [0, 1, 1]) <= 20

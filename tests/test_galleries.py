@@ -61,7 +61,8 @@ def test_medoid_is_a_member_and_the_brute_force_one():
 def test_map_with_odd_input():
     assert len(find_medoids(np.full((5, 2), np.nan))) == 0
     assert len(find_medoids(np.ones((5, 2)), 8)) == 1
-    with pytest.raises(VizError, match="no patches with a position"): make_montage(np.zeros((2, 8, 8)), np.full((2, 2), np.nan))
+    with pytest.raises(VizError, match="no patches with a position"):
+        make_montage(np.zeros((2, 8, 8)), np.full((2, 2), np.nan))
     drawn(show_montage(np.zeros((0, 8, 8)), np.zeros((0, 2))))
     rgb = make_montage(np.full((2, 8, 8, 3), 9, np.uint8), [[0, 0], [1, 1]], bins=2)
     assert rgb.shape == (24, 24, 3)

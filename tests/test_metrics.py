@@ -29,7 +29,8 @@ def answers(draw, k=5):
     "Truth and prediction as codes; some classes are often absent."
     n, used = draw(st.integers(1, 60)), draw(st.lists(st.integers(0, k-1), min_size=1, max_size=k))
     pick = st.lists(st.sampled_from(used), min_size=n, max_size=n)
-    return np.array(draw(pick)), np.array(draw(st.lists(st.integers(0, k-1), min_size=n, max_size=n) if draw(st.booleans()) else pick))
+    return np.array(draw(pick)), np.array(draw(st.lists(st.integers(0, k-1), min_size=n,
+                                                        max_size=n) if draw(st.booleans()) else pick))
 
 
 def probabilities(seed, n=200, k=4, ties=False, missing=()):
@@ -76,7 +77,8 @@ def test_scores_of_probabilities_match_sklearn(seed, ties):
     same(score_auprc(y, p), np.mean([sk.average_precision_score(y == c, p[:, c]) for c in held]))
     same(score_brier(y, p), np.mean(((np.eye(4)[y] - p)**2).sum(1)))
     table = score_table(y, p, groups=np.arange(len(y)) % 10, n=5).set_index("metric").value
-    for name, fn in {"auroc": score_auroc, "auprc": score_auprc, "ece": score_ece, "brier": score_brier}.items(): same(table[name], fn(y, p))
+    for name, fn in {"auroc": score_auroc, "auprc": score_auprc, "ece": score_ece, "brier": score_brier}.items():
+        same(table[name], fn(y, p))
     for name, fn in {"accuracy": score_accuracy, "balanced_accuracy": score_balanced_accuracy, "macro_f1": score_macro_f1,
                      "weighted_f1": score_weighted_f1, "kappa": score_kappa, "mcc": score_mcc}.items(): same(table[name], fn(y, p.argmax(1)))
 
@@ -98,16 +100,19 @@ def test_a_class_absent_everywhere_keeps_its_row_and_is_nan():
     C = confusion(["Metaphase"], ["Metaphase"], NAMES)
     assert C.shape == (5, 5) and C.sum() == 1 and C[2, 2] == 1
     t = score_classes(["Metaphase"]*3, ["Metaphase", "Metaphase", "Anaphase"], NAMES, groups=["a", "b", "c"])
-    assert t.recall.isna().tolist() == [True, True, False, True, True] and t.f1.isna().tolist() == t.recall.isna().tolist()
+    assert t.recall.isna().tolist() == [True, True, False, True,
+                                        True] and t.f1.isna().tolist() == t.recall.isna().tolist()
 
 
 def test_nothing_to_score_is_nan():
     empty = np.empty(0, int)
     for fn in (score_accuracy, score_balanced_accuracy, score_macro_f1, score_weighted_f1, score_kappa, score_mcc):
         assert np.isnan(fn(empty, empty)) and np.isnan(fn(empty, empty, NAMES))
-    for fn in (score_auroc, score_auprc, score_ece, score_brier, score_abstention): assert np.isnan(fn(empty, np.empty((0, 3))))
+    for fn in (score_auroc, score_auprc, score_ece, score_brier, score_abstention):
+        assert np.isnan(fn(empty, np.empty((0, 3))))
     assert score_classes([], [], NAMES).recall.isna().all() and score_table([], np.empty((0, 3))).value.isna().all()
-    assert len(make_abstention_curve([], np.empty((0, 3)))) == 0 and np.isnan(bootstrap_score("mcc", [], [], None, NAMES).value)
+    assert len(make_abstention_curve([], np.empty((0, 3)))) == 0 and np.isnan(bootstrap_score("mcc", [], [], None,
+                                                                                              NAMES).value)
 
 
 @pytest.mark.parametrize("call, words", [
@@ -159,8 +164,10 @@ def test_fast_and_general_bootstrap_agree():
     same(bootstrap_score("macro_f1", y, p, g, n=200), bootstrap(f1, g, n=200, limits=(0, 1)))
     prob = np.abs(np.eye(3)[p]*.7 - rng.random((200, 3))*.2); prob /= prob.sum(1, keepdims=True)
     table = score_table(y, prob, groups=g, n=100).set_index("metric")
-    for name, fn, lim in (("auroc", score_auroc, (0, 1)), ("auprc", score_auprc, (0, 1)), ("brier", score_brier, (0, 2))):
-        same(table.loc[name, ["value", "low", "high"]].astype(float), bootstrap(lambda i: fn(y[i], prob[i]), g, n=100, limits=lim))
+    for name, fn, lim in (("auroc", score_auroc, (0, 1)), ("auprc", score_auprc, (0, 1)),
+                          ("brier", score_brier, (0, 2))):
+        same(table.loc[name, ["value", "low", "high"]].astype(float),
+             bootstrap(lambda i: fn(y[i], prob[i]), g, n=100, limits=lim))
 
 
 def test_large_sets_are_resampled_in_steps_without_harm():
@@ -198,12 +205,14 @@ def test_few_groups():
     y, p = np.array([0, 1]*15), np.array([0, 1, 1]*10)
     with pytest.warns(UserWarning, match="1 group"): one = bootstrap_score("accuracy", y, p, np.zeros(30))
     assert np.isfinite(one.value) and np.isnan(one.low) and np.isnan(one.high)
-    with pytest.warns(UserWarning, match="3 groups"): three = bootstrap_score("accuracy", y, p, np.repeat([0, 1, 2], 10))
+    with pytest.warns(UserWarning, match="3 groups"):
+        three = bootstrap_score("accuracy", y, p, np.repeat([0, 1, 2], 10))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ten = bootstrap_score("accuracy", y, p, np.repeat(np.arange(10), 3))
     assert three.low < three.value < three.high
-    rng = np.random.default_rng(0)                                     # the t interval is wider than the range of three groups
+    # the t interval is wider than the range of three groups
+    rng = np.random.default_rng(0)
     right = rng.random(60) < np.repeat([.5, .7, .9], 20)
     iv = bootstrap(lambda i: right[i].mean(), np.repeat([0, 1, 2], 20), limits=(0, 1))
     shares = right.reshape(3, 20).mean(1)
@@ -235,7 +244,8 @@ def clustered_answers(rng, n_groups):
     return y, np.where(right, y, (y + rng.integers(1, 3, len(cell))) % 3), cell
 
 
-@pytest.mark.parametrize("score, n_groups", [("accuracy", 4), ("accuracy", 10), ("macro_f1", 10), ("accuracy", 25), ("macro_f1", 25)])
+@pytest.mark.parametrize("score, n_groups",
+                         [("accuracy", 4), ("accuracy", 10), ("macro_f1", 10), ("accuracy", 25), ("macro_f1", 25)])
 def test_intervals_over_groups_hold_the_truth_and_those_over_items_do_not(score, n_groups):
     rng = np.random.default_rng(1)
     y, p, _ = clustered_answers(rng, 30_000)
@@ -243,7 +253,8 @@ def test_intervals_over_groups_hold_the_truth_and_those_over_items_do_not(score,
     held, naive, R = 0, 0, 300
     for _ in range(R):
         y, p, cell = clustered_answers(rng, n_groups)
-        by_cell, by_item = bootstrap_score(score, y, p, cell, range(3), n=500), bootstrap_score(score, y, p, None, range(3), n=500)
+        by_cell, by_item = bootstrap_score(score, y, p, cell, range(3), n=500), bootstrap_score(score, y, p, None,
+                                                                                                range(3), n=500)
         held += by_cell.low <= truth <= by_cell.high
         naive += by_item.low <= truth <= by_item.high
     assert held/R > .87

@@ -53,13 +53,15 @@ def test_calibration_ece_by_hand():
 
 @pytest.mark.parametrize("metric, best", [("macro_f1", 2), ("valid_loss", 1)])
 def test_best_epoch(metric, best):
-    curves = pd.DataFrame(dict(epoch=[1, 2, 3, 4], train_loss=[3, 2, 1, 0.], valid_loss=[3, 1, 2, 2.5], macro_f1=[.1, .5, .7, .6], lr=[9., 9, 9, 9]))
+    curves = pd.DataFrame(dict(epoch=[1, 2, 3, 4], train_loss=[3, 2, 1, 0.], valid_loss=[3, 1, 2, 2.5],
+                               macro_f1=[.1, .5, .7, .6], lr=[9., 9, 9, 9]))
     assert plots._best_epoch(curves, metric) == best
     ax = show_curves(curves, metric=metric)
     assert any(f"epoch {best + 1}" in t for t in texts(ax))
 
 
 def test_optimistic_scores_are_hollow_and_say_so():
-    ax = show_scores(pd.DataFrame(dict(model=["m", "m"], value=[.5, .9], low=[.4, .8], high=[.6, 1.], optimistic=[False, True])))
+    ax = show_scores(pd.DataFrame(dict(model=["m", "m"], value=[.5, .9], low=[.4, .8], high=[.6, 1.],
+                                       optimistic=[False, True])))
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [d.get_markerfacecolor() for d in dots] == [BLUE, "white"] and any("optimistic" in t for t in texts(ax))

@@ -117,7 +117,7 @@ def test_optimistic_number_is_marked(tmp_path):
 
 def test_tables_align_numbers_and_say_when_they_are_cut(tmp_path):
     frame = pd.DataFrame(dict(name=list("ab") * 150, n=range(300), share=[.5, np.nan] * 150, count=[56., np.nan] * 150, ok=[True, False] * 150))
-    text = report._table(Table(frame, max_rows=10))
+    text = Table(frame, max_rows=10).to_html()
     assert re.findall(r"<th [^>]*>", text) == ['<th scope="col">', *['<th scope="col" class="n">'] * 3, '<th scope="col">']
     assert text.count("<tr>") == 11 and "first 10 of 300 rows" in text
     assert '<td class="n">56</td>' in text and '<td class="n">0.500</td>' in text and "<td>yes</td>" in text
@@ -170,7 +170,7 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_links_only_to_files_beside_the_report():
-    text = report._files(Files({"a b#?.csv": "", "sub/ü.csv": "", "../x": "", "/etc/passwd": "", "C:\\x": "", "a/../../x": "", "javascript:alert(1)": ""}))
+    text = Files({"a b#?.csv": "", "sub/ü.csv": "", "../x": "", "/etc/passwd": "", "C:\\x": "", "a/../../x": "", "javascript:alert(1)": ""}).to_html()
     assert re.findall(r'href="([^"]*)"', text) == ["./a%20b%23%3F.csv", "./sub/%C3%BC.csv", "./javascript%3Aalert%281%29"]
 
 

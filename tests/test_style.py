@@ -48,12 +48,16 @@ def test_nasty_names_everywhere():
     n, k = len(labels), len(NASTY)
     patches, prob = np.random.default_rng(0).random((n, 8, 8)), np.random.default_rng(0).dirichlet(np.ones(k), n)
     for ax in (show_counts(labels, NASTY), show_collage(patches, labels, NASTY), show_patches(patches, labels, NASTY), show_confusion(np.eye(k, dtype=int), NASTY),
-               show_embedding(prob[:, :2], labels, NASTY), show_montage(patches, prob[:, :2], labels, NASTY, bins=3), show_worst(patches, labels, prob, NASTY),
-               show_histogram(prob[:, 0], labels=labels, classes=NASTY, xlabel=NASTY[1], title=NASTY[1]), show_points(prob[:, :2], labels, NASTY),
-               show_tracks_states(pd.DataFrame(dict(t=range(n), track_id=1, state=labels)), NASTY), show_image(patches[0], title=NASTY[1]),
+               show_embedding(prob[:, :2], labels, NASTY), show_montage(patches, prob[:, :2], labels, NASTY,
+                                                                        bins=3), show_worst(patches, labels, prob, NASTY),
+               show_histogram(prob[:, 0], labels=labels, classes=NASTY, xlabel=NASTY[1],
+                              title=NASTY[1]), show_points(prob[:, :2], labels, NASTY),
+               show_tracks_states(pd.DataFrame(dict(t=range(n), track_id=1, state=labels)),
+                                  NASTY), show_image(patches[0], title=NASTY[1]),
                show_scores(pd.DataFrame(dict(model=NASTY, value=.5)))):
         drawn(ax)
-    assert "_hidden" in [t.get_text().split("  ")[0] for t in show_embedding(prob[:, :2], labels, NASTY).get_legend().get_texts()]
+    assert "_hidden" in [t.get_text().split("  ")[0] for t in show_embedding(prob[:, :2], labels,
+                                                                             NASTY).get_legend().get_texts()]
 
 
 def test_nothing_to_draw_is_said():
@@ -62,7 +66,8 @@ def test_nothing_to_draw_is_said():
                show_curves(pd.DataFrame()), show_calibration([], np.zeros((0, 2)), ["a", "b"]), show_confusion(np.zeros((0, 0)), []), show_collage([], [])):
         drawn(ax)
         assert any(t.startswith("no ") for t in texts(ax))
-    drawn(show_embedding(np.zeros((0, 2)))); drawn(show_points(np.zeros((0, 2)), [])); drawn(show_confusion(np.zeros((3, 3), int), "abc"))
+    drawn(show_embedding(np.zeros((0, 2)))); drawn(show_points(np.zeros((0, 2)),
+                                                               [])); drawn(show_confusion(np.zeros((3, 3), int), "abc"))
 
 
 def test_style_ends_with_its_block_also_after_an_error():

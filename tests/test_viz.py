@@ -17,7 +17,8 @@ from cellprotocols.style import VizError
 from cellprotocols.viz import find_intensity_limits, show_image, to_png, to_rgb, to_tiles
 
 
-@given(hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.float64, bool]), hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
+@given(hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.float64, bool]),
+                  hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
 @settings(max_examples=80, deadline=None)
 def test_any_image_becomes_a_picture(img):
     with np.errstate(all="ignore"):
@@ -68,7 +69,8 @@ def test_nan_is_neither_black_nor_white():
 def test_scale_bars_are_round(um):
     length, text = viz._nice_length(um)
     assert um / 2.5 < length <= um * 1.001
-    assert float(text.split()[0]) in [m * 10 ** k for m in (1, 2, 5) for k in range(3)] or length >= 1e6 or length < 1e-3 * 1.001
+    assert float(text.split()[0]) in [m * 10 ** k for m in (1, 2,
+                                                            5) for k in range(3)] or length >= 1e6 or length < 1e-3 * 1.001
 
 
 def test_scale_bar_has_the_right_length_and_needs_a_pixel_size():
