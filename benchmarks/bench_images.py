@@ -1,8 +1,10 @@
 """
-Reading the frames of a movie: `images` beside plain tifffile pages and a plain read of the file, one run, printed as ratios.
+Reading the frames of a movie: `images` beside plain tifffile pages and a plain read of the file,
+one run, printed as ratios.
 
 python benchmarks/bench_images.py [--frames 2000] [--size 256] [--data FOLDER_OF_TIFFS]
 """
+
 import argparse
 import tempfile
 import time
@@ -27,28 +29,37 @@ def seconds(fn, repeat):
 def read_raw(files):
     for f in files:
         with open(f, "rb", buffering=0) as h:
-            while h.read(1 << 20): pass
+            while h.read(1 << 20):
+                pass
 
 
 def read_tifffile(files):
     for f in files:
         with tifffile.TiffFile(f) as t:
-            for page in t.pages: page.asarray()
+            for page in t.pages:
+                page.asarray()
 
 
 def read_ours(files):
     for f in files:
         with open_image(f) as img:
             for t in range(img.shape[0]):
-                for z in range(img.shape[1]): img.frame(t, z)
+                for z in range(img.shape[1]):
+                    img.frame(t, z)
 
 
 def compare(name, files, repeat):
     raw, plain, ours = (seconds(lambda: fn(files), repeat) for fn in (read_raw, read_tifffile, read_ours))
+
     def one():
-        with open_image(files[0]) as img: img.frame(img.shape[0] // 2)
+        with open_image(files[0]) as img:
+            img.frame(img.shape[0] // 2)
+
     opened = seconds(one, repeat)
-    print(f"{name:34s} ours {ours:7.3f} s   ours/tifffile {ours / plain:5.2f}   ours/raw read {ours / raw:7.2f}   open + middle frame {opened * 1e3:6.1f} ms")
+    print(
+        f"{name:34s} ours {ours:7.3f} s   ours/tifffile {ours / plain:5.2f}   ours/raw read {ours / raw:7.2f}   "
+        f"open + middle frame {opened * 1e3:6.1f} ms"
+    )
 
 
 def make_movies(folder, n, size):
@@ -60,7 +71,8 @@ def make_movies(folder, n, size):
     tifffile.imwrite(folder / "ome.tif", frames, ome=True, photometric="minisblack", metadata={"axes": "TYX"})
     for name, compression in (("bigtiff pages", None), ("bigtiff lzw pages", "lzw"), ("bigtiff deflate pages", "zlib")):
         with tifffile.TiffWriter(folder / f"{name}.tif", bigtiff=True) as w:
-            for f in frames: w.write(f, contiguous=False, metadata=None, compression=compression)
+            for f in frames:
+                w.write(f, contiguous=False, metadata=None, compression=compression)
     return sorted(folder.glob("*.tif"))
 
 
@@ -74,11 +86,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         files = make_movies(Path(folder), a.frames, a.size)
         print(f"{a.frames} frames of {a.size} x {a.size} uint16, best of {a.repeat}; ratios below 1 are faster")
-        for f in files: compare(f.stem, [f], a.repeat)
+        for f in files:
+            compare(f.stem, [f], a.repeat)
     if a.data:
         files = sorted(f for f in a.data.rglob("*") if f.suffix.lower() in (".tif", ".tiff"))
-        if files: compare(f"{a.data.name} ({len(files)} files)", files, a.repeat)
-        else: print(f"{a.data}: no TIFF files")
+        if files:
+            compare(f"{a.data.name} ({len(files)} files)", files, a.repeat)
+        else:
+            print(f"{a.data}: no TIFF files")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['choose_blind', 'Agreement', 'measure_agreement']
 
-# %% ../nbs/agreement.ipynb #452606bf
+# %% ../nbs/agreement.ipynb #f4096424
 import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def choose_blind(
     turn = t.groupby("label").cumcount() # first one of each class, then the second ...
     return t.item[turn.sort_values(kind="stable").index].head(n).sample(frac=1, random_state=seed).tolist()
 
-# %% ../nbs/agreement.ipynb #e4d7301a
+# %% ../nbs/agreement.ipynb #c167bb85
 def _make_wide(labels):
     "One row an item, one column a person; a blind round counts as a person of its own."
     rounds = labels["round"].fillna("") if "round" in labels else pd.Series("", index=labels.index)
@@ -55,7 +55,7 @@ def _score_all(wide, groups, seed):
     near = np.arange(len(full)) if groups is None else _groups_of(full.index, groups)
     return bootstrap(lambda i: score_fleiss(full.to_numpy(str)[i]), near, seed=seed, limits=(-1, 1))
 
-# %% ../nbs/agreement.ipynb #014476d7
+# %% ../nbs/agreement.ipynb #1fe4331e
 class Agreement(NamedTuple):
     "How well people agree."
     pairs: pd.DataFrame # a, b, n, agree (share), kappa, low, high; one row per two people
@@ -63,7 +63,8 @@ class Agreement(NamedTuple):
     disagreements: pd.DataFrame # item and one column a person, where they differ
     def _repr_html_(self):
         head = f"<p>All together: Fleiss' kappa {self.fleiss}</p>"
-        return head + self.pairs.round(2).to_html(index=False) + self.disagreements.head(20).to_html(index=False, escape=True)
+        apart = self.disagreements.head(20).to_html(index=False, escape=True)
+        return head + self.pairs.round(2).to_html(index=False) + apart
 
 def measure_agreement(
     labels:pd.DataFrame, # From `read_labels(log, round=None)`; a blind round counts as a person of its own

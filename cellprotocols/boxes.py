@@ -6,7 +6,7 @@
 __all__ = ['COLUMNS', 'ODD_CHARACTERS', 'BoxError', 'BoxSet', 'check_classes', 'check_shape', 'check_boxes', 'read_image_sizes',
            'read_text']
 
-# %% ../nbs/boxes.ipynb #d34e833e
+# %% ../nbs/boxes.ipynb #07053b11
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from .errors import UserError
 from .images import open_image
 from .names import find_image_files
 
-# %% ../nbs/boxes.ipynb #b6c409a6
+# %% ../nbs/boxes.ipynb #47e0922b
 COLUMNS = ["field", "label", "t", "y0", "x0", "y1", "x1", "score"]
 
 class BoxError(UserError): "A box, or a file of boxes, that does not hold together."
@@ -30,7 +30,7 @@ class BoxSet(NamedTuple):
     classes: list # Names in the order of their numbers
     shapes: dict # field -> (H, W) px; also of fields without a box
 
-# %% ../nbs/boxes.ipynb #a9f24212
+# %% ../nbs/boxes.ipynb #da2cd89c
 # Control characters, and what turns the direction of a text around
 ODD_CHARACTERS = "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
@@ -45,7 +45,7 @@ def check_classes(
     need = "at least one name; each once, on one line, no spaces around it, no control characters"
     raise BoxError(f"the class name {bad[0]!r}" if bad else "no classes", need)
 
-# %% ../nbs/boxes.ipynb #494dca5e
+# %% ../nbs/boxes.ipynb #86bfbde3
 def check_shape(
     field:str, # Name of the image, for the message
     shape:Sequence, # Begins with (H, W), px
@@ -57,7 +57,7 @@ def check_shape(
         raise BoxError(f"the image size of {field!r} is {shape!r}", "(height, width) in px, both at least 1")
     return h, w
 
-# %% ../nbs/boxes.ipynb #5a15e7b6
+# %% ../nbs/boxes.ipynb #0bafec94
 def _advice(y0, x0, y1, x1, h, w):
     "What a box that does not fit its field looks like."
     if 0 <= x0 < x1 <= h and 0 <= y0 < y1 <= w:
@@ -74,7 +74,7 @@ def _refuse(bad, t, say, file):
     seen, need, *do = say(i)
     raise BoxError(f"box {i} of {t.field[i]!r} {seen}{more}", need, do[0] if do else "", file or None)
 
-# %% ../nbs/boxes.ipynb #99f35d5d
+# %% ../nbs/boxes.ipynb #95cf13c4
 def _complete(boxes, file):
     "All columns in order, text as text; the four sides (N, 4) float; which labels are missing."
     needed = ["field", "label", "y0", "x0", "y1", "x1"]
@@ -89,6 +89,7 @@ def _complete(boxes, file):
         raise BoxError(f"a side that is no number ({e})", "y0, x0, y1, x1 in px", file=file or None) from None
     return t, sides, unnamed
 
+# %% ../nbs/boxes.ipynb #67956a78
 def _listed(sides): return f"({', '.join(f'{v:g}' for v in sides)})"
 
 def _check_values(t, sides, unnamed, names, sizes, file):
@@ -103,7 +104,7 @@ def _check_values(t, sides, unnamed, names, sizes, file):
     _refuse(~np.isfinite(sides).all(1), t, side, file)
     _refuse(~((at >= 0) & (at % 1 == 0)), t, frame, file)
 
-# %% ../nbs/boxes.ipynb #a9efbdb1
+# %% ../nbs/boxes.ipynb #78341359
 def _cut_to_field(t, sides, sizes, file):
     "The sides, cut to the field where they stick out by rounding only."
     size = np.array([sizes[f] for f in t.field], float).reshape(-1, 2)
@@ -120,6 +121,7 @@ def _cut_to_field(t, sides, sizes, file):
     _refuse((cut[:, 2:] <= cut[:, :2]).any(1), t, on_edge, file)
     return cut
 
+# %% ../nbs/boxes.ipynb #1b9ed4f1
 def check_boxes(
     boxes:pd.DataFrame, # field, label, y0, x0, y1, x1; maybe t and score; other columns are left out
     classes:Sequence, # All classes
@@ -133,7 +135,7 @@ def check_boxes(
     t[["y0", "x0", "y1", "x1"]] = _cut_to_field(t, sides, sizes, file)
     return BoxSet(t.astype({"t": int}), names, sizes)
 
-# %% ../nbs/boxes.ipynb #77aabd68
+# %% ../nbs/boxes.ipynb #b6ed1305
 def read_image_sizes(
     folder:str|Path, # A folder of images
 ) -> dict: # file name -> (H, W) px
@@ -142,7 +144,7 @@ def read_image_sizes(
         with open_image(p) as img: return tuple(int(n) for n in img.shape[2:4])
     return {p.name: size(p) for p in find_image_files(folder)}
 
-# %% ../nbs/boxes.ipynb #a52662de
+# %% ../nbs/boxes.ipynb #f0dd0bf7
 def read_text(
     path:str|Path, # A text file, UTF-8 with or without a mark
 ) -> str: # Raises `BoxError` if it is no text

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_coco', 'read_coco']
 
-# %% ../nbs/coco.ipynb #14ef7316
+# %% ../nbs/coco.ipynb #946a271c
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 from .boxes import COLUMNS, BoxError, BoxSet, check_boxes, check_shape, read_text
 from .files import write_whole
 
-# %% ../nbs/coco.ipynb #6bd6f829
+# %% ../nbs/coco.ipynb #f2eeda84
 def _coco_images(made, place):
     "The entries of all images; a frame of a movie is one of them."
     for (f, t), i in place.items():
@@ -31,6 +31,7 @@ def _coco_boxes(made, place, number):
         entry |= dict(area=bbox[2]*bbox[3], iscrowd=0, segmentation=[])
         yield entry if math.isnan(b.score) else entry | {"score": b.score}
 
+# %% ../nbs/coco.ipynb #2d176aee
 def write_coco(
     path:str|Path, # The JSON file
     boxes:pd.DataFrame, # field, label, y0, x0, y1, x1 (px); maybe t and score
@@ -46,7 +47,7 @@ def write_coco(
     write_whole(path, json.dumps(data, allow_nan=False, indent=1).encode())
     return Path(path)
 
-# %% ../nbs/coco.ipynb #edaa26dc
+# %% ../nbs/coco.ipynb #463213e8
 def _entries(data, part, keys, file) -> dict:
     "id -> entry of one part of a COCO file."
     found = data.get(part) if isinstance(data, dict) else None
@@ -70,7 +71,7 @@ def _sizes(images, file):
             raise BoxError(f"{m['file_name']!r} is there in two sizes", file=file)
     return shapes
 
-# %% ../nbs/coco.ipynb #f179079e
+# %% ../nbs/coco.ipynb #57afc5f0
 def _coco_row(a, images, kinds, file):
     "One annotation as a row of the table."
     for key, known in (("image_id", images), ("category_id", kinds)):
@@ -91,6 +92,7 @@ def _read_json(path):
     except BoxError: raise
     except (ValueError, RecursionError) as e: raise BoxError(f"this is no JSON ({e})", file=path) from None
 
+# %% ../nbs/coco.ipynb #ad060f18
 def read_coco(
     path:str|Path, # The JSON file
 ) -> BoxSet: # The boxes of all annotations; outlines in `segmentation` are not looked at

@@ -28,9 +28,10 @@ class UserError(Exception):
         return " ".join((f"{self.file}: {text}" if self.file else text).split())
 
 # %% ../nbs/errors.ipynb #1d53bc9f
+_more_space = "free space, or choose another `out`; run again to go on where it stopped"
 _os_advice = {
-    errno.ENOSPC: ("the disk is full", "free space, or choose another `out`; run again to go on where it stopped"),
-    errno.EDQUOT: ("your disk quota is used up", "free space, or choose another `out`; run again to go on where it stopped"),
+    errno.ENOSPC: ("the disk is full", _more_space),
+    errno.EDQUOT: ("your disk quota is used up", _more_space),
     errno.EROFS:  ("this disk is read-only", "choose an `out` on a disk you can write to"),
     errno.EACCES: ("you may not write or read here", "choose another folder, or ask for the permission"),
     errno.EPERM:  ("you may not write or read here", "choose another folder, or ask for the permission"),

@@ -6,7 +6,7 @@
 __all__ = ['to_disk', 'whole_file', 'write_whole', 'is_part', 'find_parts', 'iter_files', 'LockError', 'Lock', 'make_digest',
            'read_digests', 'read_digest']
 
-# %% ../nbs/files.ipynb #de8f47e2
+# %% ../nbs/files.ipynb #2cb6c254
 import errno
 import hashlib
 import os
@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from .errors import UserError, os_errors
 from .progress import track
 
-# %% ../nbs/files.ipynb #87eeec2b
+# %% ../nbs/files.ipynb #284a4da5
 def _force(path):
     "Force one file, or on Unix the names in a folder, to disk."
     try: fd = os.open(path, os.O_RDONLY if Path(path).is_dir() else os.O_RDWR)
@@ -44,7 +44,7 @@ def to_disk(
     "Force files to disk; when this returns they outlive a power cut."
     for path in paths: _force(path)
 
-# %% ../nbs/files.ipynb #1f0b941e
+# %% ../nbs/files.ipynb #a8e7ee2f
 def _remove(path):
     "Remove a file or folder that may be there."
     if path.is_dir() and not path.is_symlink(): shutil.rmtree(path)
@@ -69,7 +69,7 @@ def whole_file(
             _remove(part)
             raise
 
-# %% ../nbs/files.ipynb #d1bfe87b
+# %% ../nbs/files.ipynb #0a3aaee4
 def _npy(array):
     "The bytes of an .npy file, whatever the file will be called."
     np.save(file := BytesIO(), array, allow_pickle=False)
@@ -88,7 +88,7 @@ def write_whole(
         elif hasattr(data, "to_csv"): data.to_csv(part, index=False)
         else: part.write_bytes(data)
 
-# %% ../nbs/files.ipynb #90bc1fee
+# %% ../nbs/files.ipynb #71da36d2
 def is_part(
     name:str, # The name of a file or folder
 ) -> bool:
@@ -104,7 +104,7 @@ def find_parts(
     found = Path(folder).glob(".*.part*") if name else Path(folder).rglob(".*.part*")
     return sorted(p for p in found if is_part(p.name) and p.name.startswith(stem))
 
-# %% ../nbs/files.ipynb #e0d0deb9
+# %% ../nbs/files.ipynb #c4df8250
 _LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 
 def _is_litter(name): return name.startswith((".", "~$")) or name.lower() in _LITTER
@@ -124,7 +124,7 @@ def iter_files(
         found += [(unicodedata.normalize("NFC", prefix + f), Path(at, f)) for f in kept]
     yield from sorted(found)
 
-# %% ../nbs/files.ipynb #61254d7d
+# %% ../nbs/files.ipynb #521dadf9
 _no_locks = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL) # What a disk says that knows no locks
 
 def _take(file, wait):
@@ -135,8 +135,12 @@ def _take(file, wait):
     except OSError as e:
         if isinstance(e, Timeout) or e.errno not in _no_locks: raise
         return None
-    with suppress(OSError): file.write_text(str(os.getpid())) # Windows: nobody may write into a locked file
+    with suppress(OSError): _sign(file) # Windows: nobody may write into a locked file
     return lock
+
+def _sign(file):
+    "Write our number into a lock file, without emptying it first (that makes ext4 write it to disk)."
+    with open(file, "r+b", buffering=0) as f: f.truncate(f.write(str(os.getpid()).encode()))
 
 def _busy(path, file):
     "Who holds the lock, as an error."
@@ -147,7 +151,7 @@ def _busy(path, file):
     todo = "wait for it to finish, stop it, or choose another out"
     return LockError(f"{path.name} is being written by {who}", do=todo)
 
-# %% ../nbs/files.ipynb #badf4422
+# %% ../nbs/files.ipynb #6a6443e4
 class LockError(UserError):
     "Somebody else is writing here."
 
@@ -178,14 +182,14 @@ class Lock:
 def _remove_closed(file):
     with suppress(OSError): file.unlink() # Windows removes no open file, so it is tried again
 
-# %% ../nbs/files.ipynb #529e6c88
+# %% ../nbs/files.ipynb #9702c605
 def make_digest(
     data:bytes|str, # Bytes, or text (UTF-8)
 ) -> str: # sha256, 64 hexadecimal digits
     "The digest of something in memory."
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
-# %% ../nbs/files.ipynb #4e893800
+# %% ../nbs/files.ipynb #a97a43cd
 class _Stamp(NamedTuple):
     "What a file looks like from outside."
     key:str # Changes with path, size, inode and times
@@ -205,7 +209,7 @@ def _cache_folder():
     base = usual.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser()/"cellprotocols"
 
-# %% ../nbs/files.ipynb #db161458
+# %% ../nbs/files.ipynb #e41fa992
 _seen = {} # key -> digest, of this process
 _KEEP_DAYS = 90
 
@@ -231,7 +235,7 @@ def _ask_memory(work):
             with suppress(OSError): (folder/"digests.sqlite").unlink()
     except (OSError, RuntimeError): pass # a home that is read-only, full, or not there
 
-# %% ../nbs/files.ipynb #a462c2ad
+# %% ../nbs/files.ipynb #4e9fd9cb
 def _recall(keys):
     "What is remembered of these files: {key: digest}."
     if _cache_folder() is None: return {}
@@ -253,7 +257,7 @@ def _remember(digests):
         db.execute("delete from digests where day < ?", (today - _KEEP_DAYS,))
     _ask_memory(put_in)
 
-# %% ../nbs/files.ipynb #429b9d51
+# %% ../nbs/files.ipynb #7364d756
 _BLOCK = 2**20
 
 def _read_blocks(paths, digests):
@@ -273,7 +277,7 @@ def _read_all(paths):
     for _ in track(_read_blocks(paths, digests), "reading the files once", total): pass
     return digests
 
-# %% ../nbs/files.ipynb #147d4e10
+# %% ../nbs/files.ipynb #1c2e784f
 _TICK = 2*10**9 # ns
 
 def read_digests(
@@ -289,7 +293,7 @@ def read_digests(
     _remember({stamps[i].key: found[i] for i in settled})
     return [found[i] if i in found else known[s.key] for i, s in enumerate(stamps)]
 
-# %% ../nbs/files.ipynb #21cb7d14
+# %% ../nbs/files.ipynb #723e236d
 def read_digest(
     path:str|Path, # A file
 ) -> str: # Its sha256, 64 hexadecimal digits

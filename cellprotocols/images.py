@@ -28,7 +28,7 @@ from cellprotocols.sources import (
 from .tiff import open_tiff
 from .vendors import open_czi, open_nd2
 
-# %% ../nbs/images.ipynb #e74f85a9
+# %% ../nbs/images.ipynb #d61b2d9d
 def _check_place(img, t, z):
     "Is there such a frame and plane?"
     for name, i, n in (("frame", t, img.shape[0]), ("plane", z, img.shape[1])):
@@ -44,6 +44,7 @@ def _check_plane(img, t, plane):
     need = f"{img.shape[2:]} {img.dtype} as the header says"
     raise ImageError(f"frame {t} is {plane.shape} {plane.dtype}", need, "the file is damaged: copy it again", img.path)
 
+# %% ../nbs/images.ipynb #ff413a6b
 def _sha256(source):
     "Checksum of one source, read in pieces."
     if source.path is None:
@@ -56,7 +57,7 @@ def _digest(sources):
     if len(sources) == 1: return _sha256(sources[0])
     return hashlib.sha256("".join(f"{Path(s.name).name} {_sha256(s)}\n" for s in sources).encode()).hexdigest()
 
-# %% ../nbs/images.ipynb #aec8c679
+# %% ../nbs/images.ipynb #f5b8d9ab
 class ImageFile:
     "An image or movie on disk, shape (T, Z, H, W, C); frames are decoded one at a time, when asked for."
     def __init__(self, path, head, plane, close=lambda: None, sources=()):
@@ -97,7 +98,7 @@ class ImageFile:
             if self._open: self._close()
             self._open = False
 
-# %% ../nbs/images.ipynb #2c295a71
+# %% ../nbs/images.ipynb #671c5bd5
 _openers = {
     "tiff": open_tiff, "png": open_picture, "jpeg": open_picture, "bmp": open_picture, "nd2": open_nd2, "czi": open_czi,
 }
@@ -112,6 +113,7 @@ def _check_size(head, limit, file):
     do = f"if the file is right, pass limit={head.cost}"
     raise ImageError(seen, need=f"at most {limit / 1e9:,.2f} GB", do=do, file=file)
 
+# %% ../nbs/images.ipynb #4ccd74cc
 def _name_of(source):
     "What to call a source in messages."
     held = hasattr(source, "read") or isinstance(source, (bytes, bytearray, memoryview))
@@ -133,7 +135,7 @@ def _open_one(source, limit, name=None):
                 raise
     return ImageFile(src.path or src.name, head, plane, close_both, [src])
 
-# %% ../nbs/images.ipynb #01a7bf82
+# %% ../nbs/images.ipynb #5edf1c65
 @dataclass
 class _Named:
     "A file that is opened only while it is read."
@@ -151,6 +153,7 @@ def _check_alike(head, first, file, first_file):
         seen = f"{head.shape[2:]} {head.dtype} differs from {first.shape[2:]} {first.dtype} in {first_file.name}"
         raise ImageError(seen, "one size and type (H, W, C) in a movie", "move the odd file elsewhere", file)
 
+# %% ../nbs/images.ipynb #24867ea3
 def _open_sequence(files, limit, name):
     "Many single images as one movie, in the order given."
     if not files: raise ImageError("the list of images is empty", do="check the pattern that made it")
@@ -169,7 +172,7 @@ def _open_folder(folder, limit):
     if found: return _open_sequence(found, limit, folder)
     raise ImageError("the folder holds no images", need=", ".join(IMAGE_SUFFIXES), do="check the path", file=folder)
 
-# %% ../nbs/images.ipynb #1e2cf320
+# %% ../nbs/images.ipynb #ee90ae0a
 def open_image(
     path:"str|Path|list|bytes|file", # An image or movie; a folder or list of single images (a movie); open file; bytes
     limit:int=None, # Bytes that decoding one frame may take; default a quarter of this machine's memory
@@ -196,7 +199,7 @@ def read_image(
     "Read a file that holds one image."
     with open_image(path, limit) as img: return _only_frame(img)
 
-# %% ../nbs/images.ipynb #57702d39
+# %% ../nbs/images.ipynb #8cd6c811
 def read_image_bytes(
     data:bytes, # A whole image file, for example a member of a zip archive
     name:str="image", # What to call it in messages
@@ -205,7 +208,7 @@ def read_image_bytes(
     "Read an image file that is in memory."
     with open_image(bytes(data), limit, name) as img: return _only_frame(img)
 
-# %% ../nbs/images.ipynb #acbfea18
+# %% ../nbs/images.ipynb #0eb0d9d7
 _ome_types = ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 def _make_ome(axes, px_um, channels, dt_s):
@@ -216,6 +219,7 @@ def _make_ome(axes, px_um, channels, dt_s):
     if dt_s: meta |= {"TimeIncrement": dt_s, "TimeIncrementUnit": "s"}
     return meta
 
+# %% ../nbs/images.ipynb #df7f7e92
 def _content_id(data, meta):
     "A UUID that depends on the pixels and what is said about them."
     digest = hashlib.sha256(repr((data.shape, data.dtype.str, meta)).encode())
@@ -244,6 +248,7 @@ def _check_writable(path, img):
         raise ImageError(f"an array of {img.dtype}, shape {img.shape}", need=need, file=path)
     if not path.parent.is_dir(): raise ImageError("there is no such folder", do="check the folder", file=path)
 
+# %% ../nbs/images.ipynb #7539474e
 def write_image(
     path:"str|Path", # Where to; .tif or .tiff
     img:np.ndarray, # Pixels, any dtype but complex

@@ -6,7 +6,7 @@
 __all__ = ['LabelledError', 'read_class_folders', 'read_cells_csv', 'zip_errors', 'read_npy_header', 'read_npz_headers',
            'find_image_array', 'read_cells_npz', 'read_labelled']
 
-# %% ../nbs/labelled.ipynb #5fa4e0cf
+# %% ../nbs/labelled.ipynb #d1e9d87f
 import csv
 import re
 import zipfile
@@ -22,10 +22,10 @@ from .images import open_image
 from .names import IMAGE_SUFFIXES, is_image_name, natural_key
 from .split import make_blocks
 
-# %% ../nbs/labelled.ipynb #a5ba6c27
+# %% ../nbs/labelled.ipynb #0728605c
 class LabelledError(UserError): "A labelled set that cannot be used as it is."
 
-# %% ../nbs/labelled.ipynb #547fb342
+# %% ../nbs/labelled.ipynb #6abac1f1
 def _group_by_pattern(names, pattern):
     "The part of each name that the pattern's bracket holds."
     do = r"write for example group=r'(plate\d+)'"
@@ -37,7 +37,7 @@ def _group_by_pattern(names, pattern):
     seen = f"the group pattern {pattern!r} finds nothing in {bad[0]!r} ({len(bad)} of {len(names)} names)"
     raise LabelledError(seen, "one pair of brackets that matches part of every file name", do)
 
-# %% ../nbs/labelled.ipynb #1d23ff67
+# %% ../nbs/labelled.ipynb #691299bf
 def _natural(paths): return sorted(paths, key=lambda p: natural_key(p.as_posix()))
 
 def read_class_folders(
@@ -57,7 +57,7 @@ def read_class_folders(
     files, labels = zip(*((p.relative_to(root).as_posix(), d.name) for d, p in found))
     return pd.DataFrame(dict(file=files, member="", label=labels, group=groups))
 
-# %% ../nbs/labelled.ipynb #cb8167c1
+# %% ../nbs/labelled.ipynb #47e6d40a
 def _read_csv(path):
     "A table of text with any separator and encoding mark."
     said = dict(dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig", index_col=False)
@@ -78,7 +78,7 @@ def _group_column(t, group, path):
     "The column with the group; under its default name it need not exist."
     return _column(t, group, "group", path) if group != "group" or "group" in t else ""
 
-# %% ../nbs/labelled.ipynb #91729d15
+# %% ../nbs/labelled.ipynb #e7988110
 def _is_file(p):
     "Is there such a file? A text that no disk could hold as a name is none."
     try: return p.is_file()
@@ -104,7 +104,7 @@ def _file_column(t, name, root, path):
     row, first = missing[0]
     raise LabelledError(f"{seen}, the first is {first!r} in row {row + 2}", "paths relative to the CSV", file=path)
 
-# %% ../nbs/labelled.ipynb #b2a9d822
+# %% ../nbs/labelled.ipynb #71e5c648
 def _numbers(t, name, path):
     "A column of positions."
     v = pd.to_numeric(t[name], errors="coerce")
@@ -130,7 +130,7 @@ def _are_clicks(t, files, root, clicks, path):
     if not placed or clicks != "auto": return placed and clicks == "yes"
     return files.duplicated().any() or _lie_inside(t, files, root)
 
-# %% ../nbs/labelled.ipynb #becfd66e
+# %% ../nbs/labelled.ipynb #59484112
 def read_cells_csv(
     path:str|Path, # The CSV
     label:str="label", # Column with the class; empty entries are cells without a label
@@ -149,7 +149,7 @@ def read_cells_csv(
         if "movie" in t: out["movie"] = t["movie"].str.strip()
     return out
 
-# %% ../nbs/labelled.ipynb #c1a4e093
+# %% ../nbs/labelled.ipynb #275cf2b3
 _damage = (
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError, KeyError,
 )
@@ -164,7 +164,7 @@ def zip_errors(
     except _damage as e:
         raise LabelledError(f"cannot be read ({e})", need, "copy it again", file=path) from e
 
-# %% ../nbs/labelled.ipynb #f499b2a7
+# %% ../nbs/labelled.ipynb #fbbdd726
 def read_npy_header(
     f, # An open .npy, at its beginning
 ) -> tuple: # shape, Fortran order (bool), dtype
@@ -173,6 +173,7 @@ def read_npy_header(
     old = version == (1, 0)
     return (np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0)(f)
 
+# %% ../nbs/labelled.ipynb #0361dcef
 def read_npz_headers(
     path:str|Path, # The .npz
 ) -> dict: # name -> (shape, Fortran order, dtype); raises `LabelledError` for arrays of Python objects
@@ -186,7 +187,7 @@ def read_npz_headers(
     seen = f"the array {bad[0]!r} holds Python objects, which could run code when loaded"
     raise LabelledError(seen, "plain arrays of numbers or text", "save it again with .astype(str)", file=path)
 
-# %% ../nbs/labelled.ipynb #174362b0
+# %% ../nbs/labelled.ipynb #6a71291b
 _usual_arrays = ("images", "image", "x", "patches", "cells")
 
 def find_image_array(
@@ -204,7 +205,7 @@ def find_image_array(
     seen, do = f"the array {name!r} is in Fortran order", "save it again with np.ascontiguousarray"
     raise LabelledError(seen, "C order", do, file=path)
 
-# %% ../nbs/labelled.ipynb #e79af8e5
+# %% ../nbs/labelled.ipynb #c6d1396a
 def _text(values): return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str)
 
 def read_cells_npz(
@@ -224,7 +225,7 @@ def read_cells_npz(
     out["group"] = _group_column(t, group, path)
     return out
 
-# %% ../nbs/labelled.ipynb #34419ae0
+# %% ../nbs/labelled.ipynb #26a84f73
 def _is_text(name): return name.isascii() or name.encode("utf-8", "replace").decode() == name
 
 def _check_rows(t, source):
@@ -243,6 +244,7 @@ def _check_rows(t, source):
         raise LabelledError(seen, "a group for every cell", file=source)
     return t
 
+# %% ../nbs/labelled.ipynb #20f3dcf9
 def _to_blocks(t, blocks, source):
     "Groups that are runs of neighbours within a class."
     order = pd.to_numeric(t.group, errors="coerce")
@@ -253,7 +255,7 @@ def _to_blocks(t, blocks, source):
     made = make_blocks(order.to_numpy(), t.label.to_numpy(), blocks)
     return t.assign(group=[f"{l} block {b}" for l, b in zip(t.label, made)])
 
-# %% ../nbs/labelled.ipynb #77c2a9ef
+# %% ../nbs/labelled.ipynb #4808d113
 def _read_any(source, label, group, file, clicks):
     "Read a labelled set by what it is."
     if not source.exists():
@@ -265,6 +267,7 @@ def _read_any(source, label, group, file, clicks):
     seen = f"files of the kind {source.suffix or 'without a suffix'!r} hold no labels"
     raise LabelledError(seen, "a folder of class folders, a .csv or an .npz", file=source)
 
+# %% ../nbs/labelled.ipynb #8671b894
 def read_labelled(
     source:str|Path, # Folder of class folders, .csv or .npz
     label:str="label", # Column with the class

@@ -26,7 +26,7 @@ from .tables import to_plain
 
 LOG_FORMAT = 1
 
-# %% ../nbs/labellog.ipynb #3f699a1d
+# %% ../nbs/labellog.ipynb #a6282ef2
 class LabelError(UserError):
     "A label that cannot be kept, or a label log that cannot be used."
 
@@ -52,7 +52,8 @@ def _check_header(line, log, dataset):
         seen = "this is not a label log: its first line is not a header"
         raise LabelError(seen, do="choose another file name for the log", file=log)
     if (there := header["label_log"]) > LOG_FORMAT:
-        raise LabelError(f"this label log has format {there}", f"format {LOG_FORMAT} or older", "update cellprotocols", log)
+        need = f"format {LOG_FORMAT} or older"
+        raise LabelError(f"this label log has format {there}", need, "update cellprotocols", log)
     ours, theirs = _print_of(dataset), header.get("dataset")
     if ours and theirs and ours != theirs:
         seen = f"these labels belong to another dataset ({theirs[:8]}, this one is {ours[:8]})"
@@ -80,10 +81,11 @@ def _alone(log):
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         try: lock = Lock(log, _WAIT)
         except LockError:
-            raise LabelError("another program keeps the label log locked", do="close it and try again", file=log) from None
+            seen = "another program keeps the label log locked"
+            raise LabelError(seen, do="close it and try again", file=log) from None
         with lock, open(log, "a+b", buffering=0) as f: yield f
 
-# %% ../nbs/labellog.ipynb #ae3ce098
+# %% ../nbs/labellog.ipynb #fc89ecde
 def _write_all(f, data):
     "All of `data` at the end of the file, forced to disk, or none of it."
     size = f.seek(0, os.SEEK_END)
@@ -99,6 +101,10 @@ def _to_line(entry):
     "One entry as a line; characters that are no Unicode are written as their codes."
     return json.dumps(entry, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
 
+def _now(): return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+def _new_act(): return uuid.uuid4().hex[:12]
+
+# %% ../nbs/labellog.ipynb #9de42060
 def _append(log, entries, dataset):
     "Append lines; a new log gets its header first, a cut last line is closed."
     lines = b"".join(map(_to_line, entries))
@@ -114,9 +120,6 @@ def _append(log, entries, dataset):
             f.truncate(0)
             lines = _to_line({"label_log": LOG_FORMAT, "dataset": _print_of(dataset)}) + lines
         _write_all(f, lines)
-
-def _now(): return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-def _new_act(): return uuid.uuid4().hex[:12]
 
 # %% ../nbs/labellog.ipynb #25a0fed1
 class _Standing:
@@ -198,7 +201,7 @@ def refresh(self) -> set: # Items whose last word may have changed
     self._read += len(data)
     return set().union(*(self._standing.add(e) for e in entries if "label_log" not in e))
 
-# %% ../nbs/labellog.ipynb #e81e5f7e
+# %% ../nbs/labellog.ipynb #04dda2f1
 @patch_to(LabelLog)
 def _counts(self, e):
     "A blind round shows nobody else's labels."
@@ -217,7 +220,7 @@ def latest(self) -> dict: # item -> its last line
     words = {item: self.word(item) for item in self._standing.by_item}
     return {item: e for item, e in words.items() if e}
 
-# %% ../nbs/labellog.ipynb #9f876d26
+# %% ../nbs/labellog.ipynb #6d6e1f14
 @patch_to(LabelLog)
 def _say(self, entries, act, after) -> set:
     "Write the lines of an act, unless they are there already."
@@ -240,7 +243,7 @@ def give(self,
     whole = [{"item": str(e["item"]), **{k: v for k, v in e.items() if k != "item"}, **head, **tail} for e in entries]
     return self._say([{k: to_plain(v, where=k) for k, v in e.items()} for e in whole], act, after)
 
-# %% ../nbs/labellog.ipynb #3d93ed69
+# %% ../nbs/labellog.ipynb #1435b98c
 @patch_to(LabelLog)
 def _last(self, which):
     "My last act that was done (0) or undone (1): of this session if it has one."
@@ -286,13 +289,13 @@ def write_label(
     entry = dict(item=str(item), label=label, by=str(by), at=_now(), act=_new_act(), suggestion=suggestion, **more)
     _append(log, [{k: to_plain(v, where=k) for k, v in entry.items()}], dataset)
 
-# %% ../nbs/labellog.ipynb #992f327e
+# %% ../nbs/labellog.ipynb #6a3424a3
 def read_labels(
     log:str|Path, # The log
     dataset=None, # The `Dataset` (or its fingerprint) that was labelled; another one's log is refused
     round:str|None="", # "" for the ordinary labels, a name for those of a re-label round; None: all
 ) -> pd.DataFrame: # item, label, by, at, suggestion and further columns, oldest first
-    "The labels that stand. An item labelled twice is there twice: `drop_duplicates('item', keep='last')` for the last word."
+    "The labels that stand; an item labelled twice is there twice, the last word last."
     if not Path(log).is_file():
         raise LabelError("there is no label log here", do="look at the spelling, or label something first", file=log)
     opened = LabelLog(log, "reader", dataset)

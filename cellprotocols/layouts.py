@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Layout', 'find_layout', 'to_tzcyx']
 
-# %% ../nbs/layouts.ipynb #df5124c5
+# %% ../nbs/layouts.ipynb #a2718c1a
 import itertools
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from .sources import ImageError
 
-# %% ../nbs/layouts.ipynb #9290010a
+# %% ../nbs/layouts.ipynb #56f3b4fe
 @dataclass
 class Layout:
     "Where a plane's pixels are: pages along the leading axes, each page holding the trailing ones."
@@ -45,7 +45,7 @@ class Layout:
         page = page.transpose([axes.index(a) for a in "YXCS" if a in axes])
         return page.reshape(*page.shape[:2], -1)
 
-# %% ../nbs/layouts.ipynb #f4a239eb
+# %% ../nbs/layouts.ipynb #687e52b0
 def _squeeze(shape): return [n for n in shape if n != 1]
 
 def find_layout(
@@ -61,7 +61,7 @@ def find_layout(
         fits = _squeeze(sizes[lead:]) == _squeeze(page)
         if {"Y", "X"} <= set(axes[lead:]) and fits: return Layout(axes, tuple(sizes), lead)
 
-# %% ../nbs/layouts.ipynb #61413920
+# %% ../nbs/layouts.ipynb #cf4a7bdf
 _usual_axes = {2: "YX", 3: "YXC", 4: "TYXC", 5: "TZYXC"}
 
 def to_tzcyx(

@@ -97,7 +97,8 @@ def _unpack(file, folder):
         try:
             with tarfile.open(file) as t: t.extractall(part, filter="data")
         except tarfile.TarError as e:
-            raise MirrorError(f"this archive is damaged ({e})", do="remove it to begin this step anew", file=file) from e
+            todo = "remove it to begin this step anew"
+            raise MirrorError(f"this archive is damaged ({e})", do=todo, file=file) from e
 
 # %% ../nbs/mirror.ipynb #86824e79
 class Mirror:
@@ -139,6 +140,7 @@ def _copy_dataset(self, path):
     _clear_parts(archive)
     return True
 
+# %% ../nbs/mirror.ipynb #54b7b0c9
 @patch_to(Mirror)
 def _copy_partial(self, path):
     "Copy an unfinished dataset as one archive; None: it has changed meanwhile."
@@ -182,6 +184,15 @@ def _copy_new(self):
         if made is not None: self._known[path] = now
         if made: yield path
 
+# %% ../nbs/mirror.ipynb #1bf4c6c2
+@patch_to(Mirror)
+def _say_lost(self, e):
+    "Say that the copy is gone, if it was there the time before."
+    why = getattr(e, "strerror", None) or getattr(e, "seen", e)
+    later = "Work goes on here; what is new will be copied when it is back."
+    if self.reached: print(f"The copy in {self.to} cannot be reached ({why}). {later}", flush=True)
+    self.reached = False
+
 @patch_to(Mirror)
 def copy(self) -> list: # What was copied, relative paths
     "Copy what is new. If the mirror cannot be reached, that is said once; the next call tries again."
@@ -190,10 +201,7 @@ def copy(self) -> list: # What was copied, relative paths
         try:
             for path in self._copy_new(): copied.append(path)
         except (OSError, UserError) as e:
-            why = getattr(e, "strerror", None) or getattr(e, "seen", e)
-            later = "Work goes on here; what is new will be copied when it is back."
-            if self.reached: print(f"The copy in {self.to} cannot be reached ({why}). {later}", flush=True)
-            self.reached = False
+            self._say_lost(e)
             return copied
         if not self.reached: print(f"The copy in {self.to} is reached again.", flush=True)
         self.reached = True

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'natural_key', 'is_image_name', 'find_image_files', 'read_operetta_name']
 
-# %% ../nbs/names.ipynb #f9e4c582
+# %% ../nbs/names.ipynb #d7fc11eb
 import re
 from pathlib import Path
 
 from natsort import natsort_keygen, ns
 from .sources import ImageError, image_errors
 
-# %% ../nbs/names.ipynb #06052494
+# %% ../nbs/names.ipynb #a98cbd11
 _by_parts = natsort_keygen(alg=ns.INT | ns.IGNORECASE) # no locale: the same order on every machine
 
 def natural_key(
@@ -22,7 +22,7 @@ def natural_key(
     text = str(text)
     return _by_parts(text[:4000]), text # no number so long that Python refuses to read it
 
-# %% ../nbs/names.ipynb #251432d3
+# %% ../nbs/names.ipynb #a0e3db70
 IMAGE_SUFFIXES = (
     ".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".png", ".jpg", ".jpeg", ".bmp", ".nd2", ".czi",
 ) # What a folder is searched for
@@ -34,7 +34,7 @@ def is_image_name(
     path = Path(path)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
-# %% ../nbs/names.ipynb #597f3634
+# %% ../nbs/names.ipynb #579b2123
 def find_image_files(
     folder:"str|Path", # What is in folders inside it is left out
 ) -> list: # Paths, in natural order; raises `ImageError` if there is no such folder
@@ -43,7 +43,7 @@ def find_image_files(
         found = [f for f in Path(folder).iterdir() if is_image_name(f) and f.is_file()]
     return sorted(found, key=lambda f: natural_key(f.name))
 
-# %% ../nbs/names.ipynb #b74a5ab0
+# %% ../nbs/names.ipynb #32effbdf
 _operetta = re.compile(r"r(\d+)c(\d+)f(\d+)p(\d+)-ch(\d+)sk(\d+)fk(\d+)fl(\d+)")
 
 def read_operetta_name(

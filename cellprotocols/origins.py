@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['find_root', 'relative_to', 'write_practice_mark', 'is_practice']
 
-# %% ../nbs/origins.ipynb #623d66b6
+# %% ../nbs/origins.ipynb #4b73fc27
 import os
 from pathlib import Path
 
-# %% ../nbs/origins.ipynb #929e6eab
+# %% ../nbs/origins.ipynb #2046eaca
 def find_root(
     source:str|Path, # A folder, or a file in it
 ) -> Path: # The folder
@@ -17,7 +17,7 @@ def find_root(
     source = Path(source)
     return source if source.is_dir() else source.parent
 
-# %% ../nbs/origins.ipynb #a6a13fb3
+# %% ../nbs/origins.ipynb #03d570d3
 def relative_to(
     path:str|Path, # A file or folder
     base:str|Path, # A folder
@@ -26,7 +26,7 @@ def relative_to(
     try: return os.path.relpath(Path(path).resolve(), base)
     except ValueError: return str(Path(path).resolve())
 
-# %% ../nbs/origins.ipynb #726a18ff
+# %% ../nbs/origins.ipynb #1418794a
 _mark = "practice.txt"
 
 def write_practice_mark(

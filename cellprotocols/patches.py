@@ -6,7 +6,7 @@
 __all__ = ['PatchError', 'find_valid', 'cut_patches', 'to_px', 'cut_movie', 'to_channels', 'mirror_indices', 'to_patches',
            'normalise']
 
-# %% ../nbs/patches.ipynb #3bb86aaa
+# %% ../nbs/patches.ipynb #a15e5819
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -14,10 +14,10 @@ import pandas as pd
 
 from .errors import UserError
 
-# %% ../nbs/patches.ipynb #348a211e
+# %% ../nbs/patches.ipynb #a3366b68
 class PatchError(UserError, ValueError): "A patch that cannot be cut or compared."
 
-# %% ../nbs/patches.ipynb #848094ed
+# %% ../nbs/patches.ipynb #16d5904c
 def _check_points(yx, shape, size) -> np.ndarray:
     "Points as (N, 2) float, all inside the field."
     yx = np.asarray(yx, float)
@@ -35,6 +35,7 @@ def _check_points(yx, shape, size) -> np.ndarray:
     do = "check that they are not (x, y), in um, or from another image"
     raise PatchError(seen, "points (y, x) in px inside the field", do)
 
+# %% ../nbs/patches.ipynb #be841f49
 def _cut(img, starts, size, pad) -> np.ndarray:
     "Copy squares that begin at `starts`; `pad` as in `np.pad`."
     if not len(starts): return np.empty((0, size, size, *img.shape[2:]), img.dtype)
@@ -45,7 +46,7 @@ def _cut(img, starts, size, pad) -> np.ndarray:
     if img.ndim == 3: squares = np.moveaxis(squares, 2, -1)
     return np.ascontiguousarray(squares[starts[:, 0], starts[:, 1]])
 
-# %% ../nbs/patches.ipynb #e358b741
+# %% ../nbs/patches.ipynb #4915d3bf
 def _starts(yx, size): return np.floor(yx + .5).astype(int) - size // 2
 
 def find_valid(
@@ -61,7 +62,7 @@ def find_valid(
     valid[edge] = rows[:, :, None] & cols[:, None, :]
     return valid
 
-# %% ../nbs/patches.ipynb #c44f2370
+# %% ../nbs/patches.ipynb #8e3de83d
 def _fill_with_mean(patches, valid):
     "Fill the pixels that are not valid with the mean of the valid ones, per channel."
     for i in np.flatnonzero(~valid.all((1, 2))):
@@ -78,6 +79,7 @@ def _cut_between(img, yx, size, pad) -> np.ndarray:
     mixed = rows[:, :, :-1] * (1 - fx) + rows[:, :, 1:] * fx
     return (np.rint(mixed) if img.dtype.kind in "iu" else mixed).astype(img.dtype)
 
+# %% ../nbs/patches.ipynb #a9360214
 def cut_patches(
     img:np.ndarray, # Field, (H, W) or (H, W, C), any dtype
     yx:np.ndarray, # Patch centres, (N, 2) as (row, col), px
@@ -109,7 +111,7 @@ def to_px(
         raise PatchError(seen, "the pixel size in um", "pass it, or give the size in px")
     return max(2, 2 * round(size_um / px_um / 2))
 
-# %% ../nbs/patches.ipynb #fff09308
+# %% ../nbs/patches.ipynb #9519ed85
 def _check_cells(table, n):
     "Has the table frames and positions, and are there such frames?"
     missing = [c for c in ("t", "y", "x") if c not in table]
@@ -119,6 +121,7 @@ def _check_cells(table, n):
     seen = f"{bad.sum()} points in frames that do not exist, such as t={table.t[bad].iloc[0]}"
     raise PatchError(seen, f"t from 0 to {n - 1}")
 
+# %% ../nbs/patches.ipynb #32965c51
 def cut_movie(
     movie, # Anything whose `.frame(t, z)` gives (H, W, C): `images.ImageFile`, `synth.PracticeMovie`
     table:pd.DataFrame, # One row per cell: t, y, x (px), may have z
@@ -136,7 +139,7 @@ def cut_movie(
         img = movie.frame(int(t), int(z))
         yield table.iloc[i:j], cut_patches(img, yx[i:j], size, pad, subpixel), find_valid(img.shape, yx[i:j], size)
 
-# %% ../nbs/patches.ipynb #2ae8bd7b
+# %% ../nbs/patches.ipynb #4e725a31
 def _as_hwc(img) -> np.ndarray:
     "One image as (H, W, C)."
     img = np.asarray(img)
@@ -149,6 +152,7 @@ def _brightness(img):
     grey = img @ np.array([.299, .587, .114])
     return (np.rint(grey) if img.dtype.kind in "iu" else grey).astype(img.dtype)[..., None]
 
+# %% ../nbs/patches.ipynb #cfe39ba6
 def to_channels(
     images:Iterable[np.ndarray], # (H, W) or (H, W, C) each
     n:int|None=None, # 1: colour becomes brightness; 3: gray is repeated; None: as many as the first has
@@ -163,7 +167,7 @@ def to_channels(
             raise PatchError(f"image {i} has {c} channels", f"{n} channels in every image", do)
         yield img
 
-# %% ../nbs/patches.ipynb #e318f2b0
+# %% ../nbs/patches.ipynb #cde3a76b
 def mirror_indices(
     i:np.ndarray, # Any whole numbers
     n:int, # Number of pixels along an axis
@@ -173,7 +177,7 @@ def mirror_indices(
     i = np.abs(i) % (2 * n - 2)
     return np.minimum(i, 2 * n - 2 - i)
 
-# %% ../nbs/patches.ipynb #97e4e7b6
+# %% ../nbs/patches.ipynb #4a9950d2
 def _same_channels(images) -> Iterator[np.ndarray]:
     "The images as (H, W, C), if all have the same channels."
     first = None
@@ -185,6 +189,7 @@ def _same_channels(images) -> Iterator[np.ndarray]:
             raise PatchError(seen, "the same channels in all", do)
         yield img
 
+# %% ../nbs/patches.ipynb #8861cc9a
 def to_patches(
     images:Iterable[np.ndarray], # Small images of any size, (H, W) or (H, W, C), as many channels in each
     size:int=64, # Common side, px
@@ -208,6 +213,7 @@ def _standardise(patches, valid, clip, floor) -> np.ndarray:
 def _at_least_a_grey_level(mean, n): return 1 / np.sqrt(n)
 def _at_least_rounding(mean, n): return 1e-6 * np.abs(mean) + 1e-30
 
+# %% ../nbs/patches.ipynb #8556530f
 def normalise(
     patches:np.ndarray, # (N, S, S) or (N, S, S, C), any dtype
     valid:np.ndarray|None=None, # (N, S, S) bool, the real pixels; None: all

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_png_header', 'read_jpeg_header', 'read_bmp_header', 'check_png', 'open_picture']
 
-# %% ../nbs/pictures.ipynb #030b31d2
+# %% ../nbs/pictures.ipynb #d6f30159
 import struct
 import zlib
 
@@ -14,7 +14,7 @@ import numpy as np
 from .scales import to_number
 from .sources import Header, ImageError, Source, find_format, make_channels
 
-# %% ../nbs/pictures.ipynb #ca57523f
+# %% ../nbs/pictures.ipynb #213a3b93
 _png_channels = {0: ["gray"], 2: ["R", "G", "B"], 3: ["R", "G", "B"], 4: ["gray", "A"], 6: ["R", "G", "B", "A"]}
 
 def read_png_header(
@@ -30,7 +30,7 @@ def read_png_header(
         px = to_number(1e6 / dots if dots else None, low=1e-3, high=20.)
     return h, w, names, np.uint16 if depth == 16 else np.uint8, px
 
-# %% ../nbs/pictures.ipynb #7c37719f
+# %% ../nbs/pictures.ipynb #8a989c07
 def read_jpeg_header(
     src:Source, # A JPEG
 ) -> tuple: # height, width (px), names of channels, dtype, None
@@ -48,7 +48,7 @@ def read_jpeg_header(
     names = {1: ["gray"], 3: ["R", "G", "B"], 4: ["C", "M", "Y", "K"]}.get(n)
     return h, w, names or make_channels(n), np.uint8 if depth <= 8 else np.uint16, None
 
-# %% ../nbs/pictures.ipynb #0c839567
+# %% ../nbs/pictures.ipynb #4c1e171e
 def read_bmp_header(
     src:Source, # A Windows bitmap
 ) -> tuple: # height, width (px), names of channels, dtype, None
@@ -61,7 +61,7 @@ def read_bmp_header(
     grey = bits <= 8 and (table == table[:, :1]).all()
     return abs(h), w, ["gray"] if grey else ["R", "G", "B"], np.uint8, None
 
-# %% ../nbs/pictures.ipynb #b92e70a6
+# %% ../nbs/pictures.ipynb #5f24d7e8
 def check_png(
     data:bytes, # A whole PNG
     file="image", # Path or name, for the message
@@ -78,7 +78,7 @@ def check_png(
             raise ImageError(f"the PNG is damaged near byte {at:,} (wrong checksum)", do="copy it again", file=file)
         at += 12 + n
 
-# %% ../nbs/pictures.ipynb #e944b0c1
+# %% ../nbs/pictures.ipynb #6d103d9c
 def _check_jpeg(data, file):
     "Is there an end after the beginning of the compressed data?"
     if data.find(b"\xff\xd9", data.find(b"\xff\xda")) < 0:
@@ -94,7 +94,7 @@ def _decode(kind, data, n, file):
     if img.ndim == 2: img = img[..., None]
     return img[..., :n] if kind == "bmp" else img # a grey colour table comes back as RGB
 
-# %% ../nbs/pictures.ipynb #05dfab40
+# %% ../nbs/pictures.ipynb #3a6bc19d
 _headers = {"png": read_png_header, "jpeg": read_jpeg_header, "bmp": read_bmp_header}
 
 def open_picture(

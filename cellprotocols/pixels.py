@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['has_clicks', 'iter_pixels', 'read_shapes']
 
-# %% ../nbs/pixels.ipynb #b29e8c89
+# %% ../nbs/pixels.ipynb #dda1141e
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from .patches import cut_movie
 from .progress import track
 from .quality import find_padding
 
-# %% ../nbs/pixels.ipynb #cdcbc897
+# %% ../nbs/pixels.ipynb #1dec04e9
 def _to_hwc(a):
     "(H, W), (C, H, W) or (H, W, C) -> (H, W, C): the short axis is the channels."
     if a.ndim == 2: return a[..., None]
@@ -40,7 +40,7 @@ def _iter_npz(path, rows):
                 raise LabelledError(seen, "the whole file", "copy it again", file=path)
             if i in rows: yield rows[i], _to_hwc(np.frombuffer(raw, dtype).reshape(shape[1:]))
 
-# %% ../nbs/pixels.ipynb #8f067eca
+# %% ../nbs/pixels.ipynb #6e622817
 def _iter_zip(path, members, rows):
     "Image files in a zip archive."
     with zipfile.ZipFile(path) as z:
@@ -63,7 +63,7 @@ def _iter_file(path, rows):
     if kind == ".zip": return ((i, a, ~find_padding(a[None])[0]) for i, a in _iter_zip(path, rows.member, rows.index))
     return _all_real((i, read_image(path)) for i in rows.index)
 
-# %% ../nbs/pixels.ipynb #69a6ea60
+# %% ../nbs/pixels.ipynb #6ac94876
 def has_clicks(
     table:pd.DataFrame, # As from `read_labelled`
 ) -> bool: # True: rows are positions in fields; False: every row has an image of its own
@@ -82,7 +82,7 @@ def iter_pixels(
         path = Path(root)/file
         yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
 
-# %% ../nbs/pixels.ipynb #2ef3c4e0
+# %% ../nbs/pixels.ipynb #244f8272
 def _shapes_npz(path, rows):
     "One shape for all rows: it is in the header of the array."
     heads = read_npz_headers(path)
@@ -101,7 +101,7 @@ def _shapes_in(path, rows):
     if path.suffix.lower() == ".zip": return _shapes_zip(path, rows)
     with open_image(path) as img: return [(*img.shape[2:], img.dtype, img.channels)]*len(rows)
 
-# %% ../nbs/pixels.ipynb #d18b6286
+# %% ../nbs/pixels.ipynb #db60cf46
 def read_shapes(
     table:pd.DataFrame, # Rows with `file` and `member`
     root:str|Path, # The folder that `file` is relative to

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MEAN_COLOUR', 'PUBLISHED_CUT', 'PublishedNet', 'augment_published', 'PublishedClassifier', 'train_published',
-           'to_published_input', 'PublishedStageClassifier', 'score_cam_published', 'make_edge_map_published',
-           'make_mask_published', 'PublishedUNet', 'fill_median_published']
+           'cut_patches_published', 'normalise_published', 'to_published_input', 'PublishedStageClassifier',
+           'score_cam_published', 'make_edge_map_published', 'make_mask_published', 'PublishedUNet',
+           'fill_median_published']
 
 # %% ../nbs/published.ipynb #cf8323b0
 from pathlib import Path
@@ -21,6 +22,7 @@ from .augment import spin
 from .cam import Cam, MaskScorer, check_image, predict_layer, to_cam
 from .classify import CellClassifier, ClassifyError, NetClassifier, StageClassifier
 from .fill import check_fill, fill_values
+from .patches import cut_patches
 from .recipes import Cells, train_classifier_net
 from .train import pick_device
 from .unet import MaskNet
@@ -94,6 +96,29 @@ def train_published(
         model = PublishedClassifier(cells.patches.shape[3], cells.n_classes)
     options = dict(epochs=epochs or 100, minutes=minutes, mixup=0., lr=1e-3, patience=None)
     return train_classifier_net(model, cells, rows, seed, folder, **options)
+
+# %% ../nbs/published.ipynb #1cef45be
+def cut_patches_published(
+    img:np.ndarray, # Field, (H, W) or (H, W, C), any dtype
+    yx:np.ndarray, # Patch centres, (N, 2) as (row, col), px
+    size:int=64, # Side, px; even
+) -> tuple: # patches (N, size, size[, C]) in the dtype of `img`, flagged (N,) bool: touches the edge
+    "Cut patches as the published annotator does: truncated positions, black beyond the edge."
+    img = np.asarray(img)
+    at = np.trunc(np.asarray(yx, float).reshape(-1, 2)).astype(int)
+    flagged = np.minimum(at, img.shape[:2] - at).min(1, initial=2**31) < size // 2
+    return cut_patches(img, at, size, pad="constant"), flagged
+
+# %% ../nbs/published.ipynb #654842bb
+def normalise_published(
+    patches:np.ndarray, # (N, S, S) or (N, S, S, C), any dtype
+    clip:float=4., # Values beyond +-clip are cut off
+) -> np.ndarray: # float32, same shape
+    "Standardise whole patches as published: deviation at least 1/sqrt(pixels), clipped."
+    x = np.asarray(patches, np.float64)
+    axes = tuple(range(1, x.ndim))
+    std = np.maximum(x.std(axes, keepdims=True), 1 / np.sqrt(x[0].size if len(x) else 1))
+    return np.clip((x - x.mean(axes, keepdims=True)) / std, -clip, clip).astype(np.float32)
 
 # %% ../nbs/published.ipynb #c951541d
 MEAN_COLOUR = 103.939, 116.779, 123.68 # Of the photographs of ImageNet: blue, green, red

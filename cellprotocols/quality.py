@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_padding', 'check_blank', 'check_brightness', 'check_focus', 'check_patches']
 
-# %% ../nbs/quality.ipynb #7dd0bf1e
+# %% ../nbs/quality.ipynb #05f94b03
 import numpy as np
 import pandas as pd
 
@@ -22,6 +22,7 @@ def _flat_bands(patches, axis) -> np.ndarray:
     ends = np.where(first_half, lines[:, :1, 0], lines[:, -1:, 0])
     return _runs((lines == ends[:, :, None]).all((2, 3)), 1)
 
+# %% ../nbs/quality.ipynb #8d93a612
 def find_padding(
     patches:np.ndarray, # (N, S, S) or (N, S, S, C), any dtype
 ) -> np.ndarray: # (N, S, S) bool, True where pixels were filled in
@@ -31,7 +32,7 @@ def find_padding(
     padding[padding.all((1, 2))] = False  # one value everywhere: an empty patch, not a border
     return padding
 
-# %% ../nbs/quality.ipynb #09e0b57d
+# %% ../nbs/quality.ipynb #51b4ad4f
 def _quantile(x, ok, q) -> np.ndarray:
     "Quantile of the valid values of each row; NaN where there are none."
     n = ok.sum(1)
@@ -49,7 +50,7 @@ def _noise(x, ok, whole) -> np.ndarray:
     rounding = .29 if whole else 1e-6 * np.abs(x).max((1, 2), initial=1e-30) # 1/sqrt(12) of a grey level
     return np.fmax(_quantile(second, quiet, .5) / .6745 / 6, rounding)
 
-# %% ../nbs/quality.ipynb #22c81cdf
+# %% ../nbs/quality.ipynb #1196fb39
 def _block_sums(a, s):
     "Sums over 4 x 4 px of the first `s` rows and columns."
     return a[:, :s, :s].reshape(len(a), s // 4, 4, s // 4, 4).sum((2, 4)).reshape(len(a), -1)
@@ -81,6 +82,7 @@ def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
         parts.append(pd.DataFrame({k: np.fmax.reduce([e[k] for e in each]) for k in each[0]}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
+# %% ../nbs/quality.ipynb #01be80de
 def check_blank(
     patches:np.ndarray, # (N, S, S) or (N, S, S, C), array or zarr
     valid:np.ndarray|None=None, # (N, S, S) bool; None: all but constant bands at the sides
@@ -107,7 +109,7 @@ def check_brightness(
         return dict(brightness=np.where(ok, x, 0).sum((1, 2)) / n, saturated=((x >= white) & ok).sum((1, 2)) / n)
     return _measure(patches, valid, numbers).reindex(columns=["brightness", "saturated"])
 
-# %% ../nbs/quality.ipynb #11b90123
+# %% ../nbs/quality.ipynb #26521c71
 def _smooth(a, axis): return .25 * np.roll(a, 1, axis) + .5 * a + .25 * np.roll(a, -1, axis)
 def _inside(a): return a[:, 2:-2, 2:-2]
 def _mean(a): return np.nansum(a, (1, 2)) / np.maximum(np.isfinite(a).sum((1, 2)), 1)

@@ -6,11 +6,11 @@
 __all__ = ['UNITS_UM', 'UNITS_S', 'find_unit', 'to_number', 'read_ome_scale', 'read_imagej_scale', 'read_shaped_scale',
            'read_tiff_scale']
 
-# %% ../nbs/scales.ipynb #a90a9bf2
+# %% ../nbs/scales.ipynb #2d6206eb
 import math
 from xml.etree import ElementTree
 
-# %% ../nbs/scales.ipynb #1ac4e342
+# %% ../nbs/scales.ipynb #ba2c6a9e
 UNITS_UM = {
     "m": 1e6, "dm": 1e5, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3,
     "um": 1., "µm": 1., "μm": 1., "micron": 1., "microns": 1., "micrometer": 1., "micrometre": 1., "micrometers": 1.,
@@ -28,7 +28,7 @@ def find_unit(
     "Size of a unit by its name."
     return table.get(str(name).replace("\\u00B5", "µ").replace("\\u00b5", "µ").strip().lower())
 
-# %% ../nbs/scales.ipynb #42476daa
+# %% ../nbs/scales.ipynb #330e14b2
 def to_number(
     value, # Anything: text, number, None
     unit:float=1., # The value is in this unit
@@ -40,7 +40,7 @@ def to_number(
     except (TypeError, ValueError, OverflowError): return None
     return value if math.isfinite(value) and low < value <= high else None
 
-# %% ../nbs/scales.ipynb #554e0e49
+# %% ../nbs/scales.ipynb #b520d278
 def _local(element): return element.tag.rsplit("}", 1)[-1]
 
 def _time_step(planes):
@@ -52,7 +52,7 @@ def _time_step(planes):
     steps = max(int(last["TheT"]) - int(first["TheT"]), 1)
     return to_number((float(last["DeltaT"]) - float(first["DeltaT"])) / steps, unit)
 
-# %% ../nbs/scales.ipynb #e9bca5d0
+# %% ../nbs/scales.ipynb #74f878c9
 def read_ome_scale(
     xml:str, # An OME-XML
 ) -> dict: # px_um, dt_s, channels (names, or None)
@@ -66,7 +66,7 @@ def read_ome_scale(
     return dict(px_um=to_number(a.get("PhysicalSizeX"), unit) if unit else None, dt_s=dt,
         channels=names if any("Name" in c for c in channels) else None)
 
-# %% ../nbs/scales.ipynb #84977624
+# %% ../nbs/scales.ipynb #775ad61f
 def _resolution(page, unit_um):
     "Pixel size in um from the XResolution tag, given the unit's size."
     tag = page.tags.get("XResolution")
@@ -84,7 +84,7 @@ def read_imagej_scale(
         dt_s=to_number(meta.get("finterval"), find_unit(meta.get("tunit", "s"), UNITS_S) or 1.),
         channels=labels if labels and len(set(labels)) == n else None)
 
-# %% ../nbs/scales.ipynb #375d8477
+# %% ../nbs/scales.ipynb #8ce26098
 def read_shaped_scale(
     meta:dict, # From the JSON in the description of a TIFF
 ) -> dict: # px_um, dt_s, channels (names, or None)
@@ -95,7 +95,7 @@ def read_shaped_scale(
         dt_s=to_number(meta.get("TimeIncrement"), find_unit(meta.get("TimeIncrementUnit", "s"), UNITS_S) or 1.),
         channels=[names] if isinstance(names, str) else names)
 
-# %% ../nbs/scales.ipynb #44e2ff74
+# %% ../nbs/scales.ipynb #5af6fd98
 def read_tiff_scale(
     tif, # An open `tifffile.TiffFile`
     page, # Its first page

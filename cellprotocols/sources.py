@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ImageError', 'image_errors', 'collect_remarks', 'close_on_error', 'find_format', 'Source', 'make_channels', 'Header']
 
-# %% ../nbs/sources.ipynb #a1453d55
+# %% ../nbs/sources.ipynb #51a44b0d
 import io
 import logging
 import math
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from .errors import UserError, os_errors
 
-# %% ../nbs/sources.ipynb #a2c3f7c2
+# %% ../nbs/sources.ipynb #a1866553
 class ImageError(UserError):
     "An image file that cannot be read or written as asked."
 
@@ -40,7 +40,7 @@ def image_errors(
     except Exception as e:
         raise ImageError(f"{doing} failed ({type(e).__name__}: {str(e)[:200]})", do=do, file=file) from e
 
-# %% ../nbs/sources.ipynb #9092c2b6
+# %% ../nbs/sources.ipynb #391e4f0d
 _remarks = ContextVar("remarks", default=None)
 
 def _keep_quiet(record):
@@ -57,7 +57,7 @@ def collect_remarks():
     try: yield _remarks.get()
     finally: _remarks.reset(token)
 
-# %% ../nbs/sources.ipynb #df0f3d88
+# %% ../nbs/sources.ipynb #3814cb19
 @contextmanager
 def close_on_error(
     thing, # Anything with `close`
@@ -69,7 +69,7 @@ def close_on_error(
         except Exception: pass # half-opened: the first error is the one to tell
         raise
 
-# %% ../nbs/sources.ipynb #5d4f0dbe
+# %% ../nbs/sources.ipynb #5e5200e8
 _formats = [
     (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"), (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"), (b"BM", "bmp"), (b"\xda\xce\xbe\x0a", "nd2"), (b"\0\0\0\x0cjP  \r\n\x87\n", "nd2"),
@@ -87,7 +87,7 @@ def _is_text(head):
     readable = all(b >= 32 or b in b"\t\r\n\f" for b in head)
     return readable and sum(b > 127 for b in head) < len(head) / 3
 
-# %% ../nbs/sources.ipynb #a61a72b7
+# %% ../nbs/sources.ipynb #7e56c0b6
 def find_format(
     head:bytes, # The first bytes of a file; 4096 are plenty
     file="image", # Path or name, for the message
@@ -103,12 +103,13 @@ def find_format(
     raise ImageError(f"this is {seen}, not an image" if seen else "no image format begins with these bytes",
         need="TIFF, PNG, JPEG, BMP, ND2 or CZI", do="open it in Fiji and save it as OME-TIFF", file=file)
 
-# %% ../nbs/sources.ipynb #5f705cd9
+# %% ../nbs/sources.ipynb #1e5600c0
 def _check_is_file(path, name):
     if path.is_file(): return
     if not path.exists(): raise ImageError("there is no such file", do="check the path", file=name)
     raise ImageError("this is not a regular file", do="give the path of an image", file=name)
 
+# %% ../nbs/sources.ipynb #4dfff792
 class Source:
     "Bytes to read, from a path, an open binary file or `bytes`."
     def __init__(self,
@@ -133,13 +134,14 @@ class Source:
         "Close a file that was opened here; one that was handed over stays open."
         if self.path is not None: self.handle.close()
 
-# %% ../nbs/sources.ipynb #86ee5f81
+# %% ../nbs/sources.ipynb #ca87eee9
 def make_channels(
     n:int, # Number of channels
 ) -> list: # n names
     "Names for channels that have none."
     return ["gray"] if n == 1 else [f"C{i}" for i in range(n)]
 
+# %% ../nbs/sources.ipynb #799f07e4
 @dataclass
 class Header:
     "What the file says about itself; nothing is decoded yet."

@@ -7,17 +7,21 @@ __all__ = ['SplitError', 'make_folds', 'make_random_folds', 'make_split', 'check
            'make_blocks', 'join_groups', 'find_near_clicks', 'find_duplicates', 'find_conflicts', 'audit_split']
 
 # %% ../nbs/split.ipynb #9102e248
-import hashlib, warnings
+import hashlib
+import warnings
+
 import numpy as np, pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
 from .errors import UserError
 
 # %% ../nbs/split.ipynb #f103a525
 class SplitError(UserError):
     "A split that cannot be made, or that leaks."
 
+# %% ../nbs/split.ipynb #679f7972
 def _rows(bad, limit=5):
     "The first few row numbers, in words."
     i = np.flatnonzero(bad)
@@ -25,11 +29,15 @@ def _rows(bad, limit=5):
 
 def _column(values, name, n=None):
     "A 1-D array without holes, of the length the others have."
-    col = pd.Series(np.asarray(values, dtype=object) if isinstance(values, (list, tuple)) else np.asarray(values)).infer_objects()
+    kind = object if isinstance(values, (list, tuple)) else None
+    col = pd.Series(np.asarray(values, dtype=kind)).infer_objects()
     if n is not None and len(col) != n:
         raise SplitError(f"{len(col)} {name} for {n} items", f"one of the {name} for each item")
-    hole = col.isna() | (col.astype(str).str.strip() == "") if col.dtype == object or col.dtype.kind not in "biuf" else col.isna()
-    if hole.any(): raise SplitError(f"no value among the {name} in row {_rows(hole)}", f"{name} for every item", "fill them in or leave those items out")
+    hole = col.isna()
+    if col.dtype == object or col.dtype.kind not in "biuf": hole |= col.astype(str).str.strip() == ""
+    if hole.any():
+        seen = f"no value among the {name} in row {_rows(hole)}"
+        raise SplitError(seen, f"{name} for every item", "fill them in or leave those items out")
     return col.to_numpy()
 
 # %% ../nbs/split.ipynb #45551c7f
@@ -38,7 +46,8 @@ def _count(labels, groups):
     ids, names = pd.factorize(groups, sort=True)
     table = np.asarray(labels) if labels is not None else np.zeros(len(ids), int)
     if table.ndim == 2:
-        if len(table) != len(ids): raise SplitError(f"{len(table)} rows of labels for {len(ids)} items", "one row for each item")
+        if len(table) != len(ids):
+            raise SplitError(f"{len(table)} rows of labels for {len(ids)} items", "one row for each item")
         counts = np.stack([np.bincount(ids, col, len(names)) for col in table.T.astype(float)], 1)
         return counts, np.arange(table.shape[1]), ids, names
     codes, classes = pd.factorize(_column(table, "labels", len(ids)), sort=True)
@@ -54,7 +63,8 @@ def _deal_once(share, want, rng, jitter):
         cost = (2*have @ share[g] + share[g] @ share[g]) / want
         if left <= empty.sum(): cost = np.where(empty, cost, np.inf)
         p = part[g] = np.argmin(cost)
-        have[p] += share[g]; empty[p] = False
+        have[p] += share[g]
+        empty[p] = False
     missing = (have == 0) & (share.sum(0) > 0)
     return (missing.any() * missing.sum(), ((have - want[:, None])**2 / want[:, None]).sum()), part
 
@@ -64,19 +74,33 @@ def _deal(counts, want, seed):
     share = np.concatenate([share, counts.sum(1, keepdims=True) / max(counts.sum(), 1)], 1)
     rng, want = np.random.default_rng(seed), np.asarray(want, float)
     tries = int(np.clip(20_000 // len(share), 1, 20))
-    return min((_deal_once(share, want, rng, jitter=1 if i else 1e-6) for i in range(tries)), key=lambda deal: deal[0])[1]
+    deals = (_deal_once(share, want, rng, jitter=1 if i else 1e-6) for i in range(tries))
+    return min(deals, key=lambda deal: deal[0])[1]
 
 # %% ../nbs/split.ipynb #9012a1ec
+def _warn(text, level=4): warnings.warn(text, stacklevel=level) # at the line that asked for the split
+
 def _lower_k(k, counts, classes):
     "The number of folds the groups can fill, with a warning where that is fewer than asked for."
-    if len(counts) < k: warnings.warn(f"{len(counts)} groups cannot fill {k} folds: using {len(counts)} folds", stacklevel=3)
+    if len(counts) < k: _warn(f"{len(counts)} groups cannot fill {k} folds: using {len(counts)} folds")
     k, n_in = min(k, len(counts)), (counts > 0).sum(0)
     for c in np.flatnonzero(n_in == 1):
-        warnings.warn(f"class {classes[c]} lives in one group only: when that group is tested, the model has never seen the class", stacklevel=3)
+        lone = f"class {classes[c]} lives in one group only"
+        _warn(f"{lone}: when that group is tested, the model has never seen the class")
     if scarce := [f"{classes[c]} ({n_in[c]})" for c in np.flatnonzero((n_in > 1) & (n_in < k))]:
-        warnings.warn(f"classes that live in fewer groups than the {k} folds are tested in some of them only: {', '.join(scarce)}; label more groups of these first", stacklevel=3)
+        few = f"classes that live in fewer groups than the {k} folds are tested in some of them only"
+        _warn(f"{few}: {', '.join(scarce)}; label more groups of these first")
     return k
 
+def _warn_missing(counts, classes, part):
+    "Say which classes a training set lacks although other groups hold them."
+    for c in np.flatnonzero((counts > 0).sum(0) > 1):
+        homes = np.unique(part[counts[:, c] > 0])
+        if len(homes) > 1: continue
+        fell = f"all groups of class {classes[c]} fell into fold {homes[0]}"
+        _warn(f"{fell}: the model that is tested there has never seen the class; try another seed or fewer folds")
+
+# %% ../nbs/split.ipynb #210491ae
 def make_folds(
     labels:np.ndarray|None, # Class of each item, (N,), or (N, L) of 0 and 1; None: only sizes are balanced
     groups:np.ndarray, # Group of each item, (N,): cell, well, patient ...
@@ -87,20 +111,13 @@ def make_folds(
     if k < 2: raise SplitError(f"k={k} folds", "at least 2")
     counts, classes, ids, names = _count(labels, _column(groups, "groups"))
     if len(names) < 2:
-        raise SplitError(f"{len(names)} group", "at least 2 groups, so that one can be tested by a model that never saw it",
-                         "annotate another cell, movie or plate, or declare a finer group")
+        need = "at least 2 groups, so that one can be tested by a model that never saw it"
+        raise SplitError(f"{len(names)} group", need, "annotate another cell, movie or plate, or declare a finer group")
     k = _lower_k(k, counts, classes)
     part = _deal(counts, np.full(k, 1/k), seed)
     fold = part[ids]
-    _warn_missing(counts, classes, part, k)
+    _warn_missing(counts, classes, part)
     return fold
-
-def _warn_missing(counts, classes, part, k):
-    "Say which classes a training set lacks although other groups hold them."
-    for c in np.flatnonzero((counts > 0).sum(0) > 1):
-        homes = np.unique(part[counts[:, c] > 0])
-        if len(homes) == 1: warnings.warn(f"all groups of class {classes[c]} fell into fold {homes[0]}: the model that is tested there "
-                                          "has never seen the class; try another seed or fewer folds", stacklevel=3)
 
 # %% ../nbs/split.ipynb #b441627d
 def make_random_folds(
@@ -115,8 +132,10 @@ def make_random_folds(
     groups = _column(groups, "groups", None if labels is None else len(labels))
     if len(np.unique(groups.astype(str))) < len(groups) and not optimistic:
         name = pd.Series(groups).mode()[0]
-        raise SplitError(f"a random split over declared groups: neighbours of the same cell (for example group {name}) would sit in training "
-                         "and in test, and the score would flatter", "whole groups", "use make_folds, or pass optimistic=True and call the score optimistic")
+        seen = f"a random split over declared groups: neighbours of the same cell (for example group {name})"
+        seen += " would sit in training and in test, and the score would flatter"
+        todo = "use make_folds, or pass optimistic=True and call the score optimistic"
+        raise SplitError(seen, "whole groups", todo)
     return make_folds(labels, np.arange(len(groups)), k, seed)
 
 # %% ../nbs/split.ipynb #49aadf05
@@ -133,12 +152,12 @@ def make_split(
         raise SplitError(f"fractions {fractions}", "shares above 0 that add to 1")
     counts, classes, ids, names = _count(labels, _column(groups, "groups"))
     if len(names) < len(want):
-        raise SplitError(f"{len(names)} group(s) for {len(want)} parts ({', '.join(fractions)})", "at least one group for each part",
-                         "annotate more groups, or ask for fewer parts")
+        seen = f"{len(names)} group(s) for {len(want)} parts ({', '.join(fractions)})"
+        raise SplitError(seen, "at least one group for each part", "annotate more groups, or ask for fewer parts")
     part = _deal(counts, want, seed)
     largest = int(np.argmax(want))
     for c in np.flatnonzero((counts > 0).any(0) & ~(counts[part == largest] > 0).any(0)):
-        warnings.warn(f"class {classes[c]} is missing from {list(fractions)[largest]}: it lives in too few groups", stacklevel=2)
+        _warn(f"class {classes[c]} is missing from {list(fractions)[largest]}: it lives in too few groups", level=3)
     return np.array(list(fractions))[part][ids]
 
 # %% ../nbs/split.ipynb #dcb61321
@@ -154,7 +173,8 @@ def check_disjoint(
     name, n = twice.group.iloc[0], twice.group.nunique()
     a, b = twice.part[twice.group == name].iloc[:2]
     more = f" (and {n-1} more groups)" if n > 1 else ""
-    raise SplitError(f"group {name} sits in {a} and in {b}{more}", "every group in one part only", "make the split again with make_split or make_folds")
+    todo = "make the split again with make_split or make_folds"
+    raise SplitError(f"group {name} sits in {a} and in {b}{more}", "every group in one part only", todo)
 
 # %% ../nbs/split.ipynb #a3ba4667
 def make_groups(
@@ -184,11 +204,14 @@ def _clicks(t, y, x, movie):
     "Clicks as (N, 3) floats and movie numbers, checked."
     n = len(np.asarray(t))
     for name, col in (("y", y), ("x", x)):
-        if len(np.asarray(col)) != n: raise SplitError(f"{len(np.asarray(col))} values of {name} for {n} values of t", "t, y and x of equal length")
+        if (m := len(np.asarray(col))) != n:
+            raise SplitError(f"{m} values of {name} for {n} values of t", "t, y and x of equal length")
     tyx = np.stack([np.asarray(v, float) for v in (t, y, x)], 1)
-    if (bad := ~np.isfinite(tyx).all(1)).any(): raise SplitError(f"no finite t, y, x in row {_rows(bad)}", "a frame and a place for every click")
+    if (bad := ~np.isfinite(tyx).all(1)).any():
+        raise SplitError(f"no finite t, y, x in row {_rows(bad)}", "a frame and a place for every click")
     return tyx, np.zeros(n, int) if movie is None else pd.factorize(_column(movie, "movies", n))[0]
 
+# %% ../nbs/split.ipynb #e56cc31f
 def link_clicks(
     t:np.ndarray, # Frame of each click, (N,)
     y:np.ndarray, # Row, px, (N,)
@@ -198,7 +221,8 @@ def link_clicks(
     movie:np.ndarray|None=None, # Movie of each click, (N,); clicks of two movies are never linked
 ) -> np.ndarray: # (N,) int, group of each click, 0 to G-1
     "Group clicks that follow each other through a movie: one group for a cell, its later clicks and its daughters."
-    if radius <= 0 or gap < 0: raise SplitError(f"radius={radius}, gap={gap}", "a radius above 0 px and a gap of at least 0 frames")
+    if radius <= 0 or gap < 0:
+        raise SplitError(f"radius={radius}, gap={gap}", "a radius above 0 px and a gap of at least 0 frames")
     tyx, film = _clicks(t, y, x, movie)
     ids = np.arange(len(tyx))
     for m in range(film.max(initial=-1) + 1):
@@ -219,8 +243,10 @@ def make_blocks(
     "Cut an order into contiguous blocks of about equal size."
     if n_blocks < 1: raise SplitError(f"n_blocks={n_blocks}", "at least 1")
     order = _column(order, "order numbers")
-    if len(order) and order.dtype.kind not in "biufmM": raise SplitError(f"an order of type {order.dtype}", "numbers or times")
-    codes = np.zeros(len(order), int) if labels is None else pd.factorize(_column(labels, "labels", len(order)), sort=True)[0]
+    if len(order) and order.dtype.kind not in "biufmM":
+        raise SplitError(f"an order of type {order.dtype}", "numbers or times")
+    codes = np.zeros(len(order), int)
+    if labels is not None: codes = pd.factorize(_column(labels, "labels", len(order)), sort=True)[0]
     block = np.empty(len(order), int)
     for c in range(codes.max(initial=-1) + 1):
         mine = np.flatnonzero(codes == c)
@@ -283,14 +309,17 @@ def _thumbnails(images, size=16, chunk=512):
 def _check_images(images):
     "An (N, H, W[, C]) array or something sliced like one."
     if not hasattr(images, "shape"): images = np.asarray(images)
-    if len(images.shape) not in (3, 4): raise SplitError(f"images of shape {tuple(images.shape)}", "(N, H, W) or (N, H, W, C)", "fit them to one size first")
+    if len(images.shape) not in (3, 4):
+        seen = f"images of shape {tuple(images.shape)}"
+        raise SplitError(seen, "(N, H, W) or (N, H, W, C)", "fit them to one size first")
     return images
 
 def _candidates(u, max_distance, rows=1024, cols=8192):
     "Pairs i < j that may be at most `max_distance` apart, in batches."
-    v = u if len(u) < 4096 else u @ np.linalg.eigh(u.T @ u)[1][:, ::-1][:, :64]   # for few images the rotation costs more than it saves
+    v = u
+    if len(u) >= 4096: v = u @ np.linalg.eigh(u.T @ u)[1][:, ::-1][:, :64] # for few it costs more than it saves
     half, one = (v**2).sum(1, keepdims=True)/2, np.ones((len(v), 1), v.dtype)
-    left, right = np.hstack([v, -half, one]), np.hstack([v, one, -half])      # left @ right.T = -(distance in 64 directions)
+    left, right = np.hstack([v, -half, one]), np.hstack([v, one, -half]) # left @ right.T = -(distance)
     for a in range(0, len(v), rows):
         for b in range(a, len(v), cols):
             i, j = np.nonzero(left[a:a+rows] @ right[b:b+cols].T > -max_distance - 1e-4)
@@ -298,6 +327,7 @@ def _candidates(u, max_distance, rows=1024, cols=8192):
             i, j = i[i < j], j[i < j]
             for s in range(0, len(i), 50_000): yield i[s:s+50_000], j[s:s+50_000]
 
+# %% ../nbs/split.ipynb #658df761
 def _alike(thumbs, max_distance, max_pairs):
     "Pairs of thumbnails at most `max_distance` apart: i, j, distance; constant images are like nothing."
     real = np.flatnonzero(thumbs.any(1))
@@ -308,16 +338,17 @@ def _alike(thumbs, max_distance, max_pairs):
         found.append((real[i[keep]], real[j[keep]], np.clip(d[keep], 0, None)))
         n += keep.sum()
         if n > max_pairs:
-            raise SplitError(f"more than {max_pairs} pairs of images look alike", "pictures that differ", "leave out blank images, even out the "
-                             "illumination, or use a smaller max_distance")
+            todo = "leave out blank images, even out the illumination, or use a smaller max_distance"
+            raise SplitError(f"more than {max_pairs} pairs of images look alike", "pictures that differ", todo)
     return tuple(np.concatenate(c) for c in zip(*found))
 
+# %% ../nbs/split.ipynb #177857fc
 def find_duplicates(
     images:np.ndarray, # (N, H, W) or (N, H, W, C), any dtype; a zarr array is read in chunks
     max_distance:float=.02, # Largest distance (1 - correlation of thumbnails) that counts as near; 0: exact copies only
     max_pairs:int=1_000_000, # More near pairs than this is an error
 ) -> pd.DataFrame: # One row a pair: i, j (i < j), distance, exact (bool)
-    "Pairs of images that are copies. Each exact copy is paired with the first one; near pairs are between different pictures."
+    "Pairs of images that are copies: each exact copy with the first one, near ones between different pictures."
     images = _check_images(images)
     thumbs, same = _thumbnails(images)
     first = np.unique(same, return_index=True)[1]
@@ -326,7 +357,8 @@ def find_duplicates(
     if max_distance > 0:
         first.sort()
         i, j, d = _alike(thumbs[first], max_distance, max_pairs)
-        table = pd.concat([table, pd.DataFrame({"i": first[i], "j": first[j], "distance": d.astype(float), "exact": False})])
+        near = pd.DataFrame({"i": first[i], "j": first[j], "distance": d.astype(float), "exact": False})
+        table = pd.concat([table, near])
     return table.sort_values(["i", "j"], ignore_index=True)
 
 # %% ../nbs/split.ipynb #8c08f2a8
@@ -340,6 +372,26 @@ def find_conflicts(
     return out[out.label_i != out.label_j].reset_index(drop=True)
 
 # %% ../nbs/split.ipynb #1aff45aa
+def _stand_ins(pairs, split):
+    "Of many equal copies in one part the first one: the first copy of all, the part, the item that stands in."
+    items = np.arange(len(split))
+    first = items.copy()
+    first[pairs.j[pairs.exact]] = pairs.i[pairs.exact]
+    return pd.DataFrame({"first": first, "split": split, "item": items}).drop_duplicates(["first", "split"])
+
+def _find_links(pairs, split):
+    "Copies in two parts: item_i, item_j, split_i, split_j, distance, exact."
+    stand_in = _stand_ins(pairs, split)
+    first = stand_in["first"].unique()
+    first.sort()
+    itself = pd.DataFrame({"i": first, "j": first, "distance": 0., "exact": True})
+    links = pd.concat([pairs[~pairs.exact], itself])
+    for s in "ij":
+        names = {"first": s, "split": f"split_{s}", "item": f"item_{s}"}
+        links = links.merge(stand_in.rename(columns=names), on=s)
+    return links[(links.split_i != links.split_j) & ~(links.exact & (links.item_i > links.item_j))]
+
+# %% ../nbs/split.ipynb #ef36309d
 def audit_split(
     images:np.ndarray, # (N, H, W) or (N, H, W, C)
     split:np.ndarray, # Part or fold of each item, (N,)
@@ -349,19 +401,13 @@ def audit_split(
     "Exact and near copies across the parts of a split; of many equal copies in one part the first stands for all."
     images = _check_images(images)
     split = _column(split, "parts", images.shape[0])
-    pairs = find_duplicates(images, max_distance)
-    first = np.arange(images.shape[0])
-    first[pairs.j[pairs.exact]] = pairs.i[pairs.exact]
-    stand_in = pd.DataFrame({"first": first, "split": split, "item": np.arange(images.shape[0])}).drop_duplicates(["first", "split"])
-    itself = pd.DataFrame({"i": np.unique(first), "j": np.unique(first), "distance": 0., "exact": True})
-    links = pd.concat([pairs[~pairs.exact], itself])
-    for s in "ij": links = links.merge(stand_in.rename(columns={"first": s, "split": f"split_{s}", "item": f"item_{s}"}), on=s)
-    links = links[(links.split_i != links.split_j) & ~(links.exact & (links.item_i > links.item_j))]
+    links = _find_links(find_duplicates(images, max_distance), split)
     out = links.drop(columns=["i", "j"]).rename(columns={"item_i": "i", "item_j": "j"})
     turned = out.rename(columns={"i": "j", "j": "i", "split_i": "split_j", "split_j": "split_i"})
-    out = pd.concat([out[out.i < out.j], turned[turned.i < turned.j]])
+    out = pd.concat([out[out.i < out.j], turned[turned.i < turned.j]]).astype({"i": int, "j": int})
+    columns = ["i", "j", "distance", "exact", "split_i", "split_j"]
     if groups is not None:
         groups = _column(groups, "groups", images.shape[0])
-        out = out.assign(group_i=groups[out.i.to_numpy(int)], group_j=groups[out.j.to_numpy(int)])
-    first_cols = ["i", "j", "distance", "exact", "split_i", "split_j"]
-    return out.astype({"i": int, "j": int})[first_cols + [c for c in out if c not in first_cols]].sort_values(["i", "j"], ignore_index=True)
+        out = out.assign(group_i=groups[out.i], group_j=groups[out.j])
+        columns += ["group_i", "group_j"]
+    return out[columns].sort_values(["i", "j"], ignore_index=True)

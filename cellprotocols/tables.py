@@ -6,7 +6,7 @@
 __all__ = ['TEXT_COLUMNS', 'DatasetError', 'to_relative', 'to_plain', 'to_json', 'make_tidy', 'choose_kind', 'to_exact_csv',
            'read_exact_csv']
 
-# %% ../nbs/tables.ipynb #021fd528
+# %% ../nbs/tables.ipynb #66bf99d8
 import csv
 import json
 import os
@@ -20,11 +20,11 @@ import numpy as np, pandas as pd
 
 from .errors import UserError
 
-# %% ../nbs/tables.ipynb #399e7bdf
+# %% ../nbs/tables.ipynb #a237fc59
 class DatasetError(UserError):
     "Something is wrong with a dataset folder, or with what should go into one."
 
-# %% ../nbs/tables.ipynb #3b4712db
+# %% ../nbs/tables.ipynb #9d9929f3
 def to_relative(
     path:str|Path, # A file or folder
     base:str|Path, # A folder
@@ -33,11 +33,12 @@ def to_relative(
     try: return Path(os.path.relpath(Path(path).resolve(), base)).as_posix()
     except ValueError: return Path(path).name
 
-# %% ../nbs/tables.ipynb #af15e519
+# %% ../nbs/tables.ipynb #43607304
 def _plain_map(value, base, where):
     "A dictionary with sorted keys of text and plain values."
     if len({str(k) for k in value}) < len(value):
-        raise DatasetError(f"the setting {where or 'settings'} has two keys that read the same as text", do="rename one")
+        seen = f"the setting {where or 'settings'} has two keys that read the same as text"
+        raise DatasetError(seen, do="rename one")
     pairs = sorted(((str(k), v) for k, v in value.items()), key=lambda pair: pair[0])
     return {k: to_plain(v, base, f"{where}.{k}".lstrip(".")) for k, v in pairs}
 
@@ -50,21 +51,23 @@ def to_plain(
     if isinstance(value, Enum): return to_plain(value.value, base, where)
     if value is None or isinstance(value, (bool, str, int)): return value
     if isinstance(value, float): return float(value) if np.isfinite(value) else str(value)
-    if isinstance(value, PurePath): return to_relative(value, base) if base and value.is_absolute() else value.as_posix()
+    if isinstance(value, PurePath) and base and value.is_absolute(): return to_relative(value, base)
+    if isinstance(value, PurePath): return value.as_posix()
     if isinstance(value, (np.generic, np.ndarray)): return to_plain(value.tolist(), base, where)
     if isinstance(value, Mapping): return _plain_map(value, base, where)
     if isinstance(value, (list, tuple, range)): return [to_plain(v, base, where) for v in value]
     if isinstance(value, (set, frozenset)): return sorted((to_plain(v, base, where) for v in value), key=json.dumps)
-    raise DatasetError(f"the setting {where} is a {type(value).__name__}", "text, numbers, lists or dictionaries of them")
+    seen = f"the setting {where} is a {type(value).__name__}"
+    raise DatasetError(seen, "text, numbers, lists or dictionaries of them")
 
-# %% ../nbs/tables.ipynb #f4509ac1
+# %% ../nbs/tables.ipynb #9e1598e3
 def to_json(
     value, # Plain values, as from `to_plain`
 ) -> str: # One line
     "The one way to write a value as JSON: the same value, the same text."
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
-# %% ../nbs/tables.ipynb #01ddf496
+# %% ../nbs/tables.ipynb #27e055c6
 TEXT_COLUMNS = ("item_id", "group", "field_id", "label", "by", "at", "file", "split", "members") # Always text
 
 def _is_missing(value):
@@ -85,7 +88,7 @@ def _id_text(name):
         raise DatasetError(f"column {name} holds {v!r}", "text or whole numbers")
     return text
 
-# %% ../nbs/tables.ipynb #69e38a27
+# %% ../nbs/tables.ipynb #ae3f8ea2
 def _whole(col):
     "Whole numbers as int64, or as float64 where some are missing."
     if col.isna().any(): return col.astype("float64")
@@ -98,14 +101,15 @@ def _whole(col):
 def _objects(col):
     "A column of Python objects as one kind."
     guess = pd.api.types.infer_dtype(col, skipna=True)
-    if guess in ("string", "empty") or all(isinstance(v, (str, PurePath)) or _is_missing(v) for v in col): return _texts(col)
+    textual = all(isinstance(v, (str, PurePath)) or _is_missing(v) for v in col)
+    if textual or guess in ("string", "empty"): return _texts(col)
     if guess in ("floating", "mixed-integer-float", "decimal"): return col.astype("float64")
     if guess == "integer": return _whole(col)
     if guess == "boolean" and not col.isna().any(): return col.astype(bool)
     if guess in ("datetime", "datetime64", "date"): return col.map(lambda v: "" if _is_missing(v) else v.isoformat())
     raise DatasetError(f"column {col.name} mixes kinds of values ({guess})", "all text, all numbers or all true/false")
 
-# %% ../nbs/tables.ipynb #73af5124
+# %% ../nbs/tables.ipynb #a6e63534
 def _tidy_column(col):
     "`col` as int64, float64, float32, bool or text."
     d, api = col.dtype, pd.api.types
@@ -126,7 +130,7 @@ def _kind(col, tidy):
     if len(col) and not col.isna().all(): return "str"
     return "missing" if len(col) else "?"
 
-# %% ../nbs/tables.ipynb #d20acceb
+# %% ../nbs/tables.ipynb #beef7285
 def _check_columns(names):
     "Names of printable text, each once."
     for name in names:
@@ -138,14 +142,14 @@ def _check_columns(names):
 def make_tidy(
     items:pd.DataFrame, # Any table; its index is not kept
 ) -> tuple: # (the table with tidy columns, {column: kind})
-    "A table with columns of one kind each: `int64`, `float64`, `float32`, `bool`, `str` (`missing` and `?`: unknown yet)."
+    "A table with columns of one kind each: `int64`, `float64`, `float32`, `bool`, `str`; `missing`, `?`: unknown yet."
     _check_columns(items.columns)
     items = items.reset_index(drop=True)
     tidy = {name: _tidy_column(items[name]) for name in items.columns}
     kinds = {name: _kind(items[name], col) for name, col in tidy.items()}
     return pd.DataFrame(tidy, index=items.index), kinds
 
-# %% ../nbs/tables.ipynb #90dee140
+# %% ../nbs/tables.ipynb #2a41dd80
 _WIDER = {
     frozenset(("int64", "float64")): "float64",
     frozenset(("int64", "float32")): "float64",
@@ -167,7 +171,7 @@ def choose_kind(
     if wide := _WIDER.get(frozenset((old, new))): return wide
     raise DatasetError(f"column {name} holds {new} here and {old} in earlier rows", "one kind of value in a column")
 
-# %% ../nbs/tables.ipynb #885a5f2f
+# %% ../nbs/tables.ipynb #60acf993
 def to_exact_csv(
     items:pd.DataFrame, # A tidy table
     header:bool=True, # With the names of the columns?
@@ -180,7 +184,7 @@ def to_exact_csv(
     except UnicodeEncodeError as e:
         raise DatasetError(f"the table holds text that is not Unicode: {text[e.start:e.end]!r}") from None
 
-# %% ../nbs/tables.ipynb #026e84f7
+# %% ../nbs/tables.ipynb #7c1c2e6b
 _pandas = tuple(map(int, pd.__version__.split(".")[:2]))
 _exact = {} if _pandas >= (3, 1) else {"float_precision": "round_trip"} # exact by itself from 3.1
 

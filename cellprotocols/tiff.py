@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_planes', 'open_tiff']
 
-# %% ../nbs/tiff.ipynb #a192cd09
+# %% ../nbs/tiff.ipynb #6aa7a45e
 import io
 import math
 import re
@@ -19,7 +19,7 @@ from .scales import read_tiff_scale
 from .sources import Header, ImageError, Source, close_on_error
 from .tiffpages import BY_LIBTIFF, JPEGS, Mended, find_pages, read_block, read_page
 
-# %% ../nbs/tiff.ipynb #75d42571
+# %% ../nbs/tiff.ipynb #4c2f0ca7
 _sizes = re.compile(r'\b(Size[TZC]|PlaneCount|NumPlanes|IFD|First[TZC])="(\d+)"')
 
 def _modulo_length(text):
@@ -41,7 +41,7 @@ def _check_declared(page, file, most=10_000_000):
         seen = f"its OME metadata declares {max(planes, *sizes):.0f} planes"
         raise ImageError(seen, do="the file is damaged: export it again", file=file)
 
-# %% ../nbs/tiff.ipynb #15b89c64
+# %% ../nbs/tiff.ipynb #cf0aa1c4
 def _first_series(tif):
     "The first series with its axes and shape, those of length 1 too; tifffile changed how to ask for them in 2026."
     if callable(tif.series):
@@ -50,6 +50,7 @@ def _first_series(tif):
     series = tif.series[0]
     return series, series.get_axes(False), series.get_shape(False)
 
+# %% ../nbs/tiff.ipynb #7056c8b2
 def _page_by_page(tif, key, n, broken):
     "Every page of the size of `key` is a frame; others, and one beyond a broken chain, stay unreadable."
     pages = []
@@ -68,7 +69,7 @@ def _cut_hyperstack(tif, page):
     sizes = [int(meta.get(k, 1)) for k in ("frames", "slices", "channels")]
     return find_layout("TZC" + page.axes, (*sizes, *page.shape), page.shape)
 
-# %% ../nbs/tiff.ipynb #8737af9c
+# %% ../nbs/tiff.ipynb #a46d11cd
 def find_planes(
     tif, # An open `tifffile.TiffFile`
     n:int, # How many pages `find_pages` found
@@ -92,7 +93,7 @@ def find_planes(
         notes.append(f"the file holds {len(tif.series)} images of different kinds; this is the first")
     return lay, key, series if series.dataoffset is None else series.dataoffset
 
-# %% ../nbs/tiff.ipynb #6c0b45ca
+# %% ../nbs/tiff.ipynb #d1987959
 _samples = {2: ["R", "G", "B"], 5: ["C", "M", "Y", "K"], 8: ["L", "a", "b"]} # by TIFF's `PhotometricInterpretation`
 
 def _sample_names(page, n):
@@ -104,7 +105,7 @@ def _sample_names(page, n):
     extra = ["A" if e in (1, 2) else f"X{i}" for i, e in enumerate(extra[:n - len(names)])]
     return None if names == ["gray"] and "A" not in extra and n > 1 else names + extra
 
-# %% ../nbs/tiff.ipynb #f3d1369a
+# %% ../nbs/tiff.ipynb #225a5e04
 def _palette(page, kind):
     "The colour table of a page as uint8 (n, 3), or (n, 1) if all its colours are grey; None if there is none to apply."
     if page.photometric != 3 or kind: return None
@@ -118,7 +119,7 @@ def _paint(img, lut):
     "Look up the first channel's colours; further channels (alpha) stay."
     return np.concatenate([lut[img[..., 0].astype(np.intp)], img[..., 1:].astype(np.uint8)], axis=-1)
 
-# %% ../nbs/tiff.ipynb #ccb3ad93
+# %% ../nbs/tiff.ipynb #1bbc29d1
 def _kind(tif): return next((k for k in ("ome", "imagej", "shaped", "lsm", "stk") if getattr(tif, f"is_{k}")), "")
 
 def _check_type(key, file):
@@ -139,7 +140,7 @@ def _make_header(tif, key, lay, kind, notes):
     return Header(lay.shape, key.dtype, re.sub("[a-z]", "Q", axes), names, meta.get("px_um"), meta.get("dt_s"),
         max(key.nbytes, piece), notes)
 
-# %% ../nbs/tiff.ipynb #38949d3d
+# %% ../nbs/tiff.ipynb #ea253182
 def _as_colour(head, lay, lut):
     "The header of an image whose palette is looked up."
     names = ["R", "G", "B"] if lut.shape[1] == 3 else ["gray"]
@@ -152,7 +153,7 @@ def _as_libtiff(head, lay):
     head.notes[:] = ["decoded to 8-bit RGB by libtiff"]
     return replace(head, shape=(*lay.shape[:4], 3), dtype=np.uint8, channels=["R", "G", "B"])
 
-# %% ../nbs/tiff.ipynb #5fc91cae
+# %% ../nbs/tiff.ipynb #28545bec
 def _make_plane(tif, src, lay, key, where, odd, lut):
     "The function that decodes plane (t, z)."
     def page(i):
@@ -173,7 +174,7 @@ def _open_handle(src, broken, n):
     if src.path: return tifffile.TiffFile(src.path)
     return tifffile.TiffFile(src.handle, name=Path(str(src.name)).name)
 
-# %% ../nbs/tiff.ipynb #58a69069
+# %% ../nbs/tiff.ipynb #eb5e0189
 def open_tiff(
     src:Source, # A TIFF
 ) -> tuple: # Header; function (t, z) -> (H, W, C); function that closes

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JPEGS', 'BY_LIBTIFF', 'find_pages', 'Mended', 'read_page', 'read_block']
 
-# %% ../nbs/tiffpages.ipynb #2e42e026
+# %% ../nbs/tiffpages.ipynb #6e2ab784
 import io
 import math
 import struct
@@ -15,7 +15,7 @@ import numpy as np
 from .pictures import read_jpeg_header
 from .sources import ImageError, Source
 
-# %% ../nbs/tiffpages.ipynb #774c4eff
+# %% ../nbs/tiffpages.ipynb #ee5de19f
 def find_pages(
     src:Source, # A TIFF
 ) -> tuple: # Offsets of the pages; place of the link that leads nowhere (0: there is none); bytes of a link
@@ -36,7 +36,7 @@ def find_pages(
         if not 0 < tags <= 4096 or offset + n + tags * entry + m > src.size: return list(seen), place, m
         seen[offset], place = True, offset + n + tags * entry
 
-# %% ../nbs/tiffpages.ipynb #2d238d76
+# %% ../nbs/tiffpages.ipynb #ba712165
 class Mended(io.RawIOBase):
     "A file seen with `n` bytes at `place` set to zero."
     def __init__(self, file, place, n): self.file, self.span = file, (place, place + n)
@@ -56,7 +56,7 @@ class Mended(io.RawIOBase):
         view[a:b] = bytes(b - a)
         return got
 
-# %% ../nbs/tiffpages.ipynb #1f406af2
+# %% ../nbs/tiffpages.ipynb #ea303186
 JPEGS = {6, 7, 34892, 33007} # Numbers of TIFF's `Compression`: each strip or tile is a JPEG
 _pictures = JPEGS | {33003, 33004, 33005, 34712, 34933} # ... or JPEG 2000 or PNG
 BY_LIBTIFF = {6, 32809, 34676, 34677} # Old JPEG, ThunderScan, SGI LogLuv: tifffile does not decode them
@@ -72,7 +72,7 @@ def _piece_pixels(data):
         except ImageError: return 0
     return 0
 
-# %% ../nbs/tiffpages.ipynb #6785d655
+# %% ../nbs/tiffpages.ipynb #f5255618
 def _cut_off(size, file):
     return ImageError(f"the file ends at byte {size:,}, before the end of this frame",
         do="it was cut off: copy it again; earlier frames can be read", file=file)
@@ -92,7 +92,7 @@ def _check_pieces(page, pieces, src):
             seen = "a tile says it is much larger than the image"
             raise ImageError(seen, do="the file is damaged: export it again", file=src.name)
 
-# %% ../nbs/tiffpages.ipynb #9cb71b50
+# %% ../nbs/tiffpages.ipynb #daf17339
 def read_page(
     page, # A tifffile page; None: it is missing
     src:Source, # The file, for messages, and for libtiff
@@ -113,7 +113,7 @@ def read_page(
     finally:
         if closed: fh.close()
 
-# %% ../nbs/tiffpages.ipynb #7b141f65
+# %% ../nbs/tiffpages.ipynb #4d569354
 def read_block(
     tif, # An open `tifffile.TiffFile`
     src:Source, # The file

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['iter_tiles', 'pad_tile', 'Stitcher']
 
-# %% ../nbs/tiles.ipynb #f2c7356a
+# %% ../nbs/tiles.ipynb #1313350f
 import numpy as np
 
 from .patches import PatchError, mirror_indices
 
-# %% ../nbs/tiles.ipynb #07b4b391
+# %% ../nbs/tiles.ipynb #5ec6d545
 def _spread(n, size, overlap) -> np.ndarray:
     "Starts of the fewest stretches of `size` that cover 0 .. n and overlap by at least `overlap`."
     if n <= size: return np.zeros(1, int)
@@ -30,7 +30,7 @@ def iter_tiles(
     rows, cols = _spread(h, size, overlap).tolist(), _spread(w, size, overlap).tolist()
     return [(y, x, min(y + size, h), min(x + size, w)) for y in rows for x in cols]
 
-# %% ../nbs/tiles.ipynb #e199f425
+# %% ../nbs/tiles.ipynb #7357dd32
 def pad_tile(
     tile:np.ndarray, # (H, W) or (H, W, C), any dtype
     size:int|tuple, # Side, or (height, width), px; at least as large as the tile
@@ -41,7 +41,7 @@ def pad_tile(
         raise PatchError(f"a tile of {tile.shape[0]} x {tile.shape[1]} px", f"at most {h} x {w} px")
     return tile[mirror_indices(np.arange(h), tile.shape[0])[:, None], mirror_indices(np.arange(w), tile.shape[1])]
 
-# %% ../nbs/tiles.ipynb #e6658abf
+# %% ../nbs/tiles.ipynb #eea3b0ef
 def _hann(n) -> np.ndarray: return 1 + np.rint(1023 * np.sin(np.pi * (np.arange(n) + .5) / n)**2)
 
 def _check_tile(stitcher, box, tile):
@@ -63,7 +63,7 @@ def _check_covered(weight, top):
     if not bare.any(): return
     raise PatchError(f"row {top + int(bare.argmax())} is not covered by tiles", "every tile of `iter_tiles`")
 
-# %% ../nbs/tiles.ipynb #5699b047
+# %% ../nbs/tiles.ipynb #82a17924
 class Stitcher:
     "Puts tiles together again; where they overlap, they blend."
     def __init__(self,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_nd2', 'open_czi']
 
-# %% ../nbs/vendors.ipynb #b603149a
+# %% ../nbs/vendors.ipynb #7cb03a9e
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,7 +13,7 @@ from .layouts import Layout
 from .scales import to_number
 from .sources import Header, ImageError, Source, close_on_error
 
-# %% ../nbs/vendors.ipynb #22dec0fd
+# %% ../nbs/vendors.ipynb #7e396ee5
 def _need(module, extra, src):
     "Import an optional package, or say how to install it."
     try: return __import__(module, fromlist=["_"])
@@ -26,7 +26,7 @@ def _on_disk(src):
     if src.path is not None: return str(src.path)
     raise ImageError("this format can only be read from disk", do="save the file to a folder first", file=src.name)
 
-# %% ../nbs/vendors.ipynb #efd733d4
+# %% ../nbs/vendors.ipynb #1f376348
 def _nd2_scale(f):
     "Channel names, pixel size and frame interval of an ND2."
     names, px, dt = None, None, None
@@ -51,7 +51,7 @@ def _read_nd2(f):
         return lay.arrange(np.asarray(f.read_frame(where[tuple(at[a] for a in lead)])), at)
     return Header(lay.shape, f.dtype, lay.axes, names, px, dt), plane, f.close
 
-# %% ../nbs/vendors.ipynb #be46b2f9
+# %% ../nbs/vendors.ipynb #0fac3e71
 def open_nd2(
     src:Source, # A file on disk, else `ImageError`
 ) -> tuple: # Header; function (t, z) -> (H, W, C); function that closes
@@ -60,7 +60,7 @@ def open_nd2(
     f = nd2.ND2File(_on_disk(src))
     with close_on_error(f): return _read_nd2(f)
 
-# %% ../nbs/vendors.ipynb #04499c13
+# %% ../nbs/vendors.ipynb #a80d7193
 def _czi_scale(doc):
     "Channel names, pixel size and frame interval of a CZI."
     names, px, dt = None, None, None
@@ -73,7 +73,7 @@ def _czi_scale(doc):
     except Exception: pass
     return names, px, dt
 
-# %% ../nbs/vendors.ipynb #9331a9bf
+# %% ../nbs/vendors.ipynb #631f2f7e
 _czi_pixels = {
     "Gray8": (np.uint8, 1), "Gray16": (np.uint16, 1), "Gray32Float": (np.float32, 1),
     "Bgr24": (np.uint8, 3), "Bgr48": (np.uint16, 3), "Bgr96Float": (np.float32, 3),
@@ -98,7 +98,7 @@ def _czi_plane(doc, box, scene, roi, t, z, n):
     def read(c): return doc.read(plane={**at, "C": first + c}, roi=(roi.x, roi.y, roi.w, roi.h), **more)
     return np.concatenate([read(c)[..., ::-1] for c in range(n)], axis=-1) # colours come as BGR
 
-# %% ../nbs/vendors.ipynb #82dc1cd6
+# %% ../nbs/vendors.ipynb #e452df43
 def _read_czi(doc, src):
     "Header and plane function of an open CZI file."
     box, scenes = doc.total_bounding_box, sorted(doc.scenes_bounding_rectangle.items())
@@ -112,7 +112,7 @@ def _read_czi(doc, src):
         return _czi_plane(doc, box, name, roi, t, z, size["C"]).astype(head.dtype, copy=False)
     return head, plane, doc.close
 
-# %% ../nbs/vendors.ipynb #826ed929
+# %% ../nbs/vendors.ipynb #0ccb5dbf
 def open_czi(
     src:Source, # A file on disk, else `ImageError`
 ) -> tuple: # Header; function (t, z) -> (H, W, C); function that closes

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['make_plan', 'find_differences', 'is_done', 'DatasetWriter', 'write_dataset']
 
-# %% ../nbs/writer.ipynb #b9ad90e5
+# %% ../nbs/writer.ipynb #8007b536
 import json
 import os
 import re
@@ -22,15 +22,18 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch_to
 
 from cellprotocols.dataset import (
-    CONTRACT, KINDS, Dataset, check_items, iter_side_files, make_fingerprint, make_reference, read_dataset, read_meta
+    CONTRACT, KINDS, Dataset, check_items, iter_side_files, make_fingerprint, make_reference, read_arrays, read_dataset,
+    read_meta,
 )
 from .errors import UserError, os_errors
-from .files import Lock, LockError, find_parts, make_digest, read_digest, read_digests, to_disk, write_whole
+from cellprotocols.files import (
+    Lock, LockError, find_parts, make_digest, read_digest, read_digests, to_disk, write_whole,
+)
 from cellprotocols.tables import (
-    DatasetError, choose_kind, make_tidy, read_exact_csv, to_exact_csv, to_json, to_plain
+    DatasetError, choose_kind, make_tidy, read_exact_csv, to_exact_csv, to_json, to_plain,
 )
 
-# %% ../nbs/writer.ipynb #99a4bb94
+# %% ../nbs/writer.ipynb #f819d961
 def make_plan(
     path:str|Path, # The folder that will be written; paths are kept relative to it
     made_by:str, # The step, e.g. "chromatin.patches"
@@ -43,7 +46,7 @@ def make_plan(
     kept = {name: make_reference(source, base) for name, source in sorted(inputs.items())}
     return {"made_by": made_by, "settings": to_plain(settings, base), "seed": to_plain(seed), "inputs": kept}
 
-# %% ../nbs/writer.ipynb #d95bf1ea
+# %% ../nbs/writer.ipynb #e574ab9e
 def _flatten(value, prefix=""):
     "A dictionary of dictionaries as one, with names like net.depth."
     if not isinstance(value, dict) or not value: return {prefix: value}
@@ -70,7 +73,7 @@ def find_differences(
         *_compare("the input ", prints(there), prints(now), lambda text: text[:8]),
     ]
 
-# %% ../nbs/writer.ipynb #02850293
+# %% ../nbs/writer.ipynb #2e56541d
 def _partial(path): return path.with_name(f".{path.name}.partial")
 
 def _take_lock(path):
@@ -91,7 +94,7 @@ def _other_run(path, told):
     todo = f"choose another out, or go back to the former settings, or remove the folder {path} yourself"
     return DatasetError(f"{path.name} was finished with other settings: {', '.join(told[:3])}{more}", do=todo)
 
-# %% ../nbs/writer.ipynb #d5ae59ea
+# %% ../nbs/writer.ipynb #e10ebeab
 def is_done(
     path:str|Path, # The folder this step would write
     made_by:str, # The step, e.g. "chromatin.patches"
@@ -104,7 +107,8 @@ def is_done(
     with os_errors(path):
         if not path.exists() or path.is_dir() and not any(path.iterdir()): return False
         if not (path/"dataset.json").is_file():
-            raise DatasetError(f"{path} is there already and is not a dataset", do="choose another out; nothing in it was touched")
+            todo = "choose another out; nothing in it was touched"
+            raise DatasetError(f"{path} is there already and is not a dataset", do=todo)
         told = find_differences(read_meta(path), make_plan(path, made_by, settings, inputs, seed))
     if told: raise _other_run(path, told)
     _sweep(path.absolute())
@@ -121,10 +125,11 @@ def _make_template(shape, dtype):
     )
     return one, memory
 
+# %% ../nbs/writer.ipynb #ef5abec1
 class _RowArray:
     "A zarr array that grows by rows."
     def __init__(self, folder, name, shape, dtype, digests=(), rest=()):
-        self.folder, self.name, self.shape, self.dtype = Path(folder)/f"{name}.zarr", name, tuple(shape), np.dtype(dtype)
+        self.folder, self.shape, self.dtype = Path(folder)/f"{name}.zarr", tuple(shape), np.dtype(dtype)
         size = self.dtype.itemsize*int(np.prod(self.shape, dtype=np.int64))
         rows = max(1, -(-2**20//size)) # about 1 MB a chunk
         self.one, self.memory = _make_template((rows, *self.shape), self.dtype)
@@ -155,7 +160,7 @@ class _RowArray:
         self.digests.append(make_digest(self.rows[:self.filled].tobytes()))
         self.filled = 0
 
-# %% ../nbs/writer.ipynb #5b5cd7d0
+# %% ../nbs/writer.ipynb #ecc9d9d4
 def _clear_chunks(folder, n):
     "Remove what a crash has left behind the `n` chunks that count."
     folder.mkdir(exist_ok=True)
@@ -178,7 +183,7 @@ def _finish_array(array):
     digest = make_digest("".join(array.digests))
     return dict(shape=shape, dtype=str(array.dtype), files=len(sizes), bytes=sum(sizes), sha256=digest)
 
-# %% ../nbs/writer.ipynb #21bf404b
+# %% ../nbs/writer.ipynb #3c045295
 def _read_log(path):
     "The whole lines of a log, each as a dict, and their length in bytes; a line that a crash cut off is left out."
     data = path.read_bytes() if path.is_file() else b""
@@ -194,6 +199,7 @@ def _cut(path, keep):
     "Cut a file to the length that counts."
     with open(path, "ab") as f: f.truncate(keep)
 
+# %% ../nbs/writer.ipynb #cb3367a8
 def _check_name(name, what):
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name)):
         raise DatasetError(f"{what} is called {name!r}", "letters, digits and _ only, a letter first")
@@ -244,7 +250,7 @@ class DatasetWriter:
     def __enter__(self): return self
     def __exit__(self, kind, error, traceback): _leave(self, error)
 
-# %% ../nbs/writer.ipynb #06d952e6
+# %% ../nbs/writer.ipynb #8dddd184
 @patch_to(DatasetWriter)
 def _open(self):
     "Go on with the hidden folder of the same plan, or begin a new one."
@@ -262,6 +268,7 @@ def _open(self):
         self._move_aside(f"it is damaged: {e}")
         self._open()
 
+# %% ../nbs/writer.ipynb #15e7c639
 @patch_to(DatasetWriter)
 def _make_room(self, plan):
     "Keep the hidden folder if it has this plan; else move it aside, or remove it if nothing is in it."
@@ -282,13 +289,14 @@ def _move_aside(self, why):
     told = f"an unfinished {self.path.name} of another run was moved aside to {aside.name} ({why})"
     warnings.warn(told, stacklevel=5)
 
-# %% ../nbs/writer.ipynb #12796680
+# %% ../nbs/writer.ipynb #d793a7b2
 @patch_to(DatasetWriter)
 def _resume(self):
     "Take up the state of the last log line and cut off what a crash left behind it."
     lines, size = _read_log(self._log)
     last = lines[-1] if lines else dict(n=0, csv=0, columns={}, arrays={})
-    if (self._table.stat().st_size if self._table.exists() else 0) < last["csv"]: raise ValueError("items.csv is too short")
+    there = self._table.stat().st_size if self._table.exists() else 0
+    if there < last["csv"]: raise ValueError("items.csv is too short")
     _cut(self._log, size)
     _cut(self._table, last["csv"])
     (self.folder/"dataset.json").unlink(missing_ok=True)
@@ -300,6 +308,7 @@ def _resume(self):
     self._broken, self._csv = False, open(self._table, "ab")
     self._forget()
 
+# %% ../nbs/writer.ipynb #4880609f
 @patch_to(DatasetWriter)
 def _resume_array(self, name, about, lines):
     "An array as it was at the last log line."
@@ -325,7 +334,7 @@ def _forget(self):
     for f in self._home.glob("rest.*"):
         if int(f.name.split(".")[1]) != self._seq - 1: f.unlink()
 
-# %% ../nbs/writer.ipynb #9c27b3cf
+# %% ../nbs/writer.ipynb #4d6d5f60
 @patch_to(DatasetWriter)
 @contextmanager
 def _writing(self):
@@ -347,7 +356,7 @@ def _leave(w, error):
     try: w.close()
     except UserError as e: warnings.warn(f"the last parts of {w.path.name} were not saved: {e}", stacklevel=3)
 
-# %% ../nbs/writer.ipynb #6b074cd3
+# %% ../nbs/writer.ipynb #eb4cf20e
 @patch_to(DatasetWriter)
 def _fit(self, items, arrays):
     "Check a part against its kind and the parts before; give its tidy rows and the columns so far."
@@ -366,6 +375,7 @@ def _fit(self, items, arrays):
     if len(items) or not self.n: self._fit_arrays(arrays)
     return items, columns
 
+# %% ../nbs/writer.ipynb #5c13f8cd
 @patch_to(DatasetWriter)
 def _fit_arrays(self, arrays):
     "The same arrays as in the parts before; parts without rows bind nobody."
@@ -445,7 +455,7 @@ def _log_line(self):
         chunks={n: a.digests[self._chunks.get(n, 0):] for n, a in self._arrays.items()},
     )
 
-# %% ../nbs/writer.ipynb #c6bfdb01
+# %% ../nbs/writer.ipynb #3f6a9e71
 @patch_to(DatasetWriter)
 def rows(self) -> pd.DataFrame: # Empty, without columns, before the first part
     "The table of the parts written so far, with columns as `read_dataset` gives them."
@@ -453,7 +463,7 @@ def rows(self) -> pd.DataFrame: # Empty, without columns, before the first part
     with self._writing(): self._csv.flush()
     return self._read_table()
 
-# %% ../nbs/writer.ipynb #1ff5698d
+# %% ../nbs/writer.ipynb #de3bb120
 @patch_to(DatasetWriter)
 def write_file(self,
     name:str, # Its name, with / for folders in the dataset
@@ -470,14 +480,27 @@ def _describe(self):
     "What `dataset.json` says."
     arrays = {name: _finish_array(a) for name, a in sorted(self._arrays.items())}
     items = {"bytes": os.path.getsize(self._table), "sha256": read_digest(self._table)}
-    names, files = zip(*iter_side_files(self.folder, arrays)) if any(iter_side_files(self.folder, arrays)) else ((), ())
-    about = {n: {"bytes": os.path.getsize(f), "sha256": d} for n, f, d in zip(names, files, read_digests(files))}
+    files = dict(iter_side_files(self.folder, arrays))
+    digests = read_digests(list(files.values()))
+    about = {n: {"bytes": os.path.getsize(f), "sha256": d} for (n, f), d in zip(files.items(), digests)}
     meta = {"kind": self.kind, "contract": CONTRACT, "n": self.n, **self.plan, "versions": _versions(),
             "columns": self._columns, "items": items, "arrays": arrays, "files": about}
     return meta | {"fingerprint": make_fingerprint(meta)}
 
 @patch_to(DatasetWriter)
-def commit(self) -> Dataset:
+def _give_name(self):
+    "The one rename that makes it a dataset."
+    if self.path.is_dir() and not any(self.path.iterdir()): self.path.rmdir()
+    if self.path.exists():
+        seen = f"{self.path} appeared while it was being written"
+        raise DatasetError(seen, do="move it away, then run again: nothing is lost")
+    os.rename(self.folder, self.path)
+    to_disk(self.path.parent)
+    shutil.rmtree(self._home)
+
+# %% ../nbs/writer.ipynb #f8f706ef
+@patch_to(DatasetWriter)
+def commit(self) -> Dataset: # Read back from disk
     "Check everything, read it back, and give the folder its name."
     if not self._columns:
         seen = f"{self.path.name} has no rows and no columns"
@@ -487,18 +510,12 @@ def commit(self) -> Dataset:
         self._csv.close()
         write_whole(self.folder/"dataset.json", json.dumps(self._describe(), indent=1, ensure_ascii=False))
         to_disk(self.folder)
-        read_dataset(self.folder)
-        if self.path.is_dir() and not any(self.path.iterdir()): self.path.rmdir()
-        if self.path.exists():
-            seen = f"{self.path} appeared while it was being written"
-            raise DatasetError(seen, do="move it away, then run again: nothing is lost")
-        os.rename(self.folder, self.path)
-        to_disk(self.path.parent)
-        shutil.rmtree(self._home)
+        made = read_dataset(self.folder)
+        self._give_name()
     self._lock.close()
-    return read_dataset(self.path)
+    return Dataset(self.path, made.meta, made.items, read_arrays(self.path, made.meta))
 
-# %% ../nbs/writer.ipynb #5af3ab90
+# %% ../nbs/writer.ipynb #c3029e1e
 @patch_to(DatasetWriter)
 def close(self):
     "Stop here; what was appended is kept for the next time."

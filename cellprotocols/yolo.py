@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_yolo', 'read_yolo']
 
-# %% ../nbs/yolo.ipynb #e783145c
+# %% ../nbs/yolo.ipynb #7a15e4ce
 import math
 import re
 import unicodedata
@@ -22,7 +22,7 @@ from cellprotocols.boxes import (
 from .files import whole_file
 from .names import IMAGE_SUFFIXES
 
-# %% ../nbs/yolo.ipynb #1296ac33
+# %% ../nbs/yolo.ipynb #d75a1df9
 def _stem(field):
     "The field's name without the suffix of an image."
     end = Path(field).suffix
@@ -38,7 +38,7 @@ def _check_stem(stem, field):
     need = "a name without folders, control characters and any of / \\ : * ? \" < > |, at most 200 bytes"
     raise BoxError(f"the field {field[:80]!r} cannot be the name of a file", need, "rename the field")
 
-# %% ../nbs/yolo.ipynb #ba8d285b
+# %% ../nbs/yolo.ipynb #059cf31e
 def _yolo_files(fields) -> dict:
     "(field, t) -> stem of its file; two that would share one are refused."
     taken, out = {}, {}
@@ -51,13 +51,14 @@ def _yolo_files(fields) -> dict:
         out[field, t] = stem
     return out
 
-# %% ../nbs/yolo.ipynb #e7f83f2f
+# %% ../nbs/yolo.ipynb #f20c2428
 def _yolo_text(b, number, h, w):
     "One box as a line."
     share = ((b.x0 + b.x1)/2/w, (b.y0 + b.y1)/2/h, (b.x1 - b.x0)/w, (b.y1 - b.y0)/h)
     score = [] if math.isnan(b.score) else [f"{b.score:.6g}"]
     return " ".join([str(number), *(f"{v:.10f}" for v in share), *score]) + "\n"
 
+# %% ../nbs/yolo.ipynb #1eb82f52
 def write_yolo(
     folder:str|Path, # A new folder: labels/*.txt, classes.txt, data.yaml
     boxes:pd.DataFrame, # field, label, y0, x0, y1, x1 (px); maybe t and score
@@ -80,7 +81,7 @@ def write_yolo(
         (part/"data.yaml").write_bytes(yaml.safe_dump({"names": dict(enumerate(made.classes))}).encode())
     return folder
 
-# %% ../nbs/yolo.ipynb #e6ffaefa
+# %% ../nbs/yolo.ipynb #82a97781
 def _names_in_yaml(file):
     "The classes in a data.yaml."
     try: found = yaml.safe_load(read_text(file))
@@ -101,7 +102,7 @@ def _yolo_names(folder) -> list:
         if file.is_file(): return check_classes([n.strip() for n in read_text(file).strip().splitlines()])
     raise BoxError("there are no class names", "classes.txt or data.yaml beside the labels", "pass classes=", folder)
 
-# %% ../nbs/yolo.ipynb #96a2fe9e
+# %% ../nbs/yolo.ipynb #ccacab60
 def _yolo_numbers(text):
     "The numbers of one line, if they are five or six finite ones."
     said = "class, centre x, centre y, width, height, maybe a score"
@@ -114,6 +115,7 @@ def _yolo_numbers(text):
     if not all(map(math.isfinite, values)): raise BoxError(f"{text[:60]!r}", "finite numbers")
     return values
 
+# %% ../nbs/yolo.ipynb #01846a79
 def _why_outside(cx, cy, bw, bh):
     "What a box outside its image looks like."
     if max(cx, cy, bw, bh) > 1.5: return "these look like pixels: divide by the size of the image"
@@ -134,7 +136,7 @@ def _yolo_line(text, n_classes, h, w):
     sides = np.clip([(cy - bh/2)*h, (cx - bw/2)*w, (cy + bh/2)*h, (cx + bw/2)*w], 0, [h, w, h, w])
     return int(k), *sides.tolist(), score[0] if score else math.nan
 
-# %% ../nbs/yolo.ipynb #99bb413f
+# %% ../nbs/yolo.ipynb #8559402a
 def _field_of(file, field_of, sizes):
     "The field and frame that a file of labels is about."
     if field := field_of.get(_same(file.stem)): return field, 0
@@ -151,6 +153,7 @@ def _read_labels(file, names, field, t, size):
         except BoxError as e: raise BoxError(f"line {i}: {e.seen}", e.need, e.do, file) from None
         yield field, names[k], t, *sides, score
 
+# %% ../nbs/yolo.ipynb #8b0bbf60
 def read_yolo(
     folder:str|Path, # Folder with *.txt, or with labels/*.txt
     shapes:"Mapping|str|Path", # field -> (H, W) px, or the folder of the images

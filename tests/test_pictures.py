@@ -1,4 +1,5 @@
 "pictures: every bit of a PNG, JPEG and BMP, and damage that is noticed."
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ from cellprotocols.images import open_image, read_image_bytes
 from cellprotocols.sources import ImageError
 
 
-@pytest.mark.parametrize("a", [ramp, rgb[..., 0].copy(), rgb, np.dstack([rgb, rgb[..., :1]]), rgb.astype(np.uint16) * 257], ids=["16", "8", "rgb", "rgba", "rgb16"])
+@pytest.mark.parametrize(
+    "a",
+    [ramp, rgb[..., 0].copy(), rgb, np.dstack([rgb, rgb[..., :1]]), rgb.astype(np.uint16) * 257],
+    ids=["16", "8", "rgb", "rgba", "rgb16"],
+)
 def test_png_keeps_every_bit(a):
     img = open_image(imagecodecs.png_encode(a))
     assert img.dtype == a.dtype
@@ -25,4 +30,5 @@ def test_jpeg_and_bmp():
 def test_damaged_png_is_noticed():
     data = bytearray(imagecodecs.png_encode(rng.integers(0, 255, (50, 50), dtype=np.uint8)))
     data[1000] ^= 1
-    with pytest.raises(ImageError, match="damaged"): read_image_bytes(data, "a.png")
+    with pytest.raises(ImageError, match="damaged"):
+        read_image_bytes(data, "a.png")

@@ -1,4 +1,5 @@
 "Patches as the published annotator cuts and standardises them, to the pixel."
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -10,7 +11,11 @@ from cellprotocols.synth import make_patches
 
 
 def picture(h, w, c=None, dtype=np.uint8, seed=0):
-    return np.random.default_rng(seed).integers(1, 256 if dtype == np.uint8 else 60000, (h, w) if c is None else (h, w, c)).astype(dtype)
+    return (
+        np.random.default_rng(seed)
+        .integers(1, 256 if dtype == np.uint8 else 60000, (h, w) if c is None else (h, w, c))
+        .astype(dtype)
+    )
 
 
 def published(img, yx, size):
@@ -20,8 +25,11 @@ def published(img, yx, size):
         yc, xc, frame = int(y), int(x), img
         d = min(yc, img.shape[0] - yc, xc, img.shape[1] - xc)
         flagged.append(d < h)
-        if d < h: frame = np.pad(img, h - d); yc += h - d; xc += h - d
-        patches.append(frame[yc - h:yc + h, xc - h:xc + h])
+        if d < h:
+            frame = np.pad(img, h - d)
+            yc += h - d
+            xc += h - d
+        patches.append(frame[yc - h : yc + h, xc - h : xc + h])
     return np.array(patches), np.array(flagged)
 
 
@@ -53,7 +61,9 @@ def test_native_type_never_wraps(dtype):
     assert cut_patches_published(img, [])[1].shape == (0,)
 
 
-@pytest.mark.parametrize("value,dtype", [(0, np.uint8), (93, np.uint8), (65535, np.uint16), (.1, np.float32), (1e6, np.float64)])
+@pytest.mark.parametrize(
+    "value,dtype", [(0, np.uint8), (93, np.uint8), (65535, np.uint16), (0.1, np.float32), (1e6, np.float64)]
+)
 def test_normalise_constant(value, dtype):
     assert np.abs(normalise_published(np.full((2, 64, 64), value, dtype))).max() < 1e-3
 

@@ -1,4 +1,5 @@
 "Quality of patches: borders, blanks, light and focus, on practice data and on published patches."
+
 import io
 import zipfile
 
@@ -13,8 +14,9 @@ from cellprotocols.synth import make_movie, make_patches
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 255))
 def test_find_padding(top, bottom, left, right, value):
-    x = make_patches(1, difficulty=.5)[0][:2].copy()
-    want = np.ones((64, 64), bool); want[top:64 - bottom, left:64 - right] = False
+    x = make_patches(1, difficulty=0.5)[0][:2].copy()
+    want = np.ones((64, 64), bool)
+    want[top : 64 - bottom, left : 64 - right] = False
     x[:, want] = value
     found = find_padding(x)
     assert (found == want).all()
@@ -28,8 +30,11 @@ def test_find_padding_constant_and_plain():
 def zip_patches(path):
     with zipfile.ZipFile(path) as z:
         import tifffile
+
         names = [n for n in z.namelist() if n.endswith(".tif")]
-        return np.stack([tifffile.imread(io.BytesIO(z.read(n))) for n in names]), np.array([n.split("/")[0] for n in names])
+        return np.stack([tifffile.imread(io.BytesIO(z.read(n))) for n in names]), np.array(
+            [n.split("/")[0] for n in names]
+        )
 
 
 def test_blank_detector_on_published_patches(shared_data):
@@ -38,7 +43,8 @@ def test_blank_detector_on_published_patches(shared_data):
         patches, names = zip_patches(path)
         empty = (names == "Apoptosis") & ("02-19" not in path.name)  # that zip's two are real nuclei
         assert (check_blank(patches).blank == empty).all(), path.name
-        for scale in (16, 257): assert (check_blank(patches.astype(np.uint16) * scale).blank == empty).mean() > .98, path.name
+        for scale in (16, 257):
+            assert (check_blank(patches.astype(np.uint16) * scale).blank == empty).mean() > 0.98, path.name
 
 
 def test_blank_on_practice_data():
@@ -51,15 +57,18 @@ def test_blank_on_practice_data():
 
 
 def test_brightness_and_saturation():
-    x = np.full((2, 10, 10, 2), 100, np.uint8); x[1, :5] = 255; x[1, 5:, :, 0] = 7
+    x = np.full((2, 10, 10, 2), 100, np.uint8)
+    x[1, :5] = 255
+    x[1, 5:, :, 0] = 7
     t = check_brightness(x, np.ones((2, 10, 10), bool))
-    assert t.brightness[0] == 100 and t.saturated.tolist() == [0, .5]
+    assert t.brightness[0] == 100 and t.saturated.tolist() == [0, 0.5]
     assert check_brightness(np.full((1, 8, 8), 4095, np.uint16), white=4095).saturated[0] == 1
-    assert check_brightness(np.full((1, 8, 8), 1.)).saturated[0] == 0
+    assert check_brightness(np.full((1, 8, 8), 1.0)).saturated[0] == 0
 
 
 def test_focus_falls_with_blur():
     from scipy.ndimage import gaussian_filter
+
     x = make_patches(10, difficulty=0)[0].astype(np.float32)
     sharp, soft = check_focus(x), check_focus(gaussian_filter(x, (0, 2, 2, 0)))
     assert (sharp > soft).all().all()
@@ -68,8 +77,10 @@ def test_focus_falls_with_blur():
 
 def test_quality_works_in_chunks(tmp_path):
     import zarr
+
     x = make_patches(120)[0]
-    stored = zarr.create_array(store=tmp_path / "x.zarr", shape=x.shape, chunks=(64, 64, 64, 1), dtype=x.dtype); stored[:] = x
+    stored = zarr.create_array(store=tmp_path / "x.zarr", shape=x.shape, chunks=(64, 64, 64, 1), dtype=x.dtype)
+    stored[:] = x
     table = check_patches(stored)
     assert len(table) == len(x) and np.allclose(table.select_dtypes(float), check_patches(x).select_dtypes(float))
     order = np.random.default_rng(0).permutation(len(x))

@@ -1,4 +1,5 @@
-"tiff: every flavour, axis order, number type and compression; damage costs the frame it hits and no other; long movies stay on disk."
+"tiff: every flavour, axis order, number type and compression; damage costs one frame; long movies stay on disk."
+
 import io
 import struct
 import tracemalloc
@@ -13,12 +14,15 @@ from cellprotocols.sources import ImageError, Source
 from cellprotocols.tiffpages import find_pages
 
 
-@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "zstd", "lzma", "jpeg2000", "jpegxl", "webp", "png", "lerc"])
+@pytest.mark.parametrize(
+    "compression", [None, "lzw", "zlib", "packbits", "zstd", "lzma", "jpeg2000", "jpegxl", "webp", "png", "lerc"]
+)
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 def test_lossless_compressions(compression, tile):
     a = rgb if compression == "webp" else rgb[..., 0]
     extra = {"photometric": "rgb" if a.ndim == 3 else "minisblack", "compression": compression, "tile": tile}
-    if compression == "webp": extra["compressionargs"] = {"lossless": True}
+    if compression == "webp":
+        extra["compressionargs"] = {"lossless": True}
     np.testing.assert_array_equal(read_image_bytes(tiff(a, **extra)).squeeze(), a)
 
 
@@ -33,31 +37,69 @@ def test_dtype_and_byte_order(dtype, order, bigtiff):
         assert img.frame(0).flags.writeable
 
 
-@pytest.mark.parametrize("unit, per", [("micron", 3), ("um", 3), ("µm", 3), ("\\u00B5m", 3), ("nm", .003), ("mm", 3000), ("cm", 30000), ("inch", 76200)])
+@pytest.mark.parametrize(
+    "unit, per",
+    [("micron", 3), ("um", 3), ("µm", 3), ("\\u00B5m", 3), ("nm", 0.003), ("mm", 3e3), ("cm", 3e4), ("inch", 76200)],
+)
 def test_imagej_units(unit, per):
     a = rng.integers(0, 999, (4, 2, 9, 8), dtype=np.uint16)
-    data = tiff(a, imagej=True, resolution=(per, per), metadata={"axes": "TCYX", "unit": unit.replace("µ", "~"), "finterval": 240., "Labels": ["DNA", "actin"] * 4}).replace(b"unit=~", b"unit=\xb5") # some programs write it as it is
+    data = tiff(
+        a,
+        imagej=True,
+        resolution=(per, per),
+        metadata={"axes": "TCYX", "unit": unit.replace("µ", "~"), "finterval": 240.0, "Labels": ["DNA", "actin"] * 4},
+    ).replace(b"unit=~", b"unit=\xb5")  # some programs write it as it is
     with open_image(data) as img:
         assert img.shape == (4, 1, 9, 8, 2) and img.px_um == pytest.approx(1 / 3, rel=1e-5)
         assert img.dt_s == 240 and img.channels == ["DNA", "actin"]
         np.testing.assert_array_equal(img.frame(2), a[2].transpose(1, 2, 0))
 
 
-@pytest.mark.parametrize("unit, per, um", [("CENTIMETER", 30000, 1 / 3), ("INCH", 76200, 1 / 3), ("INCH", 72, None), ("INCH", 300, None), ("CENTIMETER", 1, None), ("NONE", 3, None)])
+@pytest.mark.parametrize(
+    "unit, per, um",
+    [
+        ("CENTIMETER", 30000, 1 / 3),
+        ("INCH", 76200, 1 / 3),
+        ("INCH", 72, None),
+        ("INCH", 300, None),
+        ("CENTIMETER", 1, None),
+        ("NONE", 3, None),
+    ],
+)
 def test_bare_resolution_only_when_plausible(unit, per, um):
     got = open_image(tiff(ramp, resolution=(per, per), resolutionunit=unit)).px_um
     assert got == (None if um is None else pytest.approx(um))
 
 
-@pytest.mark.parametrize("size, unit, um", [(0.5, "µm", .5), (500, "nm", .5), (0.0005, "mm", .5), (3, "pixel", None)])
+@pytest.mark.parametrize(
+    "size, unit, um", [(0.5, "µm", 0.5), (500, "nm", 0.5), (0.0005, "mm", 0.5), (3, "pixel", None)]
+)
 def test_ome_units_channels_and_time(size, unit, um):
-    meta = {"axes": "TCYX", "PhysicalSizeX": size, "PhysicalSizeXUnit": unit, "TimeIncrement": 2, "TimeIncrementUnit": "min", "Channel": {"Name": ["a", "b"]}}
+    meta = {
+        "axes": "TCYX",
+        "PhysicalSizeX": size,
+        "PhysicalSizeXUnit": unit,
+        "TimeIncrement": 2,
+        "TimeIncrementUnit": "min",
+        "Channel": {"Name": ["a", "b"]},
+    }
     img = open_image(tiff(rng.integers(0, 9, (3, 2, 5, 6), dtype=np.uint8), ome=True, metadata=meta))
     assert img.shape == (3, 1, 5, 6, 2) and img.channels == ["a", "b"] and img.dt_s == 120
     assert img.px_um == (None if um is None else pytest.approx(um))
 
 
-@pytest.mark.parametrize("axes, shape", [("TZCYX", (2, 3, 4, 5, 6)), ("CTZYX", (4, 2, 3, 5, 6)), ("ZCTYX", (3, 4, 2, 5, 6)), ("QCYX", (2, 4, 5, 6)), ("RPYX", (2, 3, 5, 6)), ("XY", (6, 5)), ("QQQYX", (2, 3, 2, 5, 6))])
+@pytest.mark.parametrize(
+    "axes, shape",
+    [
+        ("TZCYX", (2, 3, 4, 5, 6)),
+        ("CTZYX", (4, 2, 3, 5, 6)),
+        ("ZCTYX", (3, 4, 2, 5, 6)),
+        ("QCYX", (2, 4, 5, 6)),
+        ("RPYX", (2, 3, 5, 6)),
+        ("XY", (6, 5)),
+        ("QQQYX", (2, 3, 2, 5, 6)),
+    ],
+)
 def test_any_order_of_axes(axes, shape):
     a = rng.integers(0, 255, shape, dtype=np.uint8)
     with open_image(tiff(a, photometric="minisblack", metadata={"axes": axes})) as img:
@@ -96,68 +138,81 @@ def test_min_is_white_is_told_not_inverted():
 
 def test_absurd_ome_metadata():
     data = tiff(ramp, ome=True, metadata={"axes": "YX"})
-    with pytest.raises(ImageError, match="declares"): open_image(data.replace(b'SizeT="1"', b'SizeT="99999999"'))
+    with pytest.raises(ImageError, match="declares"):
+        open_image(data.replace(b'SizeT="1"', b'SizeT="99999999"'))
     small = data.replace(b'SizeZ="1"', b'SizeZ="7"')
     with open_image(small) as img:
         np.testing.assert_array_equal(img.frame()[..., 0], ramp)
         if img.shape[1] > 1:
-            with pytest.raises(ImageError, match="missing"): img.frame(0, 5)
+            with pytest.raises(ImageError, match="missing"):
+                img.frame(0, 5)
 
 
 def test_pages_in_a_circle():
     data = bytearray(tiff(rng.integers(0, 9, (150, 4, 4), dtype=np.uint8), metadata=None, photometric="minisblack"))
     offsets = find_pages(Source(bytes(data)))[0]
     assert len(offsets) == 150
-    n = struct.unpack("<H", data[offsets[-1]:offsets[-1] + 2])[0]
+    n = struct.unpack("<H", data[offsets[-1] : offsets[-1] + 2])[0]
     link = offsets[-1] + 2 + 12 * n
-    data[link:link + 4] = struct.pack("<I", offsets[120])
-    with pytest.raises(ImageError, match="circle"): open_image(bytes(data))
+    data[link : link + 4] = struct.pack("<I", offsets[120])
+    with pytest.raises(ImageError, match="circle"):
+        open_image(bytes(data))
 
 
 def test_damaged_page_leaves_the_others(tmp_path):
     frames, data = movie_bytes(compression="zlib")
-    with tifffile.TiffFile(io.BytesIO(data)) as t: page = t.pages[5]; at, n = page.dataoffsets[0], page.databytecounts[0]
-    data[at:at + n] = bytes(n)
+    with tifffile.TiffFile(io.BytesIO(data)) as t:
+        page = t.pages[5]
+        at, n = page.dataoffsets[0], page.databytecounts[0]
+    data[at : at + n] = bytes(n)
     with open_image(bytes(data)) as img:
         assert len(img) == 12
         for t in range(12):
-            if t != 5: np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t])
-        with pytest.raises(ImageError, match="frame 5"): img.frame(5)
+            if t != 5:
+                np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t])
+        with pytest.raises(ImageError, match="frame 5"):
+            img.frame(5)
 
 
 def test_damaged_directory_leaves_the_others():
     frames, data = movie_bytes()
     at = find_pages(Source(bytes(data)))[0][5]
-    data[at + 2:at + 2 + 12 * 3] = bytes(36) # width, height and bits are gone, the chain is whole
+    data[at + 2 : at + 2 + 12 * 3] = bytes(36)  # width, height and bits are gone, the chain is whole
     with open_image(bytes(data)) as img:
         good = 0
         for t in range(len(img)):
-            try: np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t]); good += 1
-            except ImageError: assert t == 5
+            try:
+                np.testing.assert_array_equal(img.frame(t)[..., 0], frames[t])
+                good += 1
+            except ImageError:
+                assert t == 5
         assert good >= 11
 
 
 def test_cut_movie_does_not_end_silently():
     frames, data = movie_bytes()
-    with open_image(bytes(data[:len(data) * 2 // 3])) as img:
+    with open_image(bytes(data[: len(data) * 2 // 3])) as img:
         np.testing.assert_array_equal(img.frame(3)[..., 0], frames[3])
-        with pytest.raises(ImageError, match="cut off"): list(img.frames())
+        with pytest.raises(ImageError, match="cut off"):
+            list(img.frames())
 
 
 def test_imagej_hyperstack_without_page_list():
     a = rng.integers(0, 60000, (5, 3, 2, 8, 9), dtype=np.uint16)
     data = bytearray(tiff(a, imagej=True, metadata={"axes": "TZCYX"}))
     place = find_pages(Source(bytes(data)))[0][0]
-    n = struct.unpack(">H", data[place:place + 2])[0]
-    data[place + 2 + 12 * n:place + 6 + 12 * n] = bytes(4) # one directory only, as ImageJ writes beyond 4 GB
+    n = struct.unpack(">H", data[place : place + 2])[0]
+    data[place + 2 + 12 * n : place + 6 + 12 * n] = bytes(4)  # one directory only, as ImageJ writes beyond 4 GB
     with open_image(bytes(data)) as img:
         assert img.shape == (5, 3, 8, 9, 2)
         np.testing.assert_array_equal(whole(img), a.transpose(0, 1, 3, 4, 2))
-    with tifffile.TiffFile(io.BytesIO(data)) as t: end = t.pages[0].dataoffsets[0] + a.nbytes
-    with open_image(bytes(data[:end - 300])) as img:
+    with tifffile.TiffFile(io.BytesIO(data)) as t:
+        end = t.pages[0].dataoffsets[0] + a.nbytes
+    with open_image(bytes(data[: end - 300])) as img:
         assert img.shape == (5, 3, 8, 9, 2)
         np.testing.assert_array_equal(img.frame(1, 2), a[1, 2].transpose(1, 2, 0))
-        with pytest.raises(ImageError, match="cut off"): img.frame(4, 2)
+        with pytest.raises(ImageError, match="cut off"):
+            img.frame(4, 2)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +222,8 @@ def long_movies(tmp_path_factory):
     tifffile.imwrite(folder / "imagej.tif", a, imagej=True, metadata={"axes": "TYX"})
     tifffile.imwrite(folder / "ome.tif", a, ome=True, photometric="minisblack", metadata={"axes": "TYX"})
     with tifffile.TiffWriter(folder / "pages.tif", bigtiff=True) as w:
-        for f in a: w.write(f, contiguous=False, metadata=None, compression="lzw")
+        for f in a:
+            w.write(f, contiguous=False, metadata=None, compression="lzw")
     return folder, a
 
 
@@ -177,10 +233,11 @@ def test_long_movie_is_lazy(long_movies, name):
     tracemalloc.start()
     with open_image(folder / f"{name}.tif") as img:
         assert len(img) == 2000
-        for t in (1999, 0, 1234): np.testing.assert_array_equal(img.frame(t)[..., 0], a[t])
+        for t in (1999, 0, 1234):
+            np.testing.assert_array_equal(img.frame(t)[..., 0], a[t])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < a.nbytes / 5 # page tables of 2,000 frames, but no pixels of theirs
+    assert peak < a.nbytes / 5  # page tables of 2,000 frames, but no pixels of theirs
 
 
 def test_frames_holds_one_frame(long_movies):

@@ -1,0 +1,161 @@
+"YOLO in and out: nothing is lost, wrong files, lines and names are said with their place."
+
+import math
+import re
+
+import numpy as np
+import pytest
+from boxes_made import SHAPES, SIDES, box_sets, frame, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellprotocols.boxes import BoxError
+from cellprotocols.yolo import read_yolo, write_yolo
+
+
+@given(box_sets())
+@settings(max_examples=30, deadline=None)
+def test_yolo_gives_back_what_it_was_given(tmp_path_factory, made):
+    same(read_yolo(write_yolo(tmp_path_factory.mktemp("y") / "new", *made), made.shapes), made)
+
+
+@given(st.text(max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_any_field_name_is_written_beside_nothing_or_refused(tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("n")
+    try:
+        write_yolo(folder / "new", frame((name, "A", 1, 2, 3, 4)), ["A"], {name: (9, 9)})
+    except BoxError:
+        assert not list(folder.iterdir())
+    else:
+        assert [p.name for p in folder.iterdir()] == ["new"] and len([*(folder / "new").rglob("*")]) == 4
+        assert read_yolo(folder / "new", {name: (9, 9)}).boxes.field.tolist() == [name]
+
+
+@pytest.mark.parametrize("two", [("a.png", "a.tif"), ("A.png", "a.png"), ("caf\u00e9.png", "cafe\u0301.png")])
+def test_names_that_share_a_file(tmp_path, two):
+    with pytest.raises(BoxError, match="would share the file"):
+        write_yolo(tmp_path / "n", frame(), ["A"], {f: (9, 9) for f in two})
+    with pytest.raises(BoxError, match="would share the file"):
+        write_yolo(tmp_path / "n", frame(("a", "A", 1, 2, 3, 4)).assign(t=5), ["A"], {"a": (9, 9), "a_t0005": (9, 9)})
+
+
+def yolo(tmp_path, text, names="A\nB\n", name="a.txt"):
+    (tmp_path / name).write_text(text)
+    (tmp_path / "classes.txt").write_text(names)
+    return read_yolo(tmp_path, SHAPES)
+
+
+def test_flat_folder_with_six_digits(tmp_path):
+    made = yolo(tmp_path, "\ufeff1 0.500000 0.500000 1.000001 0.250000 0.9\r\n\n0 .25 .5 .1 .1\n")
+    np.testing.assert_allclose(made.boxes[SIDES].to_numpy(), [[37.5, 0, 62.5, 200], [45, 40, 55, 60]], atol=1e-9)
+    assert (
+        made.boxes.label.tolist() == ["B", "A"]
+        and made.boxes.score[0] == 0.9
+        and math.isnan(made.boxes.score[1])
+        and made.shapes == SHAPES
+    )
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("names: [A, B]", ["A", "B"]),
+        ("nc: 2\nnames:\n  1: B\n  0: A\n", ["A", "B"]),
+        ("train: x\nnames: ['0', 'yes']", ["0", "yes"]),
+    ],
+)
+def test_names_from_yaml(tmp_path, text, names):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .1 .1")
+    (tmp_path / "data.yaml").write_text(text)
+    assert read_yolo(tmp_path, SHAPES).classes == names == read_yolo(tmp_path / "labels", SHAPES).classes
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("names: {0: A, 2: B}", "has gaps"),
+        ("names: {a: b}", "has gaps"),
+        ("[", "this is no YAML"),
+        ("nc: 2", "`names` is missing"),
+        ("names: [A, A]", "the class name 'A'"),
+        ("!!python/object/apply:os.system ['true']", "this is no YAML"),
+    ],
+)
+def test_wrong_yaml(tmp_path, text, said):
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(BoxError, match=re.escape(said)):
+        read_yolo(tmp_path, SHAPES)
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("2 .5 .5 .1 .1", "line 1: class number 2; needed: a whole number from 0 to 1"),
+        ("0 .5 .5 .1 .1\n0.5 .5 .5 .1 .1", "line 2: class number 0.5"),
+        ("-1 .5 .5 .1 .1", "class number -1"),
+        ("0 .1 .1 .5 .5", "with centre and size exchanged"),
+        ("0 100 50 20 20", "these look like pixels"),
+        ("0 0 0 .5 .5", "the centre, not the corner"),
+        ("0 .5 .5 nan .1", "finite numbers"),
+        ("0 .5 .5 inf .1", "finite numbers"),
+        ("0 .5 .5 0 .1", "both greater than 0"),
+        ("0 .5 .5 -.1 .1", "both greater than 0"),
+        ("0 .5 .5 .1", "4 numbers"),
+        ("(0, .5, .5, .1, .1)", "needed: numbers"),
+        ("0 " + ".1 " * 8, "an outline and no box"),
+    ],
+)
+def test_wrong_lines_are_named(tmp_path, text, said):
+    with pytest.raises(BoxError, match=re.escape(said)) as e:
+        yolo(tmp_path, text)
+    assert "a.txt" in str(e.value)
+
+
+def test_wrong_folders(tmp_path):
+    with pytest.raises(BoxError, match="no such folder"):
+        read_yolo(tmp_path / "x", SHAPES)
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(BoxError, match="no class names"):
+        read_yolo(tmp_path, SHAPES)
+    assert len(read_yolo(tmp_path, SHAPES, ["A"]).boxes) == 0
+    with pytest.raises(BoxError, match="no image size is known for it"):
+        yolo(tmp_path, "", name="other.txt")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "other.txt").unlink()
+    with pytest.raises(BoxError, match="this is no text"):
+        read_yolo(tmp_path, SHAPES)
+
+
+def test_nothing_is_overwritten(tmp_path):
+    write_yolo(tmp_path / "y", frame(), ["A"], SHAPES)
+    with pytest.raises(BoxError, match="something of this name already"):
+        write_yolo(tmp_path / "y", frame(), ["B"], SHAPES)
+    assert read_yolo(tmp_path / "y", SHAPES).classes == ["A"]
+
+
+@pytest.mark.slow
+def test_from_the_annotator_and_back(tmp_path):
+    from cellprotocols.drawing import BoxAnnotator
+
+    widget = BoxAnnotator(
+        np.zeros((3, 60, 80, 1), np.uint8), ["A", "B"], tmp_path / "log.jsonl", names=["movie"], by="anna"
+    )
+    widget.draw((1, 2, 30, 40), "A", t=0)
+    widget.draw((5, 6, 50, 70), "B", t=2)
+    made = read_yolo(
+        write_yolo(tmp_path / "y", widget.to_boxes(), ["A", "B"], {"movie": (60, 80)}), {"movie": (60, 80)}
+    )
+    again = BoxAnnotator(
+        np.zeros((3, 60, 80, 1), np.uint8),
+        ["A", "B"],
+        tmp_path / "log2.jsonl",
+        boxes=made.boxes,
+        names=["movie"],
+        by="ben",
+    ).to_boxes()
+    assert (
+        again[["field", "label", "t", *SIDES]].values.tolist()
+        == widget.to_boxes()[["field", "label", "t", *SIDES]].values.tolist()
+    )
