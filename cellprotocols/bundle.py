@@ -6,7 +6,7 @@
 __all__ = ['SCHEMA', 'FILES', 'BundleError', 'Bundle', 'read_bundle', 'make_card', 'write_bundle', 'check_input', 'to_onnx']
 
 # %% ../nbs/bundle.ipynb #95b44092
-import hashlib, json, math, os, re, shutil, tempfile, warnings
+import hashlib, json, math, re, shutil, warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .errors import UserError, os_errors
-from .files import write_whole
+from .files import find_parts, whole_file
 
 # %% ../nbs/bundle.ipynb #89af3cb8
 SCHEMA = 1 # of bundle.json; a reader refuses a newer one
@@ -52,7 +52,7 @@ def _sha256(path):
 
 def _write_sums(folder):
     lines = [f"{_sha256(p)}  {p.name}" for p in sorted(folder.iterdir()) if p.name != "SHA256SUMS"]
-    write_whole(folder/"SHA256SUMS", ("\n".join(lines) + "\n").encode())
+    (folder/"SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 def _bad_folder(folder, seen, need="", do="get the whole folder again"): return BundleError(seen, need, do, folder)
 
@@ -72,6 +72,7 @@ def _read_sums(folder) -> dict:
         listed[name] = digest
     return listed
 
+# %% ../nbs/bundle.ipynb #246eb90c
 def _check_sums(folder):
     "Every listed file is there, inside the folder, and unchanged; every file of a bundle is listed."
     if not folder.is_dir():
@@ -88,7 +89,6 @@ def _check_sums(folder):
 # %% ../nbs/bundle.ipynb #d40d3c78
 def _registry(registry):
     if registry is not None: return registry
-    from cellprotocols import unet # noqa: F401  its networks enter the same registry
     from cellprotocols.architectures import ARCHITECTURES  # only here: not every reader needs our networks
     return ARCHITECTURES
 
@@ -166,7 +166,7 @@ def _check_example(folder, model, classes, tolerance):
 # %% ../nbs/bundle.ipynb #76bbf472
 def read_bundle(
     folder:str|Path, # A bundle
-    registry:Mapping[str, Callable]|None=None, # {name: constructor}; None: `classify.ARCHITECTURES`
+    registry:Mapping[str, Callable]|None=None, # {name: constructor}; None: `architectures.ARCHITECTURES`
     tolerance:float=1e-3, # Largest difference of the example's output, relative to its largest value (at least 1)
 ) -> Bundle: # Its model on the CPU, in eval mode
     "Read a bundle; every way in which it can be bad is a `BundleError`."
@@ -250,17 +250,15 @@ def _take_example(example, n, folder):
 
 def _write_folder(folder, tensors, example, info, registry):
     "Whole and read back, or not at all."
-    part = folder.with_name(f".{folder.name}.partial")
-    with os_errors(folder):
-        shutil.rmtree(part, ignore_errors=True) # of an earlier writing that was cut off
-        part.mkdir(parents=True)
-        write_whole(part/"model.safetensors", save(tensors))
-        write_whole(part/"example.safetensors", save(example))
-        write_whole(part/"bundle.json", json.dumps(info, indent=1, allow_nan=False).encode())
-        write_whole(part/"card.md", make_card(folder.name, info).encode())
+    for left in find_parts(folder.parent, folder.name): shutil.rmtree(left) # an earlier writing was cut off
+    with whole_file(folder) as part:
+        part.mkdir()
+        save_file(tensors, part/"model.safetensors")
+        save_file(example, part/"example.safetensors")
+        (part/"bundle.json").write_text(json.dumps(info, indent=1, allow_nan=False), encoding="utf-8")
+        (part/"card.md").write_text(make_card(folder.name, info), encoding="utf-8")
         _write_sums(part)
         read_bundle(part, registry)
-        os.rename(part, folder)
 
 # %% ../nbs/bundle.ipynb #5b8ea2ef
 def write_bundle(
@@ -281,7 +279,7 @@ def write_bundle(
     licence:str="", # Of these weights and of the backbone's
     purpose:str="", # One sentence for the card
     limits:str="", # What it must not be used for
-    registry:Mapping[str, Callable]|None=None, # {name: constructor}; None: `classify.ARCHITECTURES`
+    registry:Mapping[str, Callable]|None=None, # {name: constructor}; None: `architectures.ARCHITECTURES`
 ) -> Path: # The folder
     "Write a model to share: whole and read back, or not at all."
     folder, registry = Path(folder), _registry(registry)
@@ -311,6 +309,7 @@ def _compare_channels(want, have, folder):
     warnings.warn(f"the images' channels are called {', '.join(have)}, the model's {', '.join(want)}: "
                   "make sure that they show the same", stacklevel=3)
 
+# %% ../nbs/bundle.ipynb #022802cd
 def check_input(
     bundle:Bundle, # The model
     channels:Sequence[str], # Of the images, in their order
@@ -354,12 +353,10 @@ def to_onnx(
     except ImportError as e:
         raise BundleError("ONNX is not installed here", do='pip install "cellprotocols[onnx]"') from e
     x = _load_tensors(bundle.folder/"example.safetensors")["input"]
-    with os_errors(path), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder)/"model.onnx"
+    with whole_file(path) as file:
         torch.onnx.export(bundle.model, (torch.cat([x, x]),), file, dynamo=True, verbose=False, external_data=False,
                           input_names=["images"], output_names=["logits"],
                           dynamic_shapes=({0: torch.export.Dim("batch")},))
         onnx.checker.check_model(str(file))
         _check_onnx(file, bundle, x, path)
-        write_whole(path, file.read_bytes())
     return Path(path)

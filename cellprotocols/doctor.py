@@ -46,6 +46,7 @@ def _check_extra(extra, package, what):
     if seen: return Finding(f"{extra} (optional)", seen, "ok")
     return Finding(f"{extra} (optional)", f"not installed: {what}", "note", _pip(package))
 
+# %% ../nbs/doctor.ipynb #b5401047
 def check_packages(
 ) -> list: # One `Finding` a package
     "Which packages are here, and in a version that will do?"
@@ -113,6 +114,7 @@ def _make_step(net, x, y):
         return loss.item() # waits for the card
     return step
 
+# %% ../nbs/doctor.ipynb #831986bc
 def measure_speed(
     seconds:float=1., # How long to measure
 ) -> float: # Patches a second

@@ -78,6 +78,7 @@ def _make_table(items, names, labels, groups) -> pd.DataFrame:
         raise AnnotateError(seen, ", ".join(names))
     return table
 
+# %% ../nbs/grid.ipynb #789a5350
 def _read_image(images, i, name):
     "A patch as (H, W, C), or the error that says why not."
     try: im = np.asarray(images[int(i)])

@@ -83,6 +83,7 @@ def _choose_fewer(images, limits, side, weight, room, rng) -> tuple:
         if weight <= room: break
     return sheets, columns, side, rows, broken
 
+# %% ../nbs/mappage.ipynb #297e91d5
 def choose_thumbs(
     images:Sequence, # Patches
     room:float, # Bytes for the pictures, as base64
@@ -130,6 +131,7 @@ def _page(title, note, data, lang) -> str:
     return _PAGE.format(**{k: html.escape(v) for k, v in texts.items()},
                         policy=_policy(script), style=style, facts=facts, script=script)
 
+# %% ../nbs/mappage.ipynb #20ab4bb7
 def _guesses(prob, n, classes) -> dict:
     "What a model says: the class and how far it is ahead of the next; a row of NaN is no prediction."
     if prob is None: return {}

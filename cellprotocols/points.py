@@ -121,6 +121,7 @@ def _unlabelled(self, f, t, z) -> pd.DataFrame:
     far = cdist(cells[["y", "x"]].to_numpy(float), here[["y", "x"]].to_numpy(float))
     return cells[far.min(1) > self.radius]
 
+# %% ../nbs/points.ipynb #fe221156
 @patch_to(PointAnnotator)
 def suggest(self,
     f:int=0, # Number of the field

@@ -1,4 +1,5 @@
 "bundle: what was written is read back; everything bad ends in a BundleError; nothing foreign runs."
+
 import json
 import os
 import pickle
@@ -16,7 +17,9 @@ from cellprotocols.bundle import FILES, BundleError, _write_sums, check_input, r
 
 
 def tiny(n_classes, c=1):
-    return nn.Sequential(nn.Conv2d(c, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_classes))
+    return nn.Sequential(
+        nn.Conv2d(c, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_classes)
+    )
 
 
 REGISTRY = {"tiny": tiny}
@@ -25,167 +28,283 @@ X = np.random.default_rng(0).standard_normal((2, 1, 16, 16)).astype(np.float32)
 
 def write(folder, **changes):
     torch.manual_seed(0)
-    return write_bundle(folder, changes.pop("model", tiny(3)), **{**dict(architecture="tiny", arguments={"n_classes": 3}, classes=["a", "b", "c"], channels=["H2B"],
-        example=X, px_um=.333, registry=REGISTRY), **changes})
+    return write_bundle(
+        folder,
+        changes.pop("model", tiny(3)),
+        **{
+            **dict(
+                architecture="tiny",
+                arguments={"n_classes": 3},
+                classes=["a", "b", "c"],
+                channels=["H2B"],
+                example=X,
+                px_um=0.333,
+                registry=REGISTRY,
+            ),
+            **changes,
+        },
+    )
 
 
 @pytest.fixture
-def folder(tmp_path): return write(tmp_path/"m")
+def folder(tmp_path):
+    return write(tmp_path / "m")
 
 
 def test_round_trip_keeps_everything(tmp_path):
-    model = tiny(3).train(); model[1].running_mean += 1
-    table = pd.DataFrame({"metric": ["macro_f1", "auroc"], "value": [.8, np.nan], "low": [.7, np.nan], "high": [np.float32(.9), np.nan]})
-    read = read_bundle(write(tmp_path/"deep"/"m", model=model, metrics=table, thresholds={"a": .4}, temperature=1.5, data={"fingerprint": "x", "from": tmp_path}, split={"by": "cell"}), REGISTRY)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), read.model.state_dict().values(), strict=True))
+    model = tiny(3).train()
+    model[1].running_mean += 1
+    table = pd.DataFrame(
+        {
+            "metric": ["macro_f1", "auroc"],
+            "value": [0.8, np.nan],
+            "low": [0.7, np.nan],
+            "high": [np.float32(0.9), np.nan],
+        }
+    )
+    read = read_bundle(
+        write(
+            tmp_path / "deep" / "m",
+            model=model,
+            metrics=table,
+            thresholds={"a": 0.4},
+            temperature=1.5,
+            data={"fingerprint": "x", "from": tmp_path},
+            split={"by": "cell"},
+        ),
+        REGISTRY,
+    )
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), read.model.state_dict().values(), strict=True)
+    )
     assert model.training and not read.model.training
-    assert read.classes == ["a", "b", "c"] and read.temperature == 1.5 and read.thresholds == {"a": .4} and read.px_um == .333
+    assert (
+        read.classes == ["a", "b", "c"]
+        and read.temperature == 1.5
+        and read.thresholds == {"a": 0.4}
+        and read.px_um == 0.333
+    )
     assert read.metrics[1] == {"metric": "auroc", "value": None, "low": None, "high": None}
-    assert str(tmp_path) not in (read.folder/"bundle.json").read_text(), "no path of this machine"
-    card = (read.folder/"card.md").read_text()
+    assert str(tmp_path) not in (read.folder / "bundle.json").read_text(), "no path of this machine"
+    card = (read.folder / "card.md").read_text()
     assert "0.800 | 0.700 - 0.900" in card and "H2B" in card and "Licence" in card
-    with pytest.raises(AttributeError): read.nonsense
+    with pytest.raises(AttributeError):
+        read.nonsense
 
 
 def test_sums_are_what_sha256sum_reads(folder):
-    if not shutil.which("sha256sum"): pytest.skip("no sha256sum")
+    if not shutil.which("sha256sum"):
+        pytest.skip("no sha256sum")
     assert os.system(f"cd '{folder}' && sha256sum --status -c SHA256SUMS") == 0
 
 
 def test_never_overwrites_and_leaves_nothing_half(tmp_path, folder, monkeypatch):
-    with pytest.raises(BundleError, match="exists already"): write(folder)
-    (tmp_path/".n.partial").mkdir(); (tmp_path/".n.partial"/"junk").write_text("of a crash")
-    with pytest.raises(BundleError, match="2 classes"): write(tmp_path/"n", classes=["a", "b"])
-    assert not (tmp_path/"n").exists()
-    write(tmp_path/"n")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "n"] and {p.name for p in (tmp_path/"n").iterdir()} == {*FILES, "SHA256SUMS"}
-    def full(*args, **kw): raise OSError(28, "No space left on device")
-    monkeypatch.setattr("cellprotocols.bundle.write_whole", full)
-    with pytest.raises(Exception, match="disk is full"): write(tmp_path/"o")
-    assert not (tmp_path/"o").exists()
+    with pytest.raises(BundleError, match="exists already"):
+        write(folder)
+    (tmp_path / ".n.1-1.part").mkdir()
+    (tmp_path / ".n.1-1.part" / "junk").write_text("of a crash")
+    with pytest.raises(BundleError, match="2 classes"):
+        write(tmp_path / "n", classes=["a", "b"])
+    assert not (tmp_path / "n").exists()
+    write(tmp_path / "n")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "n"] and {
+        p.name for p in (tmp_path / "n").iterdir()
+    } == {*FILES, "SHA256SUMS"}
+
+    def full(*args, **kw):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cellprotocols.bundle.save_file", full)
+    with pytest.raises(Exception, match="disk is full"):
+        write(tmp_path / "o")
+    assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("changes, words", [
-    (dict(architecture="rnn"), "not known here; needed: one of tiny"), (dict(arguments={"n_classes": 4}), "do not fit"), (dict(arguments={"width": 4}), "do not fit"),
-    (dict(channels=["a", "b"]), "2 channels"), (dict(example=X[:, :, :1, :1]), "cannot compute its example")])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(architecture="rnn"), "not known here; needed: one of tiny"),
+        (dict(arguments={"n_classes": 4}), "do not fit"),
+        (dict(arguments={"width": 4}), "do not fit"),
+        (dict(channels=["a", "b"]), "2 channels"),
+        (dict(example=X[:, :, :1, :1]), "cannot compute its example"),
+    ],
+)
 def test_a_bundle_that_could_not_be_read_is_not_written(tmp_path, changes, words):
-    with pytest.raises(BundleError, match=words): write(tmp_path/"m", **changes)
-    assert not (tmp_path/"m").exists()
+    with pytest.raises(BundleError, match=words):
+        write(tmp_path / "m", **changes)
+    assert not (tmp_path / "m").exists()
 
 
 def test_nan_weights_are_refused(tmp_path):
-    model = tiny(3); model[0].weight.data[0] = np.nan
-    with pytest.raises(BundleError, match="NaN"): write(tmp_path/"m", model=model)
+    model = tiny(3)
+    model[0].weight.data[0] = np.nan
+    with pytest.raises(BundleError, match="NaN"):
+        write(tmp_path / "m", model=model)
 
 
 # ---- bad bundles -----------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", [*FILES, "SHA256SUMS"])
 @pytest.mark.parametrize("how", ["missing", "link", "empty", "cut", "folder"])
 def test_a_file_that_is_not_as_it_was(folder, tmp_path, name, how):
-    path, raw = folder/name, (folder/name).read_bytes()
+    path, raw = folder / name, (folder / name).read_bytes()
     path.unlink()
-    if how == "link": (tmp_path/"copy").write_bytes(raw); path.symlink_to(tmp_path/"copy")
-    if how == "empty": path.write_bytes(b"")
-    if how == "cut": path.write_bytes(raw[:len(raw) // 2])
-    if how == "folder": path.mkdir()
-    if how == "link" and name == "SHA256SUMS": return # the list itself may be reached by a link: it is only compared with
-    with pytest.raises(BundleError) as e: read_bundle(folder, REGISTRY)
+    if how == "link":
+        (tmp_path / "copy").write_bytes(raw)
+        path.symlink_to(tmp_path / "copy")
+    if how == "empty":
+        path.write_bytes(b"")
+    if how == "cut":
+        path.write_bytes(raw[: len(raw) // 2])
+    if how == "folder":
+        path.mkdir()
+    if how == "link" and name == "SHA256SUMS":
+        return  # the list itself may be reached by a link: it is only compared with
+    with pytest.raises(BundleError) as e:
+        read_bundle(folder, REGISTRY)
     assert "\n" not in str(e.value) and str(folder) in str(e.value)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_any_changed_byte_is_noticed(folder, seed):
     rng = np.random.default_rng(seed)
-    path = folder/rng.choice([*FILES, "SHA256SUMS"])
-    raw = bytearray(path.read_bytes()); at = rng.integers(len(raw)); raw[at] ^= 1 << rng.integers(8); path.write_bytes(raw)
-    with pytest.raises(BundleError): read_bundle(folder, REGISTRY)
+    path = folder / rng.choice([*FILES, "SHA256SUMS"])
+    raw = bytearray(path.read_bytes())
+    at = rng.integers(len(raw))
+    raw[at] ^= 1 << rng.integers(8)
+    path.write_bytes(raw)
+    with pytest.raises(BundleError):
+        read_bundle(folder, REGISTRY)
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_garbage_with_right_checksums_is_still_a_bundle_error_or_harmless(folder, seed):
     rng = np.random.default_rng(seed)
-    path = folder/rng.choice([f for f in FILES if f != "card.md"])
+    path = folder / rng.choice([f for f in FILES if f != "card.md"])
     raw = bytearray(path.read_bytes())
-    for _ in range(rng.integers(1, 4)): raw[rng.integers(len(raw))] = rng.integers(256)
-    path.write_bytes(raw); _write_sums(folder)
-    try: read_bundle(folder, REGISTRY)
-    except BundleError as e: assert "\n" not in str(e)
+    for _ in range(rng.integers(1, 4)):
+        raw[rng.integers(len(raw))] = rng.integers(256)
+    path.write_bytes(raw)
+    _write_sums(folder)
+    try:
+        read_bundle(folder, REGISTRY)
+    except BundleError as e:
+        assert "\n" not in str(e)
 
 
 class Bomb:
-    def __reduce__(self): return (os.mkdir, (os.environ["BOMB"],))
+    def __reduce__(self):
+        return (os.mkdir, (os.environ["BOMB"],))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "example.safetensors"])
 @pytest.mark.parametrize("kind", ["pickle", "zip"])
 def test_a_masquerading_pickle_never_runs(folder, tmp_path, monkeypatch, name, kind):
-    monkeypatch.setenv("BOMB", str(tmp_path/"exploded"))
+    monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))
     payload = pickle.dumps(Bomb())
-    if kind == "pickle": (folder/name).write_bytes(payload)
+    if kind == "pickle":
+        (folder / name).write_bytes(payload)
     else:
-        with zipfile.ZipFile(folder/name, "w") as z: z.writestr("archive/data.pkl", payload)
+        with zipfile.ZipFile(folder / name, "w") as z:
+            z.writestr("archive/data.pkl", payload)
     _write_sums(folder)
-    with pytest.raises(BundleError, match="pickle.*never loaded"): read_bundle(folder, REGISTRY)
-    assert not (tmp_path/"exploded").exists()
+    with pytest.raises(BundleError, match="pickle.*never loaded"):
+        read_bundle(folder, REGISTRY)
+    assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize("name", ["../m2/x", "/etc/passwd", "..", "a\\b", "C:x", ".", "sub/x"])
 def test_names_outside_the_folder_are_refused(folder, name):
-    with open(folder/"SHA256SUMS", "a") as f: f.write("0" * 64 + f"  {name}\n")
-    with pytest.raises(BundleError, match="outside the folder"): read_bundle(folder, REGISTRY)
+    with open(folder / "SHA256SUMS", "a") as f:
+        f.write("0" * 64 + f"  {name}\n")
+    with pytest.raises(BundleError, match="outside the folder"):
+        read_bundle(folder, REGISTRY)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"schema": 2}, "update"), ({"schema": "1"}, "schema"), ({"kind": "cake"}, "does not describe"), ({"architecture": {"name": "os.system", "arguments": {}}}, "not known"),
-    ({"architecture": "tiny"}, "architecture"), ({"architecture": {"name": "tiny", "arguments": [3]}}, "architecture"), ({"architecture": {"name": ["tiny"], "arguments": {}}}, "architecture"),
-    ({"architecture": {"name": "tiny", "arguments": {"n_classes": "__import__('os')"}}}, "do not fit"), ({"classes": ["a"]}, "3 scores for 1 classes"), ({"classes": None}, "classes"), ({"channels": None}, "channels"), ({"temperature": None}, "temperature")])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"schema": 2}, "update"),
+        ({"schema": "1"}, "schema"),
+        ({"kind": "cake"}, "does not describe"),
+        ({"architecture": {"name": "os.system", "arguments": {}}}, "not known"),
+        ({"architecture": "tiny"}, "architecture"),
+        ({"architecture": {"name": "tiny", "arguments": [3]}}, "architecture"),
+        ({"architecture": {"name": ["tiny"], "arguments": {}}}, "architecture"),
+        ({"architecture": {"name": "tiny", "arguments": {"n_classes": "__import__('os')"}}}, "do not fit"),
+        ({"classes": ["a"]}, "3 scores for 1 classes"),
+        ({"classes": None}, "classes"),
+        ({"channels": None}, "channels"),
+        ({"temperature": None}, "temperature"),
+    ],
+)
 def test_bad_descriptions(folder, changes, words):
-    info = json.loads((folder/"bundle.json").read_text())
-    (folder/"bundle.json").write_text(json.dumps(info | changes)); _write_sums(folder)
-    with pytest.raises(BundleError, match=words): read_bundle(folder, REGISTRY)
+    info = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(info | changes))
+    _write_sums(folder)
+    with pytest.raises(BundleError, match=words):
+        read_bundle(folder, REGISTRY)
 
 
 def test_other_weights_give_another_output(tmp_path, folder):
-    torch.manual_seed(5); other = write(tmp_path/"other")
-    torch.manual_seed(5); model = tiny(3); model[5].bias.data += .01
-    other = write(tmp_path/"third", model=model)
-    shutil.copy(other/"model.safetensors", folder/"model.safetensors"); _write_sums(folder)
-    with pytest.raises(BundleError, match="another output"): read_bundle(folder, REGISTRY)
-    assert read_bundle(folder, REGISTRY, tolerance=10.)
+    torch.manual_seed(5)
+    other = write(tmp_path / "other")
+    torch.manual_seed(5)
+    model = tiny(3)
+    model[5].bias.data += 0.01
+    other = write(tmp_path / "third", model=model)
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    _write_sums(folder)
+    with pytest.raises(BundleError, match="another output"):
+        read_bundle(folder, REGISTRY)
+    assert read_bundle(folder, REGISTRY, tolerance=10.0)
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(BundleError, match="no such folder"): read_bundle(tmp_path/"none", REGISTRY)
+    with pytest.raises(BundleError, match="no such folder"):
+        read_bundle(tmp_path / "none", REGISTRY)
 
 
 # ---- does it suit ----------------------------------------------------------------------------------------------------
 
-@given(st.floats(.01, 20))
+
+@given(st.floats(0.01, 20))
 @hyp(max_examples=60, deadline=None)
 def test_the_factor_brings_images_to_the_models_pixel_size_or_refuses(px):
-    info = {"channels": ["H2B"], "px_um": .333}
+    info = {"channels": ["H2B"], "px_um": 0.333}
     from pathlib import Path
     from cellprotocols.bundle import Bundle
+
     bundle = Bundle(Path("m"), None, [], info)
-    try: factor = check_input(bundle, ["H2B"], px)
-    except BundleError: assert not .5 <= px / .333 <= 2
-    else: assert abs(px / factor - .333) <= .03 * .333 + 1e-9
+    try:
+        factor = check_input(bundle, ["H2B"], px)
+    except BundleError:
+        assert not 0.5 <= px / 0.333 <= 2
+    else:
+        assert abs(px / factor - 0.333) <= 0.03 * 0.333 + 1e-9
 
 
 def test_channels_and_unknown_sizes(folder):
     bundle = read_bundle(folder, REGISTRY)
-    with pytest.raises(BundleError, match="pick or reorder"): check_input(bundle, ["H2B", "BF"], .333)
-    with pytest.warns(UserWarning, match="called GFP"): assert check_input(bundle, ["GFP"], .333) == 1
-    with pytest.warns(UserWarning, match="pixel size of the images"): assert check_input(bundle, ["H2B"], None) == 1
+    with pytest.raises(BundleError, match="pick or reorder"):
+        check_input(bundle, ["H2B", "BF"], 0.333)
+    with pytest.warns(UserWarning, match="called GFP"):
+        assert check_input(bundle, ["GFP"], 0.333) == 1
+    with pytest.warns(UserWarning, match="pixel size of the images"):
+        assert check_input(bundle, ["H2B"], None) == 1
     bundle.info["channels"] = ["H2B", "BF"]
-    with pytest.raises(BundleError, match="in this order"): check_input(bundle, ["BF", "H2B"], .333)
+    with pytest.raises(BundleError, match="in this order"):
+        check_input(bundle, ["BF", "H2B"], 0.333)
 
 
 def test_onnx_is_optional(folder, tmp_path, monkeypatch):
     import sys
+
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(BundleError, match=r'pip install "cellprotocols\[onnx\]"'): to_onnx(read_bundle(folder, REGISTRY), tmp_path/"m.onnx")
+    with pytest.raises(BundleError, match=r'pip install "cellprotocols\[onnx\]"'):
+        to_onnx(read_bundle(folder, REGISTRY), tmp_path / "m.onnx")
 
 
 @pytest.mark.slow
@@ -193,8 +312,11 @@ def test_onnx_gives_the_same_scores_for_any_number_of_images(folder, tmp_path):
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
     ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     bundle = read_bundle(folder, REGISTRY)
-    path = to_onnx(bundle, tmp_path/"m.onnx")
+    path = to_onnx(bundle, tmp_path / "m.onnx")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "m.onnx"]
     run = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(1).standard_normal((7, 1, 16, 16)).astype(np.float32)
-    with torch.inference_mode(): np.testing.assert_allclose(run.run(None, {"images": x})[0], bundle.model(torch.from_numpy(x)).numpy(), atol=1e-4)
+    with torch.inference_mode():
+        np.testing.assert_allclose(
+            run.run(None, {"images": x})[0], bundle.model(torch.from_numpy(x)).numpy(), atol=1e-4
+        )

@@ -1,4 +1,5 @@
-"doctor: what is missing or too old is said with the line that mends it; a machine without a card gets smaller settings and their times."
+"doctor: what is missing or too old is said with the line that mends it; slow machines get smaller settings."
+
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires
@@ -10,30 +11,44 @@ import cellprotocols.doctor as doctor
 from cellprotocols.doctor import check_imports, check_machine, check_packages, check_speed
 
 
-def row(found, what): return next(f for f in found if f.what == what)
+def row(found, what):
+    return next(f for f in found if f.what == what)
 
 
 def with_versions(monkeypatch, **versions):
     "As if these packages were there in these versions (None: missing)."
     real = doctor.version
+
     def version(name):
         name = name.replace("-", "_")
-        if name not in versions: return real(name)
-        if versions[name] is None: raise PackageNotFoundError(name)
+        if name not in versions:
+            return real(name)
+        if versions[name] is None:
+            raise PackageNotFoundError(name)
         return versions[name]
+
     monkeypatch.setattr(doctor, "version", version)
 
 
 def test_every_requirement_is_looked_at():
     names = {re.match(r"[\w-]+", r)[0] for r in requires("cellprotocols") if "extra ==" not in r}
-    assert names - {f.what for f in check_packages()} == {"opencv-python"}, "OpenCV has a row of its own for its four wheels"
+    assert names - {f.what for f in check_packages()} == {"opencv-python"}, (
+        "OpenCV has a row of its own for its four wheels"
+    )
 
 
-@pytest.mark.parametrize("version, mark, says", [("1.0.28", "ok", "1.0.28"), ("0.9.1", "mend", ">=1.0.28 is needed"), (None, "mend", "missing")])
+@pytest.mark.parametrize(
+    "version, mark, says",
+    [("1.0.28", "ok", "1.0.28"), ("0.9.1", "mend", ">=1.0.28 is needed"), (None, "mend", "missing")],
+)
 def test_missing_or_too_old(monkeypatch, version, mark, says):
     with_versions(monkeypatch, timm=version)
     f = row(check_packages(), "timm")
-    assert f.mark == mark and says in f.seen and f.do in (("",) if mark == "ok" else ('pip install "timm>=1.0.28"', '%pip install "timm>=1.0.28"'))
+    assert (
+        f.mark == mark
+        and says in f.seen
+        and f.do in (("",) if mark == "ok" else ('pip install "timm>=1.0.28"', '%pip install "timm>=1.0.28"'))
+    )
 
 
 def test_too_new_is_said_too(monkeypatch):
@@ -44,10 +59,15 @@ def test_too_new_is_said_too(monkeypatch):
     assert row(check_packages(), "ipywidgets").mark == "ok"
 
 
-@pytest.mark.parametrize("wheels, mark", [(dict(opencv_python="5.0", opencv_python_headless=None, opencv_contrib_python=None), "ok"),
-                                          (dict(opencv_python="5.0", opencv_python_headless="5.0", opencv_contrib_python="4.14"), "note"),
-                                          (dict(opencv_python=None, opencv_python_headless="5.0", opencv_contrib_python=None), "ok"),
-                                          (dict(opencv_python=None, opencv_python_headless=None, opencv_contrib_python=None), "mend")])
+@pytest.mark.parametrize(
+    "wheels, mark",
+    [
+        (dict(opencv_python="5.0", opencv_python_headless=None, opencv_contrib_python=None), "ok"),
+        (dict(opencv_python="5.0", opencv_python_headless="5.0", opencv_contrib_python="4.14"), "note"),
+        (dict(opencv_python=None, opencv_python_headless="5.0", opencv_contrib_python=None), "ok"),
+        (dict(opencv_python=None, opencv_python_headless=None, opencv_contrib_python=None), "mend"),
+    ],
+)
 def test_the_wheels_of_opencv(monkeypatch, wheels, mark):
     with_versions(monkeypatch, opencv_contrib_python_headless=None, **wheels)
     f = row(check_packages(), "opencv")
@@ -62,9 +82,12 @@ def test_the_line_is_what_one_types_in_a_notebook(monkeypatch):
 
 def test_a_package_that_does_not_import(monkeypatch):
     real = doctor.importlib.import_module
+
     def broken(name):
-        if name == "cv2": raise ImportError("libGL.so.1: cannot open shared object file")
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
         return real(name)
+
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     f = row(check_imports(), "opencv works")
     assert f.mark == "mend" and "libGL" in f.seen and "opencv-python-headless" in f.do
@@ -72,6 +95,7 @@ def test_a_package_that_does_not_import(monkeypatch):
 
 def test_no_card(monkeypatch):
     import torch
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
@@ -82,7 +106,8 @@ def test_no_card(monkeypatch):
     assert "cannot use it" in row(check_machine(), "graphics card").seen
 
 
-def seconds(text): return [float(n)*dict(s=1, min=60, h=3600)[u] for n, u in re.findall(r"(\d+) (s|min|h)\b", text)]
+def seconds(text):
+    return [float(n) * dict(s=1, min=60, h=3600)[u] for n, u in re.findall(r"(\d+) (s|min|h)\b", text)]
 
 
 @pytest.mark.parametrize("rate", [30, 300, 1500])
@@ -90,13 +115,19 @@ def test_a_slow_machine_gets_smaller_settings_and_their_times(rate):
     f = check_speed(rate)
     assert f.mark == "note" and "folds = 3" in f.do and "epochs = 15" in f.do and 'model = "measured"' in f.do
     usual, small = seconds(f.seen)[0], seconds(f.do)[0]
-    assert usual == pytest.approx(1000*40*9/(.8*rate), rel=.2) and small == pytest.approx(1000*15*3/(.8*rate), rel=.2) and small < usual/6
+    assert (
+        usual == pytest.approx(1000 * 40 * 9 / (0.8 * rate), rel=0.2)
+        and small == pytest.approx(1000 * 15 * 3 / (0.8 * rate), rel=0.2)
+        and small < usual / 6
+    )
 
 
-def test_a_fast_machine_is_left_in_peace(): assert check_speed(20000).mark == "ok" and not check_speed(20000).do
+def test_a_fast_machine_is_left_in_peace():
+    assert check_speed(20000).mark == "ok" and not check_speed(20000).do
 
 
 def test_what_it_proposes_are_settings_of_a_step():
     from cellprotocols.chromatin import train
     import inspect
+
     assert {"folds", "epochs", "minutes", "model", "random_split"} <= inspect.signature(train.run).parameters.keys()

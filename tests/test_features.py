@@ -1,4 +1,5 @@
-"Measurements of cells: finite for any input, the same in any batch, nearly the same turned, and right where the answer is known."
+"Measurements of cells: finite for any input, the same in any batch, nearly the same turned, right where known."
+
 import warnings
 
 import cv2
@@ -7,7 +8,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellprotocols.features import (FeatureError, measure_background, measure_cells, measure_grains, measure_waves, measure_noise_level, find_outline)
+from cellprotocols.features import (
+    FeatureError,
+    measure_background,
+    measure_cells,
+    measure_grains,
+    measure_waves,
+    measure_noise_level,
+    find_outline,
+)
 from cellprotocols.synth import STATES, make_patches
 
 PATCHES, LABELS, _ = make_patches(n=6, size=64, seed=5)
@@ -18,16 +27,22 @@ def column(name, *args):
     return table[:, names.index(name)]
 
 
-def disc(radius, size=64, y=0., x=0., level=100., background=10.):
-    yy, xx = np.mgrid[:size, :size] - (size - 1)/2
+def disc(radius, size=64, y=0.0, x=0.0, level=100.0, background=10.0):
+    yy, xx = np.mgrid[:size, :size] - (size - 1) / 2
     return np.where(np.hypot(yy - y, xx - x) < radius, level, background)
 
 
 # ---- any input
 
+
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from([np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64, np.float16, np.float32, np.float64, bool]).flatmap(
-    lambda t: hnp.arrays(t, st.tuples(st.just(1), st.integers(16, 24), st.integers(16, 24), st.integers(1, 3)))))
+@given(
+    st.sampled_from(
+        [np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64, np.float16, np.float32, np.float64, bool]
+    ).flatmap(
+        lambda t: hnp.arrays(t, st.tuples(st.just(1), st.integers(16, 24), st.integers(16, 24), st.integers(1, 3)))
+    )
+)
 def test_any_numbers_measure_finite_without_warnings(x):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -40,12 +55,19 @@ def test_any_numbers_measure_finite_without_warnings(x):
 @pytest.mark.parametrize("kind", ["constant", "nan", "some nan", "inf", "both inf", "noise", "one hot pixel"])
 def test_strange_patches_measure_finite(shape, kind):
     x = np.random.default_rng(0).normal(100, 10, shape)
-    if kind == "constant": x[:] = 7
-    if kind == "nan": x[:] = np.nan
-    if kind == "some nan": x[:, :9] = np.nan
-    if kind == "inf": x[:, 5, 5] = np.inf
-    if kind == "both inf": x[:, 5, 5], x[:, 9, 9] = np.inf, -np.inf
-    if kind == "one hot pixel": x[:] = 0; x[:, 8, 8] = 65535
+    if kind == "constant":
+        x[:] = 7
+    if kind == "nan":
+        x[:] = np.nan
+    if kind == "some nan":
+        x[:, :9] = np.nan
+    if kind == "inf":
+        x[:, 5, 5] = np.inf
+    if kind == "both inf":
+        x[:, 5, 5], x[:, 9, 9] = np.inf, -np.inf
+    if kind == "one hot pixel":
+        x[:] = 0
+        x[:, 8, 8] = 65535
     assert np.isfinite(measure_cells(x)[0]).all()
 
 
@@ -65,12 +87,20 @@ def test_the_caller_keeps_its_data_and_its_threads():
     assert np.array_equal(x, before) and cv2.getNumThreads() == threads
 
 
-@pytest.mark.parametrize("x,valid,said", [
-    (np.zeros((1, 15, 64)), None, "15 x 64"), (np.zeros((64, 64)), None, "(64, 64)"), (np.zeros((1, 64, 64, 0)), None, "(1, 64, 64, 0)"),
-    (np.full((1, 64, 64), "a"), None, "<U1"), (np.zeros((1, 64, 64), complex), None, "complex128"),
-    (np.zeros((2, 64, 64)), np.ones((1, 64, 64), bool), "`valid`")])
+@pytest.mark.parametrize(
+    "x,valid,said",
+    [
+        (np.zeros((1, 15, 64)), None, "15 x 64"),
+        (np.zeros((64, 64)), None, "(64, 64)"),
+        (np.zeros((1, 64, 64, 0)), None, "(1, 64, 64, 0)"),
+        (np.full((1, 64, 64), "a"), None, "<U1"),
+        (np.zeros((1, 64, 64), complex), None, "complex128"),
+        (np.zeros((2, 64, 64)), np.ones((1, 64, 64), bool), "`valid`"),
+    ],
+)
 def test_what_cannot_be_measured_is_said_in_words(x, valid, said):
-    with pytest.raises(FeatureError) as e: measure_cells(x, valid)
+    with pytest.raises(FeatureError) as e:
+        measure_cells(x, valid)
     assert said in str(e.value)
 
 
@@ -81,8 +111,9 @@ def test_no_patches_give_an_empty_table_with_the_usual_columns():
 
 # ---- the batch, and beyond the field
 
+
 def test_one_at_a_time_equals_all_together_bit_by_bit():
-    rgb = np.concatenate([PATCHES[::3], 255 - PATCHES[::3], PATCHES[::3]//3], -1)[:, 10:50]
+    rgb = np.concatenate([PATCHES[::3], 255 - PATCHES[::3], PATCHES[::3] // 3], -1)[:, 10:50]
     for x in (PATCHES, rgb):
         table, _ = measure_cells(x)
         assert np.array_equal(np.concatenate([measure_cells(p[None])[0] for p in x]), table)
@@ -103,39 +134,50 @@ def test_pixels_beyond_the_field_do_not_matter():
 
 # ---- turned and mirrored
 
-def eight(x): return [np.rot90(t, k, (1, 2)) for t in (x, x[:, :, ::-1]) for k in range(4)]
+
+def eight(x):
+    return [np.rot90(t, k, (1, 2)) for t in (x, x[:, :, ::-1]) for k in range(4)]
 
 
-@pytest.mark.parametrize("starts,tolerance", [(("c0_patch_p", "c0_background", "c0_noise", "c0_pattern"), 1e-3), (("c0_wave_log", "c0_wave_share"), .05)])
+@pytest.mark.parametrize(
+    "starts,tolerance",
+    [(("c0_patch_p", "c0_background", "c0_noise", "c0_pattern"), 1e-3), (("c0_wave_log", "c0_wave_share"), 0.05)],
+)
 def test_measures_that_need_no_outline_survive_turns(starts, tolerance):
     "The waves less than the rest: six directions are not turned into each other by a quarter turn."
     names = measure_cells(PATCHES[:1])[1]
     those = [i for i, n in enumerate(names) if n.startswith(starts)]
     turned = np.stack([measure_cells(t)[0] for t in eight(PATCHES)])[:, :, those]
-    assert (np.abs(turned - turned[0])/(np.abs(turned[0]).max(0) + 1)).max() < tolerance
+    assert (np.abs(turned - turned[0]) / (np.abs(turned[0]).max(0) + 1)).max() < tolerance
 
 
 def test_most_measures_survive_turns():
-    """Typical change of a measure below 1 % of its spread over cells, nineteen in twenty below a quarter of it. Those that
-    change are the directions of the waves (relative to the grid) and the grains (discs of few pixels are not quite round)."""
+    """Typical change of a measure below 1 % of its spread over cells, nineteen in twenty below a quarter of it.
+    Those that change are the directions of the waves (relative to the grid) and the grains (discs of few pixels are
+    not quite round)."""
     table, names = measure_cells(PATCHES)
-    spread = table.std(0) + 1e-6*np.abs(table).max(0) + 1e-6
-    change = np.stack([np.abs(measure_cells(t)[0] - table)/spread for t in eight(PATCHES)[1:]]).mean((0, 1))
-    assert np.median(change) < .01
-    assert (change < .25).mean() > .95, sorted(zip(change, names))[-20:]
-    rest = [n for c, n in zip(change, names) if c > .05 and not n.startswith(("c0_wave", "c0_grain"))]
+    spread = table.std(0) + 1e-6 * np.abs(table).max(0) + 1e-6
+    change = np.stack([np.abs(measure_cells(t)[0] - table) / spread for t in eight(PATCHES)[1:]]).mean((0, 1))
+    assert np.median(change) < 0.01
+    assert (change < 0.25).mean() > 0.95, sorted(zip(change, names))[-20:]
+    rest = [n for c, n in zip(change, names) if c > 0.05 and not n.startswith(("c0_wave", "c0_grain"))]
     assert len(rest) < 10, rest
 
 
 # ---- right where the answer is known
 
+
 @pytest.mark.parametrize("radius", [6, 10, 16])
 def test_a_disc_measures_as_a_disc(radius):
     x = disc(radius)[None]
-    area, = column("all_area", x)
-    assert 0 <= np.sqrt(area/np.pi) - radius < 2.5, "smoothing puts the outline a pixel or two outside"
-    assert column("all_length", x)[0] == pytest.approx(2*radius, abs=5)
-    assert column("all_eccentricity", x)[0] < .1 and column("all_circularity", x)[0] > .85 and column("all_lobes", x)[0] == 1
+    (area,) = column("all_area", x)
+    assert 0 <= np.sqrt(area / np.pi) - radius < 2.5, "smoothing puts the outline a pixel or two outside"
+    assert column("all_length", x)[0] == pytest.approx(2 * radius, abs=5)
+    assert (
+        column("all_eccentricity", x)[0] < 0.1
+        and column("all_circularity", x)[0] > 0.85
+        and column("all_lobes", x)[0] == 1
+    )
     assert column("c0_background", x)[0] == pytest.approx(10) and column("c0_cell_p99", x)[0] == pytest.approx(90)
     assert column("all_not_found", x)[0] == 0
 
@@ -165,18 +207,18 @@ def test_nothing_there_is_said():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.floats(0, 200), st.floats(.5, 5), st.floats(.0, .4), st.integers(0, 99))
+@given(st.floats(0, 200), st.floats(0.5, 5), st.floats(0.0, 0.4), st.integers(0, 99))
 def test_background_is_found_under_neighbours(level, sd, covered, seed):
     rng = np.random.default_rng(seed)
-    n = int(1000*covered)
-    v = np.r_[rng.normal(level, sd, 1000 - n), rng.normal(level + 40*sd, 8*sd, n)]
-    assert abs(measure_background(v) - level) < 2*sd
+    n = int(1000 * covered)
+    v = np.r_[rng.normal(level, sd, 1000 - n), rng.normal(level + 40 * sd, 8 * sd, n)]
+    assert abs(measure_background(v) - level) < 2 * sd
 
 
 @pytest.mark.parametrize("sd", [1, 5, 20])
 def test_noise_is_measured_under_a_slope(sd):
-    x = np.add.outer(np.arange(64.), 2*np.arange(64.)) + np.random.default_rng(0).normal(0, sd, (64, 64))
-    assert measure_noise_level(x.astype(np.float32)) == pytest.approx(sd, rel=.1)
+    x = np.add.outer(np.arange(64.0), 2 * np.arange(64.0)) + np.random.default_rng(0).normal(0, sd, (64, 64))
+    assert measure_noise_level(x.astype(np.float32)) == pytest.approx(sd, rel=0.1)
 
 
 def test_larger_grains_fill_larger_bins():
@@ -184,40 +226,45 @@ def test_larger_grains_fill_larger_bins():
     for r in (1, 3, 6):
         x = np.zeros((64, 64), np.uint8)
         x[8::16, 8::16] = 100
-        x = cv2.dilate(x, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*r + 1, 2*r + 1))).astype(np.float32)
+        x = cv2.dilate(x, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * r + 1, 2 * r + 1))).astype(np.float32)
         bright = np.array([v for k, v in measure_grains(x).items() if "bright" in k])
-        means.append(bright @ (1, 2, 3, 5, 8)/bright.sum())
+        means.append(bright @ (1, 2, 3, 5, 8) / bright.sum())
     assert means == sorted(means) and means[0] < means[-1] - 2
 
 
 def test_longer_waves_are_stronger_in_coarser_octaves():
     def top(length):
-        stripes = (100 + 50*np.sin(2*np.pi*np.arange(64)/length)*np.ones((64, 1))).astype(np.float32)
+        stripes = (100 + 50 * np.sin(2 * np.pi * np.arange(64) / length) * np.ones((64, 1))).astype(np.float32)
         return int(np.argmax([v for k, v in measure_waves(stripes).items() if "share" in k]))
+
     assert [top(n) for n in (3, 6, 11, 22)] == [0, 1, 2, 3]
 
 
 def test_gain_and_offset_move_what_they_should():
     x = PATCHES[:10].astype(float)
-    same, moved = measure_cells(x), measure_cells(2*x + 50)
+    same, moved = measure_cells(x), measure_cells(2 * x + 50)
     names = same[1]
-    def get(t, n): return t[0][:, names.index(n)]
-    np.testing.assert_allclose(get(moved, "c0_background"), 2*get(same, "c0_background") + 50, rtol=1e-5)
-    np.testing.assert_allclose(get(moved, "c0_cell_mean"), 2*get(same, "c0_cell_mean"), rtol=1e-3)
-    for n in ("all_area", "all_eccentricity", "c0_at50_n"): np.testing.assert_allclose(get(moved, n), get(same, n), rtol=1e-3, atol=1e-3)
+
+    def get(t, n):
+        return t[0][:, names.index(n)]
+
+    np.testing.assert_allclose(get(moved, "c0_background"), 2 * get(same, "c0_background") + 50, rtol=1e-5)
+    np.testing.assert_allclose(get(moved, "c0_cell_mean"), 2 * get(same, "c0_cell_mean"), rtol=1e-3)
+    for n in ("all_area", "all_eccentricity", "c0_at50_n"):
+        np.testing.assert_allclose(get(moved, n), get(same, n), rtol=1e-3, atol=1e-3)
 
 
 def test_a_nearest_mean_on_the_measures_knows_the_five_states():
     (a, la, _), (b, lb, _) = (make_patches(n=10, seed=s) for s in (1, 2))
     ta, tb = measure_cells(a)[0], measure_cells(b)[0]
     mean, sd = ta.mean(0), ta.std(0) + 1e-6
-    centres = np.stack([((ta - mean)/sd)[la == s].mean(0) for s in STATES])
-    found = np.array(STATES)[np.abs((tb - mean)/sd - centres[:, None]).clip(0, 3).sum(2).argmin(0)]
-    assert (found == lb).mean() > .7
+    centres = np.stack([((ta - mean) / sd)[la == s].mean(0) for s in STATES])
+    found = np.array(STATES)[np.abs((tb - mean) / sd - centres[:, None]).clip(0, 3).sum(2).argmin(0)]
+    assert (found == lb).mean() > 0.7
 
 
 def test_two_channels_that_agree_correlate():
     x = np.concatenate([PATCHES[:5], PATCHES[:5]], -1)
-    assert column("c0c1_corr_cell", x).min() > .99 and column("c1_overlap", x).min() == 1
+    assert column("c0c1_corr_cell", x).min() > 0.99 and column("c1_overlap", x).min() == 1
     x = np.concatenate([PATCHES[:5], 255 - PATCHES[:5]], -1)
-    assert column("c0c1_corr_cell", x).max() < -.99
+    assert column("c0c1_corr_cell", x).max() < -0.99

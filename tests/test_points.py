@@ -1,4 +1,5 @@
 "Clicks on a movie: snapping, moving, suggestions."
+
 import os
 
 import numpy as np
@@ -9,26 +10,37 @@ from cellprotocols.synth import make_movie
 
 
 @pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch): monkeypatch.setattr(os, "fsync", lambda fd: None)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 @pytest.fixture(scope="module")
-def movie(): return make_movie(n_frames=4, size=(120, 140), seed=3)
+def movie():
+    return make_movie(n_frames=4, size=(120, 140), seed=3)
 
 
 def test_a_click_is_kept_though_the_search_for_nuclei_fails(tmp_path, movie, capsys):
-    def find(img): raise RuntimeError("no nuclei today")
-    w = PointAnnotator(movie, ["A"], tmp_path/"log", names=["m"], find=find, by="x")
+    def find(img):
+        raise RuntimeError("no nuclei today")
+
+    w = PointAnnotator(movie, ["A"], tmp_path / "log", names=["m"], find=find, by="x")
     w.click(10, 12, "A")
     assert w.to_clicks()[["y", "x"]].values.tolist() == [[10, 12]] and "no nuclei today" in capsys.readouterr().err
     assert "no nuclei today" in w.answer(dict(do="suggest", f=0, t=0))[0]["error"]
 
 
 def test_points_snap_move_and_leave_the_suggestions(tmp_path, movie):
-    w = PointAnnotator(movie, ["A", "B"], tmp_path/"log", names=["m"], by="x", guess=lambda p: np.tile([.3, .7], (len(p), 1)))
-    cells = w.cells(0, 0); y, x = cells.iloc[0][["y", "x"]]
-    item = w.click(y + 3, x - 2, "A"); assert w.to_clicks()[["y", "x"]].iloc[0].tolist() == pytest.approx([y, x], abs=.01)
-    left = w.suggest(); assert len(left) == len(cells) - 1 and set(left.label) == {"B"} and left.p.eq(.7).all()
-    w.click(1.25, 2.5, "B", snap=False, item=item); assert w.to_clicks()[["y", "x", "label"]].values.tolist() == [[1.25, 2.5, "B"]] and len(w.suggest()) == len(cells)
-    w.undo(); assert w.to_clicks().label.tolist() == ["A"] and snap_point((0, 0), cells.head(0)) == (0., 0.)
+    w = PointAnnotator(
+        movie, ["A", "B"], tmp_path / "log", names=["m"], by="x", guess=lambda p: np.tile([0.3, 0.7], (len(p), 1))
+    )
+    cells = w.cells(0, 0)
+    y, x = cells.iloc[0][["y", "x"]]
+    item = w.click(y + 3, x - 2, "A")
+    assert w.to_clicks()[["y", "x"]].iloc[0].tolist() == pytest.approx([y, x], abs=0.01)
+    left = w.suggest()
+    assert len(left) == len(cells) - 1 and set(left.label) == {"B"} and left.p.eq(0.7).all()
+    w.click(1.25, 2.5, "B", snap=False, item=item)
+    assert w.to_clicks()[["y", "x", "label"]].values.tolist() == [[1.25, 2.5, "B"]] and len(w.suggest()) == len(cells)
+    w.undo()
+    assert w.to_clicks().label.tolist() == ["A"] and snap_point((0, 0), cells.head(0)) == (0.0, 0.0)
     assert list(w.to_clicks()) == ["file", "t", "z", "y", "x", "label", "by", "at", "flagged", "movie"]
