@@ -22,7 +22,7 @@ from cellprotocols.recipes import Cells, train_measured
 from cellprotocols.writer import write_dataset
 from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.synth import make_patches
-from cellprotocols.train import pick_device
+from cellprotocols.device import pick_device
 
 def make_source(folder, n):
     "A patches dataset of `n` cells; the noise differs, so that nothing compresses better than it should."

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cellprotocols.train import count_cores
+from cellprotocols.device import count_cores
 from cellprotocols.published import PublishedUNet
 from cellprotocols.unet import UNet, _tile_size, iter_rows, predict_field
 

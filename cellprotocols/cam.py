@@ -20,7 +20,8 @@ from torch import nn
 
 from .errors import UserError
 from .progress import track
-from .train import pick_device, predict_batches
+from .device import pick_device
+from .predict import predict_batches
 
 # %% ../nbs/cam.ipynb #03856e05
 class CamError(UserError): "An image that cannot be explained as asked."

@@ -18,7 +18,7 @@ from .augment import augment
 from .backbones import cut_network, make_network
 from .errors import UserError
 from .inputs import Standard, TwoViews, to_images
-from .train import pick_device
+from .device import pick_device
 
 # %% ../nbs/classify.ipynb #025f6f22
 class CellClassifier(nn.Module):

@@ -12,7 +12,7 @@ import cv2, numpy as np, pandas as pd
 
 from .bundle import Bundle, BundleError, read_bundle
 from .flatfield import smooth_background, to_transmission
-from .train import predict_batches
+from .predict import predict_batches
 from .unet import MaskNet, predict_field
 
 # %% ../nbs/dirt.ipynb #2920be22

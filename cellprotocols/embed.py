@@ -14,7 +14,7 @@ from torch import nn
 
 from .errors import UserError
 from .inputs import to_standardised
-from .train import predict_batches
+from .predict import predict_batches
 
 # %% ../nbs/embed.ipynb #9bf1eecc
 def embed_patches(

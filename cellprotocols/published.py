@@ -24,7 +24,7 @@ from .classify import CellClassifier, ClassifyError, NetClassifier, StageClassif
 from .fill import check_fill, fill_values
 from .patches import cut_patches
 from .recipes import Cells, train_classifier_net
-from .train import pick_device
+from .device import pick_device
 from .unet import MaskNet
 
 # %% ../nbs/published.ipynb #865fe180

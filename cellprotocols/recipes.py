@@ -18,7 +18,8 @@ from .classify import ClassifyError, Ensemble, NetClassifier
 from .inputs import to_images
 from .measured import train_learners
 from .split import make_folds
-from .train import pick_device, train_model
+from .device import pick_device
+from .train import train_model
 
 # %% ../nbs/recipes.ipynb #33c26987
 class Cells(NamedTuple):

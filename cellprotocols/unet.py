@@ -23,7 +23,9 @@ from .errors import UserError
 from .inputs import Standard
 from .tiles import Stitcher, iter_tiles
 from .progress import track
-from .train import History, pick_device, predict_batches, train_model
+from .device import pick_device
+from .predict import predict_batches
+from .train import History, train_model
 
 IGNORE = 255 # In masks: this pixel does not count
 

@@ -1,6 +1,5 @@
 "train: nothing is lost by a kill, short memory is survived, NaN is never kept, odd data sets do not crash."
 import os
-import platform
 import subprocess
 import sys
 import warnings
@@ -11,8 +10,12 @@ import torch
 from hypothesis import given, settings as hyp, strategies as st
 from torch import nn
 
-from cellprotocols.train import (ClassLoss, TrainError, _epoch_order, _n_pieces, _State, _train_plan, class_weights, count_cores, find_lr, one_cycle,
-                                 pick_device, predict_batches, read_checkpoint, set_threads, train_model, write_checkpoint)
+from cellprotocols.batches import count_pieces, iter_parts, make_order
+from cellprotocols.checkpoints import TrainError, read_checkpoint
+from cellprotocols.losses import ClassLoss, make_class_weights
+from cellprotocols.metrics import score_macro_f1
+from cellprotocols.predict import predict_batches
+from cellprotocols.train import find_lr, keep_generators, make_learner, train_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -137,16 +140,6 @@ def test_checkpoints_hold_no_pickle_and_survive_a_damaged_one(tmp_path):
     with pytest.raises(TrainError, match="damaged"): train_model(net(), data(16), data(8, seed=1), tmp_path, **FAST)
 
 
-@given(st.dictionaries(st.text("abc.", min_size=1, max_size=5), st.lists(st.floats(width=32), max_size=4), max_size=4), st.floats(allow_nan=False))
-@hyp(max_examples=25, deadline=None)
-def test_checkpoint_round_trip(tmp_path_factory, values, fact):
-    path = tmp_path_factory.mktemp("c")/"a.safetensors"
-    write_checkpoint(path, {k: torch.tensor(v) for k, v in values.items()}, {"x": fact})
-    tensors, info = read_checkpoint(path)
-    assert info == {"x": fact} and tensors.keys() == values.keys()
-    for k, v in values.items(): assert torch.equal(tensors[k].nan_to_num(7), torch.tensor(v).nan_to_num(7))
-
-
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 def greedy(limit, error):
@@ -261,7 +254,7 @@ def test_any_storage_gives_the_same_weights(tmp_path, kind, monkeypatch):
     x = np.round((x - x.min()) * 50).astype(np.uint8)
     a = net(); train_model(a, (x, y), data(20, seed=1), **FAST)
     if kind in ("zarr", "memmap"): # pretend that it does not fit
-        monkeypatch.setattr("cellprotocols.train.psutil.virtual_memory", lambda: type("M", (), {"available": 4}))
+        monkeypatch.setattr("cellprotocols.batches.psutil.virtual_memory", lambda: type("M", (), {"available": 4}))
     if kind == "zarr":
         import zarr
         z = zarr.create_array(str(tmp_path/"x.zarr"), shape=x.shape, chunks=(7, 1, 8, 8), dtype=x.dtype); z[:] = x; x = z
@@ -373,46 +366,25 @@ def test_groups_learn_at_their_own_rate():
 @given(st.integers(1, 300), st.integers(1, 80), st.integers(1, 80), st.integers(0, 5))
 @hyp(max_examples=60, deadline=None)
 def test_an_epoch_shows_every_item_once_and_its_parts_are_whole_steps(n, batch, part, done):
-    per_epoch = _n_pieces(n, batch)
+    per_epoch = count_pieces(n, batch)
     done = min(done, per_epoch)
-    whole = list(_train_plan(n, 3, _State(0., part), per_epoch, None))
+    order = make_order(n, 3, 2)
+    whole = list(iter_parts(order, per_epoch, part, 2))
     assert sorted(np.concatenate([i for i, _ in whole])) == list(range(n))
-    ends = np.cumsum([last for _, (first, last, share) in whole])
-    assert ends[-1] == per_epoch and abs(sum(share for _, (*_, share) in whole) - per_epoch) < 1e-9
-    if batch > 1 and n > 1: assert min(np.bincount(ends - [last for _, (_, last, _) in whole], [len(i) for i, _ in whole])) >= 2
-    rest = list(_train_plan(n, 3, _State(0., part, step=done), per_epoch, None))
+    ends = np.cumsum([p.last for _, p in whole])
+    assert ends[-1] == per_epoch and abs(sum(p.share for _, p in whole) - per_epoch) < 1e-9
+    if batch > 1 and n > 1: assert min(np.bincount(ends - [p.last for _, p in whole], [len(i) for i, _ in whole])) >= 2
+    assert [p.step for _, p in whole if p.first] == list(range(2*per_epoch, 3*per_epoch))
+    rest = list(iter_parts(order, per_epoch, part, 2, done))
     skipped = int(np.searchsorted(ends, done)) + 1 if done else 0
     assert len(rest) == len(whole) - skipped and all(np.array_equal(a, b) for (a, _), (b, _) in zip(rest, whole[skipped:]))
 
 
 def test_the_sampler_shows_rare_classes_as_often():
     y = np.repeat([0, 1], [990, 10])
-    w = class_weights(y, how="balanced")
-    order = _epoch_order(1000, 0, 0, w[y] / w[y].sum(dtype=float))
+    w = make_class_weights(y, how="balanced")
+    order = make_order(1000, 0, 0, w[y] / w[y].sum(dtype=float))
     assert .4 < (y[order] == 1).mean() < .6
-
-
-@given(st.lists(st.integers(0, 6), min_size=2, max_size=200), st.sampled_from(["effective", "balanced"]))
-@hyp(max_examples=60, deadline=None)
-def test_class_weights_average_to_one_and_favour_the_rare(y, how):
-    y = np.array(y); w = class_weights(y, 7, how); counts = np.bincount(y, minlength=7)
-    assert abs(w[y].mean() - 1) < 1e-4 and (w[counts == 0] == 0).all()
-    order = np.argsort(counts[counts > 0])
-    assert (np.diff(w[counts > 0][order]) <= 1e-6).all()
-
-
-def test_loss_agrees_with_torch():
-    torch.manual_seed(0)
-    z, y, w = torch.randn(50, 4), torch.arange(50) % 4, torch.tensor([1., 2, .5, .5])
-    torch.testing.assert_close(ClassLoss(w.numpy())(z, y), nn.functional.cross_entropy(z, y, w, reduction="sum") / 50)
-    torch.testing.assert_close(ClassLoss(None, .2)(z, y), nn.functional.cross_entropy(z, y, label_smoothing=.2))
-    soft = torch.rand(50, 4).softmax(1)
-    torch.testing.assert_close(ClassLoss()(z, soft), nn.functional.cross_entropy(z, soft))
-
-
-def test_schedule():
-    lr = [one_cycle(p) for p in np.linspace(0, 1, 101)]
-    assert max(lr) == lr[25] == 1 and abs(lr[0] - .04) < 1e-9 and lr[-1] < 1e-4 and (np.diff(lr[:26]) > 0).all() and (np.diff(lr[25:]) < 0).all()
 
 
 def test_find_lr_is_sane_repeatable_and_leaves_the_model_alone():
@@ -420,29 +392,6 @@ def test_find_lr_is_sane_repeatable_and_leaves_the_model_alone():
     a, b = find_lr(m, data(200)), find_lr(m, data(200))
     assert a == b and 1e-5 <= a <= 1e-2
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
-
-
-def test_device_and_threads(monkeypatch):
-    assert pick_device().type == "cpu"
-    for bad in ("nonsense", "cuda:77" if not torch.cuda.is_available() else "nonsense"):
-        monkeypatch.setenv("CELLPROTOCOLS_DEVICE", bad)
-        with pytest.raises(TrainError, match="CELLPROTOCOLS_DEVICE"): pick_device()
-    set_threads(); assert 1 <= torch.get_num_threads() <= max(1, count_cores())
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
-def test_memory_that_was_freed_is_kept_for_the_next_layer():
-    code = """if True:
-        import resource, torch
-        from cellprotocols.train import keep_memory
-        def faults():
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            for _ in range(20): [torch.ones(5_000_000) for _ in range(3)]
-            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-        assert keep_memory(); faults(); print(faults())"""
-    run = lambda **env: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**{k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}, **env})
-    assert int(run().stdout) < 20_000 # about 195,000 if all is given back
-    assert "AssertionError" in run(MALLOC_TRIM_THRESHOLD_="131072").stderr, "what a person has set stays"
 
 
 @pytest.mark.parametrize("size,last", [(64, False), (128, True)])
@@ -482,3 +431,269 @@ def test_bags_of_images_lie_channels_last_too_and_volumes_do_not():
 def test_import_is_light():
     code = "import sys, cellprotocols.train; print('fastai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+# ---- fastai, in earnest ----------------------------------------------------------------------------------------------
+
+def learner(tmp_path, **kw): return make_learner(net(), data(40), data(20, seed=1), batch=8, path=tmp_path, **kw)
+
+
+def test_the_learner_is_fastai_s_own_with_its_parts(tmp_path):
+    from fastai.callback.core import Callback
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    from fastai.optimizer import OptimWrapper
+    learn = learner(tmp_path)
+    learn.fit(1)
+    assert isinstance(learn, Learner) and isinstance(learn.dls, DataLoaders) and all(isinstance(d, DataLoader) for d in learn.dls)
+    assert isinstance(learn.opt, OptimWrapper) and all(isinstance(cb, Callback) for cb in learn.cbs)
+    x, y = learn.dls.one_batch()
+    assert x.shape == (8, 1, 8, 8) and y.shape == (8,) and len(learn.dls.train) == 5 and len(learn.dls.valid) == 3
+    seen = list(learn.final_record)
+    assert list(learn.validate()) == seen[1:]
+    kinds = [type(cb).__name__ for cb in learn.cbs]
+    assert {"TrainEvalCallback", "Recorder", "CastToTensor", "Steps", "Clip"} <= set(kinds)
+
+
+def test_a_plain_fit_is_what_a_loop_by_hand_does(tmp_path):
+    "Same batches, torch's own AdamW and cross-entropy: the same weights."
+    learn, hand = make_learner(net(), data(40), None, 8, 1e-2, class_balance=False, label_smoothing=0., clip=0), net()
+    opt = torch.optim.AdamW([{"params": [p for p in hand.parameters() if p.ndim > 1]}, {"params": [p for p in hand.parameters() if p.ndim == 1], "weight_decay": 0.}], 1e-2)
+    x, y = map(torch.from_numpy, data(40))
+    with torch.random.fork_rng():
+        for epoch in range(2):
+            for rows, part in iter_parts(make_order(40, 0, epoch), 5, 8, epoch):
+                torch.manual_seed(int(np.random.SeedSequence([0, part.step]).generate_state(1)[0]))
+                opt.zero_grad()
+                nn.functional.cross_entropy(hand(x[rows]), y[rows]).backward()
+                opt.step()
+    learn.fit(2)
+    for a, b in zip(learn.model.state_dict().values(), hand.state_dict().values()): torch.testing.assert_close(a, b)
+
+
+def test_one_cycle_rises_for_a_quarter_and_falls_to_nothing():
+    class Rates: # a fastai callback only has to be called
+        order, name, seen = 90, "rates", []
+        def __call__(self, event):
+            if event == "before_step": self.seen.append(self.learn.opt.hypers[-1]["lr"])
+    train_model(net(), data(40), None, epochs=20, lr=.01, batch=8, cbs=[Rates()])
+    lr = np.array(Rates.seen)/.01
+    assert len(lr) == 100 and abs(lr[0] - .04) < 1e-6 and lr.argmax() == 25 and lr[25] == 1 and lr[-1] < 1e-2
+    assert (np.diff(lr[:26]) > 0).all() and (np.diff(lr[25:]) < 0).all()
+
+
+def test_lr_find_suggests_and_leaves_the_weights(tmp_path):
+    import matplotlib.pyplot as plt
+    learn = learner(tmp_path)
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    found = learn.lr_find()
+    plt.close("all")
+    assert 1e-6 < found.valley < 10 and len(learn.recorder.lrs) > 20
+    assert all(torch.equal(v, before[k]) for k, v in learn.model.state_dict().items())
+    learn.fit_one_cycle(2, found.valley)
+    assert len(learn.recorder.values) == 2
+
+
+def test_mixup_blends_images_and_labels(tmp_path):
+    from fastai.callback.mixup import MixUp
+    seen = []
+    class Look:
+        order, name = 5, "look"
+        def __call__(self, event):
+            if event == "before_batch" and self.learn.training: seen.append(self.learn.xb[0])
+    learn = learner(tmp_path, cbs=[MixUp(.4), Look()])
+    learn.fit(3, 1e-2)
+    x = torch.from_numpy(data(40)[0])
+    assert not any(torch.isclose(x, one).flatten(1).all(1).any() for one in seen[0]) or len(seen[0]) > 4
+    assert learn.loss_func.y_int and learn.loss_func.reduction == "mean" and np.isfinite(learn.final_record[0])
+    plain = learner(tmp_path)
+    plain.fit(3, 1e-2)
+    assert not same(learn.model, plain.model)
+
+
+def test_csv_logger_early_stopping_and_the_best_saved(tmp_path):
+    from fastai.callback.progress import CSVLogger
+    from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+    learn = learner(tmp_path, cbs=[CSVLogger(), EarlyStoppingCallback("macro_f1", patience=2), SaveModelCallback("macro_f1")])
+    learn.fit(40, 1e-2)
+    log = learn.csv_logger.read_log()
+    assert list(log.columns) == ["epoch", "train_loss", "valid_loss", "macro_f1", "time"] and len(log) < 40
+    assert log.macro_f1.iloc[-3:].max() == log.macro_f1.iloc[-3] and (tmp_path/"models"/"model.pth").exists()
+    x, y = data(20, seed=1)
+    assert score_macro_f1(y, np.concatenate(list(predict_batches(learn.model, [x]))).argmax(1)) == pytest.approx(log.macro_f1.max(), abs=1e-6)
+
+
+def test_a_schedule_of_one_s_own_and_groups_that_freeze(tmp_path):
+    from fastai.callback.schedule import ParamScheduler, SchedLin
+    layers = lambda m: [list(m[0].parameters()), list(m[1:].parameters())]
+    learn = learner(tmp_path, groups=layers)
+    learn.fit(2, cbs=ParamScheduler({"lr": SchedLin(0., 1e-2), "mom": SchedLin(.9, .8)}))
+    assert learn.recorder.hps["lr"][0] == 0 and np.allclose(np.diff(learn.recorder.hps["lr"]), 1e-3) and learn.recorder.hps["mom"][-1] < .85
+    assert len(learn.opt.param_lists) == 2
+    learn.freeze()
+    before = learn.model[0].weight.clone(), learn.model[5].weight.clone()
+    learn.fit(1, slice(1e-3, 1e-2))
+    assert torch.equal(learn.model[0].weight, before[0]) and not torch.equal(learn.model[5].weight, before[1])
+    learn.unfreeze()
+    learn.fit(1, slice(1e-3, 1e-2), wd=.3)
+    assert not torch.equal(learn.model[0].weight, before[0]) and [h["lr"] for h in learn.opt.hypers] == pytest.approx([1e-3, 1e-2])
+    assert [g["weight_decay"] for g in learn.opt.opt.param_groups] == [.3, 0, .3, 0], "biases and norms do not decay"
+
+
+def test_gradients_of_several_batches_are_one_step(tmp_path):
+    from fastai.callback.training import GradientAccumulation
+    def plain():
+        torch.manual_seed(0); return nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    a, b = (make_learner(plain(), data(64), None, batch, 1e-2, clip=0, cbs=cbs) for batch, cbs in ((16, []), (4, GradientAccumulation(16))))
+    for learn in (a, b): learn.dls.train.get_idxs = lambda: list(range(64))
+    for learn in (a, b): learn.fit(2)
+    for p, q in zip(a.model.state_dict().values(), b.model.state_dict().values()): torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
+def test_accumulated_gradients_survive_an_interruption(tmp_path):
+    from fastai.callback.training import GradientAccumulation
+    kw = dict(FAST, checkpoint_s=0)
+    def run(out, augment):
+        m = net()
+        return m, train_model(m, data(40), data(20, seed=1), out, augment=augment, cbs=[GradientAccumulation(16)], **kw)
+    whole, h = run(None, cutting(99))
+    for at in (3, 6, 9):
+        out = tmp_path/str(at)
+        with pytest.raises(Cut): run(out, cutting(at))
+        rest, again = run(out, cutting(99))
+        assert same(whole, rest), at
+        assert h.curves.drop(columns="seconds").equals(again.curves.drop(columns="seconds"))
+
+
+def test_predictions_of_the_learner_are_probabilities_in_order(tmp_path):
+    learn = learner(tmp_path)
+    learn.fit(1, 1e-2)
+    for part, (x, y) in enumerate((data(40), data(20, seed=1))):
+        prob, codes = learn.get_preds(ds_idx=part)
+        assert np.array_equal(codes, y)
+        logits = torch.from_numpy(np.concatenate(list(predict_batches(learn.model, [x]))))
+        torch.testing.assert_close(prob, logits.softmax(1), rtol=1e-4, atol=1e-5)
+    assert learn.get_preds(with_loss=True)[2].shape == (20,)
+
+
+def test_callbacks_of_fastai_s_in_a_run_of_ours(tmp_path):
+    from fastai.callback.mixup import MixUp
+    from fastai.callback.progress import CSVLogger
+    from fastai.callback.tracker import EarlyStoppingCallback
+    h = train_model(net(), data(40), data(20, seed=1), tmp_path, epochs=30, lr=.01, batch=8, patience=None, cbs=[MixUp(.2), CSVLogger(), EarlyStoppingCallback("macro_f1", patience=2)])
+    assert len(h.curves) < 30 and "A callback stopped it after" in h.stopped and (tmp_path/"history.csv").exists()
+    assert train_model(net(), data(40), data(20, seed=1), tmp_path, epochs=30, lr=.01, batch=8, patience=None, cbs=[MixUp(.2), CSVLogger(), EarlyStoppingCallback("macro_f1", patience=2)]).curves.equals(h.curves)
+    with pytest.raises(TrainError, match="cbs="): train_model(net(), data(40), data(20, seed=1), tmp_path, epochs=30, lr=.01, batch=8, patience=None, cbs=[MixUp(.3)])
+
+
+# ---- what a run is ---------------------------------------------------------------------------------------------------
+
+def test_a_run_is_known_by_all_its_data_and_by_what_it_was_judged_by(tmp_path):
+    big = (np.random.default_rng(0).standard_normal((60, 1, 8, 8)).astype(np.float32), np.arange(60) % 2)
+    valid, augment = data(20, seed=1), prepare_turn(1)
+    go = lambda train=big, valid=valid, **kw: train_model(net(), train, valid, tmp_path, **{**FAST, "augment": augment, **kw})
+    h = go()
+    assert go().curves.equals(h.curves) and go(augment=prepare_turn(1)).curves.equals(h.curves)
+    x = big[0].copy(); x[31, 0, 5, 5] += 1e-3 # one pixel of one image, between any samples
+    vx = valid[0].copy(); vx[-1, 0, 0, 0] += 1
+    vy = valid[1].copy(); vy[7] = 1 - vy[7]
+    y = big[1].copy(); y[33] = 1 - y[33]
+    class Mine(nn.Sequential): pass
+    for what, kw in dict(data=dict(train=(x, big[1])), labels=dict(train=(big[0], y)), valid_data=dict(valid=(vx, valid[1])), valid_labels=dict(valid=(valid[0], vy)),
+                         loss=dict(loss=nn.CrossEntropyLoss()), augment=dict(augment=prepare_turn(2)), prepare=dict(prepare=lambda x, y, g: (x, y)),
+                         metric=dict(metric="accuracy"), mixup=dict(mixup=.1), class_balance=dict(class_balance=False), groups=dict(groups=lambda m: [list(m.parameters())])).items():
+        with pytest.raises(TrainError, match=rf"\b{what}="): go(**kw)
+    with pytest.raises(TrainError, match="model='Sequential' there, '.*Mine' here"): train_model(Mine(*net()), big, valid, tmp_path, augment=augment, **FAST)
+    with pytest.raises(TrainError, match="valid_data="): go(valid=None)
+
+
+def prepare_turn(k): return lambda x, generator: x.rot90(k, (2, 3))
+
+
+@pytest.mark.parametrize("change", [lambda: ClassLoss(smoothing=.2), lambda: ClassLoss(np.array([1., 2]))], ids=["smoothing", "weights"])
+def test_a_loss_of_another_kind_is_another_run(tmp_path, change):
+    go = lambda loss: train_model(net(), data(40), data(8), tmp_path, loss=loss, **FAST)
+    go(ClassLoss())
+    go(ClassLoss())
+    with pytest.raises(TrainError, match="loss="): go(change())
+
+
+def test_zarr_and_memory_are_the_same_data(tmp_path):
+    import zarr
+    x, y = data(40)
+    z = zarr.create_array(str(tmp_path/"x.zarr"), shape=x.shape, chunks=(7, 1, 8, 8), dtype=x.dtype)
+    z[:] = x
+    h = train_model(net(), (x, y), data(8), tmp_path, **FAST)
+    assert train_model(net(), (z, y), data(8), tmp_path, **FAST).curves.equals(h.curves)
+    z[39, 0, 7, 7] = 5
+    with pytest.raises(TrainError, match="data="): train_model(net(), (z, y), data(8), tmp_path, **FAST)
+
+
+# ---- nothing else is touched -----------------------------------------------------------------------------------------
+
+def test_the_generators_of_python_numpy_and_torch_are_left_alone(tmp_path):
+    import random
+    def draw(): return random.random(), np.random.rand(), torch.rand(1).item()
+    def seed():
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+    seed()
+    expected, made, m = draw(), learner(tmp_path), net()
+    for work in (lambda: train_model(m, data(40), data(8), mixup=.2, **{**FAST, "lr": "auto"}), lambda: find_lr(m, data(40)),
+                 lambda: made.fit(1), lambda: make_learner(m, data(40)), lambda: list(predict_batches(m, [data(8)[0]]))):
+        seed()
+        work()
+        assert draw() == expected
+    seed()
+    with pytest.raises(KeyError), keep_generators(seed=5): raise KeyError(draw())
+    assert draw() == expected
+
+
+def test_threads_come_back():
+    torch.set_num_threads(2)
+    train_model(net(), data(40), data(8), **FAST)
+    assert torch.get_num_threads() == 2
+    list(predict_batches(net(), [data(8)[0]]))
+    assert torch.get_num_threads() == 2
+
+
+def test_predictions_leave_the_model_as_it_was_found():
+    m = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+    m[1].eval()
+    before = [(p, p.data_ptr(), p.stride(), p.dtype, p.device) for p in [*m.parameters(), *m.buffers()]]
+    modes = [x.training for x in m.modules()]
+    x = np.zeros((4, 1, 128, 128), np.float32) # so large that the weights are laid out anew
+    stream = predict_batches(m, [x, x])
+    next(stream)
+    assert m[3].weight.is_contiguous(memory_format=torch.channels_last) and not m[3].weight.is_contiguous()
+    list(stream)
+    after = [*m.parameters(), *m.buffers()]
+    assert all(p is q and q.data_ptr() == at and q.stride() == s and (q.dtype, q.device) == (t, d) for q, (p, at, s, t, d) in zip(after, before))
+    assert [x.training for x in m.modules()] == modes
+    stream = predict_batches(m, [x, x])
+    next(stream)
+    stream.close()
+    assert m[3].weight.is_contiguous()
+    with pytest.raises(RuntimeError): list(predict_batches(m, [x, x[:, :, :2]]))
+    assert m[3].weight.is_contiguous() and [x.training for x in m.modules()] == modes
+
+
+def test_mixed_precision_is_left_when_an_error_ends_a_batch(monkeypatch):
+    "The path of NVIDIA cards, as far as a processor can go it."
+    monkeypatch.setattr("cellprotocols.train.choose_precision", lambda device, amp=None: torch.bfloat16)
+    entered, m = [], net()
+    class Narrow(nn.Module):
+        def __init__(self): super().__init__(); self.net = m
+        def forward(self, x):
+            if len(x) > 4: raise MemoryError
+            return self.net(x)
+    class Look:
+        order, name = 80, "look"
+        def __call__(self, event):
+            if event == "before_fit": entered.append(self.learn.precision.inside)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        h = train_model(Narrow(), data(40), data(20, seed=1), cbs=[Look()], **FAST)
+    assert entered == [False, False] and h.batch == 4 and len(h.curves) == 3 and np.isfinite(h.curves.train_loss).all()

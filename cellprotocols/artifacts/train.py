@@ -38,7 +38,8 @@ from ..metrics import score_table
 from ..progress import track
 from ..split import check_disjoint, make_split
 from ..synth_dirt import choose_counts, paste_artifacts
-from ..train import predict_batches, train_model
+from ..predict import predict_batches
+from ..train import train_model
 from ..unet import IGNORE, UNet, ignore_band, train_unet
 
 # %% ../../nbs/artifacts/54_train.ipynb #dc9fbaf7
