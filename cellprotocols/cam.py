@@ -23,7 +23,7 @@ from .progress import track
 from .device import pick_device
 from .predict import predict_batches
 
-# %% ../nbs/cam.ipynb #03856e05
+# %% ../nbs/cam.ipynb #f4571eff
 class CamError(UserError): "An image that cannot be explained as asked."
 
 def check_image(
@@ -36,7 +36,7 @@ def check_image(
         raise CamError(f"an image of shape {x.shape} with values that are no numbers", "one image (C, H, W), finite")
     return torch.from_numpy(np.ascontiguousarray(x, np.float32))
 
-# %% ../nbs/cam.ipynb #47084bee
+# %% ../nbs/cam.ipynb #df13598f
 def _find_layer(model, layer):
     if isinstance(layer, nn.Module): return layer
     try: return model.get_submodule(layer)
@@ -61,7 +61,7 @@ def _catch(model, layer, x, kept):
 def _check_target(target, n_classes):
     if not 0 <= target < n_classes: raise CamError(f"there is no class {target}", f"0 to {n_classes - 1}")
 
-# %% ../nbs/cam.ipynb #5dbee27c
+# %% ../nbs/cam.ipynb #4dd424c6
 def predict_layer(
     model:nn.Module, # Classifier: (N, C, H, W) -> logits (N, K); put into evaluation mode
     layer:nn.Module|str, # Whose output is wanted, or its name
@@ -76,7 +76,7 @@ def predict_layer(
     if target is not None: _check_target(target, len(z))
     return kept[-1][0].float(), z
 
-# %% ../nbs/cam.ipynb #f10b885b
+# %% ../nbs/cam.ipynb #a087fd89
 def _blur(x): return gaussian_filter(x, (0, x.shape[1]/24, x.shape[2]/24))
 def _median(x): return np.broadcast_to(np.median(x, (1, 2), keepdims=True), x.shape)
 
@@ -90,7 +90,7 @@ def make_baseline(
     if how not in BASELINES: raise CamError(f"baseline={how!r}", "one of " + ", ".join(BASELINES))
     return np.ascontiguousarray(BASELINES[how](np.asarray(x, np.float32)), np.float32)
 
-# %% ../nbs/cam.ipynb #099290ac
+# %% ../nbs/cam.ipynb #f5ee5130
 def _trials(device, shape):
     "Batch sizes to try, twice each; no more pixels at once than a few images of 576 px have."
     sizes, most = ((1, 2, 4), 576**2) if device.type == "cpu" else ((16, 32, 64), 64*576**2)
@@ -129,7 +129,7 @@ class MaskScorer:
         if len(ids): found.append(self._run(make, ids, self.batch or min(self.pace, key=self.pace.get)))
         return np.concatenate(found)
 
-# %% ../nbs/cam.ipynb #64619199
+# %% ../nbs/cam.ipynb #b0444140
 def _unit(a):
     "Channels scaled to 0 .. 1, and which of them are not constant."
     low, high = a.amin((1, 2), keepdim=True), a.amax((1, 2), keepdim=True)
@@ -161,7 +161,7 @@ def _predict_scores(K, known, scores, noise=.01):
     every[known] = scores
     return every, scores - pull/inverse.diagonal()
 
-# %% ../nbs/cam.ipynb #b5a87fda
+# %% ../nbs/cam.ipynb #e077d72a
 def _relu(s): return np.maximum(s, 0)/max(np.maximum(s, 0).sum(), 1e-30)
 def _softmax(s): return np.exp(s - s.max())/np.exp(s - s.max()).sum()
 
@@ -169,7 +169,7 @@ WEIGHTS = dict(relu=_relu, softmax=_softmax)
 
 def _mix(a, w): return np.maximum(np.tensordot(w, a, 1), 0)
 
-# %% ../nbs/cam.ipynb #02771c15
+# %% ../nbs/cam.ipynb #d4d1d0b4
 def compare_maps(
     a:np.ndarray, # (H, W)
     b:np.ndarray, # (H, W)
@@ -179,7 +179,7 @@ def compare_maps(
     na, nb = np.linalg.norm(a), np.linalg.norm(b)
     return float(np.clip((a*b).sum()/(na*nb), -1, 1)) if na and nb else float(na == nb)
 
-# %% ../nbs/cam.ipynb #cf72627a
+# %% ../nbs/cam.ipynb #1b1dbb55
 def _next_channels(order, live, n_known, all_of_them):
     "Which channels to score next: 32 first, then 16 more at a time."
     if all_of_them: return np.flatnonzero(live)
@@ -201,13 +201,13 @@ def _measure(score, a, K, live, weigh, agreement):
     every[known] = scores
     return every, 1.
 
-# %% ../nbs/cam.ipynb #a6787811
+# %% ../nbs/cam.ipynb #447835b9
 class Cam(NamedTuple):
     "What speaks for a class, and where."
     map:np.ndarray # (H, W) float32 saliency: 0 to 1, its largest value 1; all 0 where nothing speaks for the class
     peak:float # What `map` was divided by; `map*peak` can be compared between images
     weights:np.ndarray # (C,) float32, of the channels
-    evidence:float # Mean rise of the class's score by a channel that raises it; gradients: sum of the map before scaling
+    evidence:float # Mean rise of the class's score by a channel that raises it; gradients: the sum before scaling
     passes:int # Images the network has seen for it
     agreement:float # Correlation with the exact map, estimated on the scored channels; 1: exact; NaN: not a Score-CAM
 
@@ -222,7 +222,7 @@ def to_cam(
     full = F.interpolate(small[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
     return Cam(full.clamp(0, 1).numpy(), peak, **facts)
 
-# %% ../nbs/cam.ipynb #3c9ed93d
+# %% ../nbs/cam.ipynb #694e824f
 def _explain(scorer, model, layer, x, target, baseline, weigh, agreement):
     "Score-CAM of one image."
     device, x, before = scorer.device, check_image(x), scorer.passes
@@ -258,7 +258,7 @@ def iter_cams(
     scorer = MaskScorer(model, lambda z: z[:, target], torch.device(device or pick_device()), amp, batch)
     for x in images: yield _explain(scorer, model, layer, x, target, baseline, weigh, agreement)
 
-# %% ../nbs/cam.ipynb #700992f2
+# %% ../nbs/cam.ipynb #7fc3571b
 def score_cam(
     model:nn.Module, # Classifier, as in `iter_cams`
     layer:nn.Module|str, # As in `iter_cams`
@@ -269,7 +269,7 @@ def score_cam(
     "Score-CAM of one image."
     return next(iter_cams(model, layer, [image], target, **options))
 
-# %% ../nbs/cam.ipynb #588c218d
+# %% ../nbs/cam.ipynb #6357ddee
 def _gradpp(a, g):
     share = g**2/(2*g**2 + a.sum((1, 2), keepdim=True)*g**3 + 1e-12)
     return (share*g.clamp(min=0)).sum((1, 2), keepdim=True)
@@ -297,7 +297,7 @@ def gradient_cam(
     return to_cam(small, tuple(x.shape[1:]), weights=w.mean((1, 2)).cpu().numpy(), evidence=float(small.sum()),
                   passes=1, agreement=np.nan)
 
-# %% ../nbs/cam.ipynb #2678e8e0
+# %% ../nbs/cam.ipynb #a40d0f85
 def _check_pair(saliency, mask):
     if saliency.shape != mask.shape:
         raise CamError(f"a map of {saliency.shape} and a mask of {mask.shape}", "the same shape")
@@ -313,7 +313,7 @@ def check_peak(
     peak = np.unravel_index(saliency.argmax(), mask.shape)
     return bool(distance_transform_edt(~mask.astype(bool))[peak] <= tolerance)
 
-# %% ../nbs/cam.ipynb #98e8c13e
+# %% ../nbs/cam.ipynb #bc285b5b
 def score_inside(
     saliency:np.ndarray, # (H, W), 0 or more
     mask:np.ndarray, # (H, W) bool, the truth
@@ -322,7 +322,7 @@ def score_inside(
     _check_pair(saliency, mask)
     return float(saliency[mask.astype(bool)].sum()/saliency.sum()) if saliency.sum() > 0 else np.nan
 
-# %% ../nbs/cam.ipynb #105f760d
+# %% ../nbs/cam.ipynb #06e0dd29
 def _rank_pixels(saliency):
     "0 for the most salient pixel, 1 for the next ...; equal ones in random order, not from the top left."
     tie = np.random.default_rng(0).random(saliency.size)

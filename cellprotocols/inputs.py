@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['to_images', 'to_standardised', 'TwoViews', 'Standard']
 
-# %% ../nbs/inputs.ipynb #a7a699a7
+# %% ../nbs/inputs.ipynb #26d19fd8
 import numpy as np
 import torch
 from torch import nn
 
 from .patches import normalise
 
-# %% ../nbs/inputs.ipynb #77d91099
+# %% ../nbs/inputs.ipynb #068de456
 def to_images(
     patches:np.ndarray, # (N, S, S, C), any real dtype
 ) -> torch.Tensor: # (N, C, S, S) float32; not-a-number and infinity become 0
@@ -20,7 +20,7 @@ def to_images(
     x = np.nan_to_num(np.asarray(patches, np.float32), nan=0., posinf=0., neginf=0.)
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, 3, 1)))
 
-# %% ../nbs/inputs.ipynb #c1f6c85e
+# %% ../nbs/inputs.ipynb #d773cf4a
 def to_standardised(
     patches:np.ndarray, # (N, S, S, C), any real dtype
     valid:np.ndarray|None=None, # (N, S, S) bool, the pixels that are real; None: all
@@ -28,7 +28,7 @@ def to_standardised(
     "Patches for a network that should see form alone: how bright a cell is, is taken out."
     return np.ascontiguousarray(np.moveaxis(normalise(patches, valid), 3, 1))
 
-# %% ../nbs/inputs.ipynb #08c6adff
+# %% ../nbs/inputs.ipynb #eba0aeff
 class TwoViews(nn.Module):
     "Every channel twice: standardised over the data set (keeps brightness) and over its own valid pixels (shows form)."
     def __init__(self, channels:int): # Of the images
@@ -57,7 +57,7 @@ class TwoViews(nn.Module):
         bright = ((torch.maximum(torch.minimum(x, high), low) - mean)/std).clamp(-6, 6)
         return torch.cat([bright, ((x - own)/(spread + .1*std)).clamp(-4, 4)], 1)
 
-# %% ../nbs/inputs.ipynb #0f8b8735
+# %% ../nbs/inputs.ipynb #de27fe5c
 class Standard(nn.Module):
     "Brightness of the data set: mean 0 and deviation 1 for every channel. Until `fit` it changes nothing."
     def __init__(self, channels:int): # Of the images

@@ -16,13 +16,14 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    "errors progress doctor protocols files tables agreement sources layouts scales names pictures tiffpages tiff vendors images "
-    "origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores device synth "
+    "errors progress doctor protocols device files tables agreement sources layouts scales names pictures tiffpages tiff vendors "
+    "images origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores synth "
     "synth_dirt style viz galleries plots overlays",
-    "patches tiles quality cells objects stamps proposals movies tracks labelled pixels boxes yolo coco clicks flatfield dust "
-    "fill exports",
-    "train augment features backbones embed suggest maps classify cam unet published crossval dino mil autoencoder",
-    "annotate grid fields points drawing places mappage explore frames bundle dirt report app steps",
+    "patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
+    "clicks light flatfield dust fill exports",
+    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured recipes "
+    "embed maps probe suggest vicreg cutpaste weak pseudomasks teach cam unet published dino mil autoencoder",
+    "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport app steps",
     "scale cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
