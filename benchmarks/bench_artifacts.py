@@ -26,25 +26,27 @@ import torch
 from safetensors.torch import save_file
 from scipy import ndimage
 
-from cellprotocols.artifacts import train as step
-from cellprotocols.artifacts.patches import cut_light
-from cellprotocols.dirt import to_light
-from cellprotocols.vicreg import train_encoder
+from cellprotocols.artifacts.train import score_calls
 from cellprotocols.cam import GRADIENTS, measure_erasing, gradient_cam, check_peak, score_cam, score_inside
 from cellprotocols.published import score_cam_published
 from cellprotocols.classify import StageClassifier
 from cellprotocols.published import PublishedStageClassifier, to_published_input
+from cellprotocols.cutpaste import train_cutpaste
 from cellprotocols.images import read_image
+from cellprotocols.light import cut_light, to_light
 from cellprotocols.intervals import bootstrap
-from cellprotocols.maskscores import (
-    measure_boundaries, measure_matches, make_pixel_curve, make_pixel_histogram, score_boundaries,
-    score_objects, score_pixels
-)
+from cellprotocols.maskscores import score_boundaries, score_objects, score_pixels
+from cellprotocols.maskscores import measure_boundaries, measure_matches, make_pixel_curve, make_pixel_histogram
+from cellprotocols.objects import ObjectVote
 from cellprotocols.tiles import Stitcher
 from cellprotocols.progress import track
+from cellprotocols.pseudomasks import choose_mask_threshold, cut_mask_crops, make_masker, train_masker
+from cellprotocols.published import make_mask_published
+from cellprotocols.teach import teach, teach_unlabelled
 from cellprotocols.train import train_model
 from cellprotocols.published import PublishedUNet
-from cellprotocols.unet import MaskLoss, UNet, predict_field
+from cellprotocols.unet import MaskLoss, predict_field
+from cellprotocols.weak import choose_threshold, explain_tiles, read_or_train, score_tiles, train_tile_classifier
 
 
 def load(data, out):
@@ -132,10 +134,10 @@ def bench_plain(t, lights, a):
 
 def bench_maps(t, lights, tiles, boxes, classifier, want, a):
     "The map alone, and the published product with edges."
-    tile_score, yes = step.score_tiles(classifier, tiles), (t.label == "artifact").to_numpy()
-    at = step.choose_threshold(t.score[t.part == "valid"].to_numpy(), yes[t.part == "valid"], .9)
+    tile_score, yes = score_tiles(classifier, tiles), (t.label == "artifact").to_numpy()
+    at = choose_threshold(t.score[t.part == "valid"].to_numpy(), yes[t.part == "valid"], .9)
     rows = dict(train=np.array([r for i in np.flatnonzero((t.part == "train") & yes)[::3] for r in t.tiles[i] if tile_score[r] > at]), test=np.array([r for i in np.flatnonzero(t.part == "test") for r in t.tiles[i] if tile_score[r] > at]))
-    maps = {k: np.stack([m for _, m in step.explain_tiles(classifier, tiles, r, .9, keep=a.out/"maps")]) for k, r in rows.items()}
+    maps = {k: np.stack([m for _, m in explain_tiles(classifier, tiles, r, .9, keep=a.out/"maps")]) for k, r in rows.items()}
     scale = float(np.median([m.max() for m in maps["train"]]))
     def field_of(made, k):
         at, none = dict(zip(rows[k].tolist(), made)), np.zeros(tiles.shape[1:3], np.float32)
@@ -144,7 +146,7 @@ def bench_maps(t, lights, tiles, boxes, classifier, want, a):
     if "cam" in want:
         curve = make_pixel_curve(score(t, np.flatnonzero((t.part == "train") & yes)[::3], a.data, field_of([norm(m) for m in maps["train"]], "train"))[0])
         test_masks(t, a.data, a.out, "cam", field_of([norm(m) for m in maps["test"]], "test"), float(curve.threshold[curve.iou.idxmax()]))
-    if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([step.make_mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
+    if "faithful" in want: test_masks(t, a.data, a.out, "faithful", field_of([make_mask_published(np.asarray(tiles[r], np.float32)[..., 0], np.asarray(m, np.float32)) for r, m in zip(rows["test"], maps["test"])], "test"))
 
 
 def bench_explain(t, tiles, classifier, a, most=48):
@@ -172,10 +174,9 @@ def bench_explain(t, tiles, classifier, a, most=48):
 def bench_unet(t, lights, tiles, taught, name, a):
     "A U-Net as step 54 trains it."
     x, y = {}, {}
-    for p, most in (("train", a.crops), ("valid", a.crops//6)): x[p], y[p] = step.gather_tiles(tiles, taught.rows[p], taught.masks[p], taught.clean[p], most=most, seed=a.seed + (p == "valid"))
-    build = lambda: UNet("resnet18", 1, 1, strides=step.STRIDES, width=8)
-    masker = step._keep_model(a.out/f"{name}.safetensors", lambda: step.train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), a.mask_epochs, out=a.out/name, seed=a.seed, start=taught.classifier and taught.classifier.trunk), build)
-    at, curve = step._choose_mask_threshold(masker, x["valid"], y["valid"], 0, None)
+    for p, most in (("train", a.crops), ("valid", a.crops//6)): x[p], y[p] = cut_mask_crops(tiles, taught.rows[p], taught.masks[p], taught.clean[p], most=most, seed=a.seed + (p == "valid"))
+    masker = read_or_train(a.out/f"{name}.safetensors", lambda: train_masker((x["train"], y["train"]), (x["valid"], y["valid"]), a.mask_epochs, out=a.out/name, seed=a.seed, start=taught.classifier and taught.classifier.trunk), make_masker)
+    at, curve = choose_mask_threshold(masker, x["valid"], y["valid"])
     print(f"{name}: threshold {at:.2f}")
     for views, called in ((1, name), (4, f"{name}_4_views")):
         probs = {i: predict_field(masker, lights[i], size=576, views=views)[..., 0] for i in track(np.flatnonzero(t.part == "test"), "masking")}
@@ -196,13 +197,13 @@ def bench_published(t, a):
         h = train_model(model, (x[part == "train"], yes[part == "train"].astype(int)), (x[part == "valid"], yes[part == "valid"].astype(int)), a.out/"published_classifier", epochs=a.published_epochs, lr=2e-3, batch=12,
                         class_balance=False, label_smoothing=0., metric="loss", patience=None, seed=a.seed, prepare=lambda x, y, g: (x.float(), y))
         return model, h.curves
-    classifier = step._keep_model(a.out/"published_classifier.safetensors", train_recipe, PublishedStageClassifier)
+    classifier = read_or_train(a.out/"published_classifier.safetensors", train_recipe, PublishedStageClassifier)
     with torch.inference_mode(): called = np.concatenate([classifier(torch.from_numpy(to_published_input(small[i:i+1]))).argmax(1).numpy() for i in range(len(small))])
     print("published classifier: accuracy on test", (called == yes)[part == "test"].mean())
     rows = np.flatnonzero(yes & (called == 1) & (part != "test"))
     if not len(rows): return print("published: nothing is predicted as artifact")
     if not (a.out/"published_masks.npy").exists():
-        np.save(a.out/"published_masks.npy", np.stack([step.make_mask_published(small[i], score_cam_published(classifier, "trunk", to_published_input(small[i:i+1])[0], top=64).map) for i in track(rows, "published Score-CAM")]))
+        np.save(a.out/"published_masks.npy", np.stack([make_mask_published(small[i], score_cam_published(classifier, "trunk", to_published_input(small[i:i+1])[0], top=64).map) for i in track(rows, "published Score-CAM")]))
     masks = np.load(a.out/"published_masks.npy").astype(np.uint8)
     def fit_unet():
         torch.manual_seed(a.seed)
@@ -210,7 +211,7 @@ def bench_published(t, a):
         sets = [(x[rows[part[rows] == p]], masks[part[rows] == p]) for p in ("train", "valid")]
         h = train_model(model, *sets, a.out/"published_unet", epochs=a.published_epochs, lr=2e-3, batch=4, loss=MaskLoss(dice=0.), metric="loss", patience=None, seed=a.seed, prepare=lambda x, y, g: (x.float(), y))
         return model, h.curves
-    net = step._keep_model(a.out/"published_unet.safetensors", fit_unet, PublishedUNet)
+    net = read_or_train(a.out/"published_unet.safetensors", fit_unet, PublishedUNet)
     test_masks(t, a.data, a.out, "published", lambda i: predict_field(net, (small[i] >> 8).astype(np.float32), size=576)[..., 0], .5)
 
 
@@ -218,15 +219,15 @@ def bench_encoder(t, tiles, a, n=8, seeds=3):
     "Does an encoder that learned without labels (step 53) help a classifier that has few of them? The same n training fields and seeds, with and without it."
     file = a.out/"encoder.safetensors"
     rows = {p: np.concatenate(t.tiles[t.part == p].tolist()) for p in ("train", "valid")}
-    if not file.exists(): save_file({k: v.contiguous() for k, v in train_encoder(tiles[rows["train"]], tiles[rows["valid"]], epochs=6, out=a.out/"encoder")[0].state_dict().items()}, file)
+    if not file.exists(): save_file({k: v.contiguous() for k, v in train_cutpaste(tiles[rows["train"]], tiles[rows["valid"]], epochs=6, out=a.out/"encoder")[0].state_dict().items()}, file)
     for seed in range(seeds):
         some = t[t.part == "train"].groupby("label").sample(n//2, random_state=seed)
         few = pd.concat([some, t[t.part != "train"]]).reset_index(drop=True)
         for name, encoder in (("none", ""), ("encoder", str(file))):
-            model = step.train_classifier(tiles, few, epochs=a.epochs, encoder=encoder, seed=seed)[0]
-            score = step.score_tiles(model, tiles)
+            model = train_tile_classifier(tiles, few, "artifact", epochs=a.epochs, encoder=encoder, seed=seed)[0]
+            score = score_tiles(model, tiles)
             fields = few.assign(score=[score[r].max() for r in few.tiles])
-            print(f"{n} labelled fields, seed {seed}, {name}:", step._score_images(fields, 0.).set_index("metric").loc["auroc", ["value", "low", "high"]].round(3).to_dict(), flush=True)
+            print(f"{n} labelled fields, seed {seed}, {name}:", score_calls(fields, 0.).set_index("metric").loc["auroc", ["value", "low", "high"]].round(3).to_dict(), flush=True)
 
 
 def main():
@@ -240,13 +241,13 @@ def main():
     want = set(a.only.split(","))
     t, lights, tiles, boxes = load(a.data, a.out)
     if "plain" in want: bench_plain(t, lights, a)
-    if "drawn" in want: bench_unet(t, lights, tiles, step._teach_unlabelled(tiles, t), "drawn", a)
+    if "drawn" in want: bench_unet(t, lights, tiles, teach_unlabelled(tiles, t), "drawn", a)
     if want & {"cam", "faithful", "objects", "ours", "explain"}:
-        classifier = step._keep_model(a.out/"classifier.safetensors", lambda: step.train_classifier(tiles, t, epochs=a.epochs, out=a.out/"classifier", seed=a.seed), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
-        taught = step._teach(tiles, t, classifier, dict(refine="ours", recall=.9, stray=.03, agreement=.9), a.out, a.seed)
-        keep(a.out, "images", step._score_images(t, taught.cut_at))
+        classifier = read_or_train(a.out/"classifier.safetensors", lambda: train_tile_classifier(tiles, t, "artifact", epochs=a.epochs, out=a.out/"classifier", seed=a.seed), lambda: StageClassifier("resnet18", 1, 2, stride=4, pool="soft"))
+        taught = teach(tiles, t, classifier, "artifact", scratch=a.out, seed=a.seed)
+        keep(a.out, "images", score_calls(t, taught.cut_at))
         if "objects" in want:
-            vote = step.ObjectVote(tiles, own := np.concatenate([taught.rows["train"], taught.clean["train"]]), np.arange(len(own)) < len(taught.rows["train"]), t.group.to_numpy()[own//len(boxes)], seed=a.seed)
+            vote = ObjectVote(tiles, own := np.concatenate([taught.rows["train"], taught.clean["train"]]), np.arange(len(own)) < len(taught.rows["train"]), t.group.to_numpy()[own//len(boxes)], seed=a.seed)
             test_masks(t, a.data, a.out, "objects", lambda i: vote.mask(lights[i]) == 1)
         if "explain" in want: bench_explain(t, tiles, classifier, a)
         if want & {"cam", "faithful"}: bench_maps(t, lights, tiles, boxes, classifier, want, a)

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from cellprotocols.flatfield import find_dust, flatten_field, group_by_dust
+from cellprotocols.dust import find_dust, split_by_dust
+from cellprotocols.flatfield import flatten_field
 from cellprotocols.images import read_image
 from cellprotocols.names import natural_key
 from cellprotocols.intervals import bootstrap
@@ -44,7 +45,7 @@ def main():
     a.out.mkdir(parents=True, exist_ok=True)
     files = sorted((a.data/"images").glob("*.jpg"), key=lambda f: natural_key(f.name))
     images = [read_image(f) for f in files]
-    group = group_by_dust(images)
+    group = split_by_dust(images)
     print(len(images), "pictures", images[0].shape, "groups by dust:", group.tolist(), flush=True)
     found = {g: find_dust([im for im, h in zip(images, group) if h == g]) for g in np.unique(group) if (group == g).sum() >= 5}
     for g, d in found.items():
