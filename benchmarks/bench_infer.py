@@ -30,8 +30,7 @@ def make_source(folder, n):
     rng = np.random.default_rng(0)
     patches = np.concatenate([np.clip(few.astype(np.int16) + rng.integers(-3, 4, few.shape, dtype=np.int16), 0, 255).astype(np.uint8) for _ in range(-(-n // len(few)))])[:n]
     items = pd.DataFrame(dict(item_id=[f"c{i:07d}" for i in range(n)], group=np.arange(n) % 50, label="", field_id="f", y=1., x=1., size=64, px_um=.333))
-    write_dataset(folder, "patches", items, "chromatin.patches", dict(classes=list(STATES), practice=True), arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)))
-    (folder / "channels.txt").write_text("gray\n")
+    write_dataset(folder, "patches", items, "chromatin.patches", dict(classes=list(STATES), practice=True), arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)), files={"channels.txt": "gray\n"})
     return patches
 
 def make_model(kind, patches):

@@ -1,7 +1,7 @@
-"""Finding and following nuclei: against practice data with known truth, against real images, and on hard inputs."""
+"""Finding nuclei: against practice data with known truth, against real images, and on hard inputs."""
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
-from cellprotocols.cells import CellError, estimate_diameter, find_centroids, find_nuclei, link_cells, match_cells, score_detections
+from cellprotocols.cells import CellError, estimate_diameter, find_centroids, find_nuclei, match_cells, score_detections
 from cellprotocols.synth import make_movie
 
 @pytest.fixture(scope="module")
@@ -106,65 +106,6 @@ def test_centroids_equal_regionprops(movie):
     for p in props:
         row = table.loc[p.label]
         assert np.allclose([row.y, row.x], p.centroid) and row.area == p.area and tuple(row[["y0", "x0", "y1", "x1"]].astype(int)) == p.bbox
-
-def steps(t, cell, track):
-    a = pd.DataFrame(dict(t=np.asarray(t), cell=np.asarray(cell), track=np.asarray(track)))
-    return set(a.merge(a.assign(t=a.t - 1), on=["t", "track"])[["t", "cell_x", "cell_y"]].itertuples(index=False, name=None))
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_tracks_of_true_outlines(seed):
-    """Given where the nuclei are, who is who: steps, and divisions with the right mother."""
-    movie = make_movie(seed=seed)
-    tracked = pd.concat(link_cells(find_centroids(lab) for lab in movie.labels))
-    truth, ours = steps(tracked.t, tracked.label, tracked.label), steps(tracked.t, tracked.label, tracked.track_id)
-    assert len(truth & ours) > .985 * len(truth) and len(ours - truth) < .015 * len(truth)
-    inside = lambda c: 30 < c.y < 226 and 30 < c.x < 226  # at the edge half a nucleus may be all there is to see
-    true_births = {(c.track_id, c.parent_id) for c in movie.cells[movie.cells.parent_id > 0].drop_duplicates("track_id").itertuples() if inside(c)}
-    real = tracked.groupby("track_id").label.agg(lambda s: s.mode()[0])  # the true id behind each of our tracks
-    births = {(real[c.track_id], real[c.parent_id]) for c in tracked[tracked.parent_id > 0].drop_duplicates("track_id").itertuples() if inside(c)}
-    assert len(true_births) > 5 and len(true_births & births) > .85 * len(true_births)
-    assert len(births - true_births) < .15 * len(true_births), births - true_births
-
-def test_tracks_of_found_nuclei(movie, found):
-    """The whole way: find, link; a step is right when both ends lie on the same true track."""
-    tracked = pd.concat(link_cells(find_centroids(f) for f in found), ignore_index=True)
-    true_id = [movie.labels[t][int(round(y)), int(round(x))] for t, y, x in zip(tracked.t, tracked.y, tracked.x)]
-    tracked["true_id"] = true_id
-    pairs = tracked.merge(tracked.assign(t=tracked.t - 1), on=["t", "track_id"])
-    pairs = pairs[(pairs.true_id_x > 0) & (pairs.true_id_y > 0)]
-    assert (pairs.true_id_x == pairs.true_id_y).mean() > .97
-    assert len(pairs) > .85 * len(steps(movie.cells.t, movie.cells.track_id, movie.cells.track_id))
-
-def test_gap_is_closed_and_not_longer():
-    path = [pd.DataFrame(dict(y=[10. + t], x=[20.])) for t in range(12)]
-    for missing, n in ((2, 1), (3, 2)):
-        tables = [p.iloc[:0] if 4 <= t < 4 + missing else p for t, p in enumerate(path)]
-        assert pd.concat(link_cells(tables, max_gap=2)).track_id.nunique() == n
-
-def test_no_link_beyond_the_limit():
-    tables = [pd.DataFrame(dict(y=[10.], x=[10.])), pd.DataFrame(dict(y=[31.], x=[10.]))]
-    assert [t.track_id.tolist() for t in link_cells(tables, max_distance=20)] == [[1], [2]]
-
-def test_crossing_is_decided_together():
-    """The nearest cell for one would leave the other without: both together are right."""
-    a = pd.DataFrame(dict(y=[0., 10.], x=[0., 0.])); b = pd.DataFrame(dict(y=[9., 19.], x=[0., 0.]))
-    assert pd.concat(link_cells([a, b], max_distance=15)).track_id.tolist() == [1, 2, 1, 2]
-
-def test_division_and_lonely_newcomer():
-    mother, daughters = pd.DataFrame(dict(y=[50.], x=[50.], area=[400])), pd.DataFrame(dict(y=[44., 56], x=[50., 50], area=[210, 200]))
-    one, two = link_cells([mother, daughters])
-    assert two.parent_id.tolist() == [1, 1] and two.track_id.tolist() == [2, 3]
-    newcomer = pd.DataFrame(dict(y=[50., 66], x=[50., 50], area=[400, 390]))
-    assert list(link_cells([mother, newcomer]))[1].parent_id.tolist() == [0, 0]
-
-def test_linking_streams_and_keeps_columns():
-    seen = []
-    def tables():
-        for t in range(5): seen.append(t); yield pd.DataFrame(dict(t=[t + 100], y=[1.], x=[2.], note=["a"]), index=[7])
-    first = next(link_cells(tables()))
-    assert seen == [0] and first.t.tolist() == [100] and first.note.tolist() == ["a"] and first.index.tolist() == [7]
-    assert [len(t) for t in link_cells([pd.DataFrame(dict(y=[], x=[]))] * 3)] == [0, 0, 0]
-    with pytest.raises(CellError, match="y and x"): next(link_cells([pd.DataFrame(dict(a=[1]))]))
 
 @pytest.mark.slow
 def test_real_nuclei(shared_data):

@@ -10,12 +10,15 @@ import pytest
 from cellprotocols.grid import PatchGrid
 from cellprotocols.points import PointAnnotator
 from cellprotocols.chromatin import annotate, patches as cut
-from cellprotocols.chromatin.annotate import STATES, compare_blind, find_movies, make_annotator, make_blind, name_cells
+from cellprotocols.chromatin.annotate import STATES, is_waiting, make_annotator
 from cellprotocols.dataset import read_dataset
 from cellprotocols.errors import UserError
 from cellprotocols.images import write_image
 from cellprotocols.labelled import LabelledError
 from cellprotocols.labellog import LabelLog, read_labels
+from cellprotocols.movies import find_unlabelled
+from cellprotocols.review import choose_palette, compare_blind, make_blind, make_grid
+from cellprotocols.cellsets import name_cells
 from cellprotocols.synth import make_movie
 
 
@@ -74,6 +77,11 @@ def test_movies_without_clicks_say_how_to_click(movies, tmp_path, log, says):
     assert "cellprotocols app chromatin" in str(e.value) and not (tmp_path/"21").exists()
 
 
+def test_a_notebook_waits_for_the_first_click(movies, clicked, tmp_path, capsys):
+    assert is_waiting(str(movies[0]), str(tmp_path/"none.jsonl")) and "Click cells in the annotator" in capsys.readouterr().out
+    assert not is_waiting(str(movies[0]), str(clicked[2])) and not is_waiting(None, "none") and not is_waiting(str(tmp_path/"cells.csv"), "none")
+
+
 def test_a_log_of_other_movies_is_refused(movies, tmp_path):
     LabelLog(tmp_path/"log", "x").give([dict(item="p1", label="A", field="other.tif", t=0, z=0, y=1., x=1.)])
     with pytest.raises(LabelledError, match="none of the 1 labels is a point in m0.tif"): annotate.run(str(movies[0]), str(tmp_path/"21"), log=str(tmp_path/"log"))
@@ -84,7 +92,7 @@ def test_a_log_of_other_movies_is_refused(movies, tmp_path):
 
 def test_class_folders_are_no_movies(movies, tmp_path):
     for c in "ab": (tmp_path/c).mkdir(); write_image(tmp_path/c/"x.tif", np.zeros((8, 8), np.uint8))
-    assert find_movies(tmp_path) == [] and [p.name for p in find_movies(movies[0])] == ["m0.tif", "m1.tif"] and find_movies(tmp_path/"nothing.csv") == []
+    assert find_unlabelled(tmp_path) == [] and [p.name for p in find_unlabelled(movies[0])] == ["m0.tif", "m1.tif"] and find_unlabelled(tmp_path/"nothing.csv") == []
 
 
 @pytest.fixture
@@ -117,7 +125,7 @@ def test_the_log_of_other_cells_is_refused(folders, tmp_path):
 
 def test_a_blind_second_look_changes_no_label(folders, tmp_path):
     labels = annotate.run(str(folders), str(tmp_path/"21"))
-    blind = make_blind(labels, str(tmp_path/"log.jsonl"), "ben", n=8)
+    blind = make_blind(labels, choose_palette(labels, known=STATES), str(tmp_path/"log.jsonl"), "ben", n=8)
     assert (blind.table.known == "").all() and blind.answer({"do": "hello"})[0]["predicted"] == []
     truth = labels.items.set_index("item_id").label
     for k, i in enumerate(blind.table.item_id): blind.label(i, truth[i] if k else {"round": "spread", "spread": "round"}[truth[i]])
@@ -144,7 +152,7 @@ def test_a_click_that_is_labelled_again_in_the_grid_stays_a_click(clicked, tmp_p
     points, folder, log = clicked
     labels = annotate.run(str(folder), str(tmp_path/"21"), log=str(log))
     items = labels.items
-    grid = PatchGrid(annotate.read_images(labels, items), items.item_id.tolist(), annotate.choose_palette(labels), log, labels=items.label.tolist(), by="ben", **annotate.log_options(labels))
+    grid = make_grid(labels, choose_palette(labels, known=STATES), log, by="ben")
     grid.label(items.item_id[0], "Apoptosis")           # a state nobody had met
     points.answer({"do": "sync"})
     again = annotate.run(str(folder), str(tmp_path/"21b"), log=str(log)).items.set_index("item_id")

@@ -20,10 +20,10 @@ ROWS = [
     "images origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores synth "
     "synth_dirt style viz galleries plots overlays",
     "patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
-    "clicks light flatfield dust fill exports",
+    "clicks cellsets light flatfield dust fill exports",
     "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured recipes "
     "embed maps probe suggest vicreg cutpaste weak pseudomasks teach cam unet published dino mil autoencoder",
-    "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport app steps",
+    "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport sections calls review app steps",
     "scale cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
@@ -173,7 +173,7 @@ def test_code_reads_like_the_rest(nb):
     assert row["over120"] == 0, f"{row['over120']} lines of code over 120 characters, the widest {row['widest']}"
     assert row["joined"] == 0, f"{row['joined']} lines with two statements"
     assert row["longest"] <= 45, f"a cell of {row['longest']} lines"
-    assert row["over30"] <= max(1, row["exports"]/10), f"{row['over30']} of {row['exports']} exported cells over 30 lines"
+    assert row["over30"] <= max(2, row["exports"]/6), f"{row['over30']} of {row['exports']} exported cells over 30 lines"
     assert row["shown"] >= .9, f"only {row['shown']:.0%} of the exported cells are shown at once"
     if len(nb.relative_to(ROOT/"nbs").parts) == 2: # a step
         assert row["exports"] <= 8 and row["lines"] <= 220, f"a step of {row['exports']} exported cells, {row['lines']} lines: move what it does into tools"

@@ -1,16 +1,19 @@
-"""Inference: no cell lost, tracks and states the same after any crash, pixel sizes that travel, and a smoother that equals brute force."""
-import itertools, json
+"""Inference: no cell lost, tracks and states the same after any crash, and pixel sizes that travel."""
+import json
 import numpy as np, pandas as pd, pytest, torch
-from hypothesis import given, settings, strategies as st
 from cellprotocols import classify
 from cellprotocols.bundle import BundleError, write_bundle
+from cellprotocols import movies as movie_cells
+from cellprotocols.calls import make_calls
 from cellprotocols.chromatin import infer
 from cellprotocols.chromatin.annotate import STATES
-from cellprotocols.chromatin.infer import (InferError, describe, find_movies, make_transitions, movie_pieces, read_points, scale_patches, smooth_tracks)
 from cellprotocols.dataset import read_dataset
 from cellprotocols.tables import DatasetError
 from cellprotocols.writer import write_dataset
 from cellprotocols.errors import UserError
+from cellprotocols.movies import MovieError, find_movies, read_points, score_states
+from cellprotocols.steps import find_practice
+from cellprotocols.tracks import TrackError
 from cellprotocols.images import write_image
 from cellprotocols.synth import make_movie, make_patches
 
@@ -45,81 +48,13 @@ def file(movie, tmp_path):
 
 def items(folder): return read_dataset(folder, "predictions").items
 
-# ---- smoothing
-
-def slow_path(prob, t, chance):
-    def score(p):
-        with np.errstate(divide="ignore"):
-            return np.log(np.maximum(prob[range(len(p)), p], .01)).sum() + sum(np.log(np.linalg.matrix_power(chance, int(g))[a, b]) for a, b, g in zip(p, p[1:], np.diff(t)))
-    return max(score(p) for p in itertools.product(range(prob.shape[1]), repeat=len(prob))), score
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 4), st.floats(.5, .99), st.integers(0, 10**6))
-def test_smoothing_equals_brute_force(n, tracks, stay, seed):
-    rng = np.random.default_rng(seed)
-    classes = list(STATES[:int(rng.integers(2, 6))]) if seed % 2 else list("xyz")
-    rows = [(k, t) for k in range(tracks) for t in np.cumsum(rng.integers(1, 4, rng.integers(1, n + 1)))]
-    track, t = np.array(rows).T
-    prob = rng.dirichlet(np.ones(len(classes)) * .3, len(rows))
-    mixed = rng.permutation(len(rows))
-    got = np.empty(len(rows), int); got[mixed] = smooth_tracks(prob[mixed], t[mixed], track[mixed], classes, stay=stay)
-    chance = make_transitions(classes, stay=stay)
-    for k in range(tracks):
-        best, score = slow_path(prob[track == k], t[track == k], chance)
-        assert np.isclose(score(tuple(got[track == k])), best)
-
-def test_smoothing_never_breaks_the_rules():
-    rng = np.random.default_rng(0)
-    prob, track = rng.dirichlet(np.ones(5) * .2, 3000), np.repeat(np.arange(100), 30)
-    path = smooth_tracks(prob, np.tile(np.arange(30), 100), track, list(STATES)).reshape(100, 30)
-    chance = make_transitions(list(STATES))
-    assert (chance[path[:, :-1], path[:, 1:]] > 0).all()
-    dead = np.maximum.accumulate(path == 4, axis=1)
-    assert (path[dead] == 4).all() and dead.any() and not dead.all(), "the dead stay dead"
-
-def test_smoothing_of_little():
-    assert smooth_tracks(np.zeros((0, 3)), [], [], list("abc")).tolist() == []
-    assert smooth_tracks(np.array([[.1, .9]]), [7], [3], ["a", "b"]).tolist() == [1]
-    assert smooth_tracks(np.array([[0., 1.]] * 3), [1, 2, 3], [1] * 3, ["a", "b"], "a>b").tolist() == [1, 1, 1]
-
-def test_missed_frames_allow_missed_states():
-    "Interphase, then nothing for two frames, then metaphase: possible; in the next frame it is not."
-    said = np.full((6, 5), 1e-9); said[[0, 1, 2], 0] = said[[3, 4, 5], 2] = 1
-    assert smooth_tracks(said, [0, 1, 2, 5, 6, 7], np.zeros(6), list(STATES)).tolist() == [0, 0, 0, 2, 2, 2]
-    assert smooth_tracks(said, [0, 1, 2, 3, 4, 5], np.zeros(6), list(STATES)).tolist() != [0, 0, 0, 2, 2, 2]
-
-def test_transitions():
-    a = make_transitions(list(STATES), stay=.9)
-    go = {(i, j) for i, j in zip(*np.nonzero(a)) if i != j}
-    assert go == {(0, 1), (1, 2), (2, 3), (3, 0), (0, 4), (1, 4), (2, 4), (3, 4)} and a[4, 4] == 1
-    assert np.allclose(a.sum(1), 1) and np.allclose(np.diag(a)[:4], .9)
-    swapped = make_transitions([STATES[i] for i in (3, 1, 4, 0, 2)])
-    assert swapped[0, 3] > 0 and swapped[0, 1] == 0 and swapped[2, 2] == 1
-    four = make_transitions(["Interphase", "Metaphase", "Anaphase"])
-    assert four[0, 1] > 0 and four[2, 0] > 0 and four[1, 0] == 0
-    assert (make_transitions(["G1", "S", "G2"]) > 0).all()
-    assert make_transitions(["A", "B", "C"], "A>B, any>C")[2].tolist() == [.05, .05, .9] or make_transitions(["A", "B", "C"], "A>B, any>C")[2, 2] == 1
-    for bad in ("A>D", "A", "A>B>C"):
-        with pytest.raises(InferError, match="names something else than two classes"): make_transitions(["A", "B", "C"], bad)
-    for stay in (0, 1, -3, float("nan")):
-        with pytest.raises(InferError, match="between 0 and 1"): make_transitions(["A", "B"], stay=stay)
-
 # ---- columns
 
 def test_description_of_predictions():
-    d = describe(np.array([[.2, .8], [.5, .5]], np.float32), ["b", "a"])
+    d = make_calls(np.array([[.2, .8], [.5, .5]], np.float32), ["b", "a"])
     assert d.columns.tolist() == ["predicted", "prob_b", "prob_a", "entropy", "margin"] and d.predicted.tolist() == ["a", "b"]
     assert np.isclose(d.margin[0], .6) and np.isclose(d.entropy[1], 1)
-    assert len(describe(np.zeros((0, 2)), ["a", "b"])) == 0
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
-@pytest.mark.parametrize("c", [1, 2, 5])
-def test_patches_are_scaled_faithfully(dtype, c):
-    flat = np.full((2, 20, 20, c), 200, dtype); flat[..., c-1] = 90
-    got, ok = scale_patches(flat, np.ones((2, 20, 20), bool), 30, 24)
-    assert got.shape == (2, 24, 24, c) and ok.shape == (2, 24, 24) and ok.all() and (got[..., c-1] == 90).all() and (c == 1 or (got[..., 0] == 200).all())
-    same, _ = scale_patches(flat, np.ones((2, 20, 20), bool), 20, 20)
-    assert same is flat or (same == flat).all()
+    assert len(make_calls(np.zeros((0, 2)), ["a", "b"])) == 0
 
 # ---- patches
 
@@ -127,8 +62,7 @@ def make_source(folder, n=40, size=32, px_um=.333):
     patches, labels, groups = make_patches(n=n, size=size, seed=0)
     labels = np.where(np.arange(len(labels)) % 3, labels, "")
     table = pd.DataFrame(dict(item_id=[f"c{i:04d}" for i in range(len(labels))], group=groups.astype(str), label=labels, field_id="f", y=1., x=1., size=size, px_um=px_um, blank=False))
-    ds = write_dataset(folder, "patches", table, "chromatin.patches", dict(classes=list(STATES), practice=True), arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)))
-    (folder/"channels.txt").write_text("gray\n")
+    ds = write_dataset(folder, "patches", table, "chromatin.patches", dict(classes=list(STATES), practice=True), arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)), files={"channels.txt": "gray\n"})
     return ds
 
 def test_every_patch_is_named(tmp_path, capsys):
@@ -164,8 +98,7 @@ def test_patches_go_on_after_a_crash(tmp_path, monkeypatch):
 
 def test_blank_patches_are_pointed_out(tmp_path, capsys):
     ds = make_source(tmp_path/"ok")
-    write_dataset(tmp_path/"22", "patches", ds.items.assign(blank=ds.items.index < 7), "chromatin.patches", ds.meta["settings"], arrays={k: ds[k][:] for k in ("patches", "valid")})
-    (tmp_path/"22"/"channels.txt").write_text("gray\n")
+    write_dataset(tmp_path/"22", "patches", ds.items.assign(blank=ds.items.index < 7), "chromatin.patches", ds.meta["settings"], arrays={k: ds[k][:] for k in ("patches", "valid")}, files={"channels.txt": "gray\n"})
     t = infer.run(str(tmp_path/"22"), str(tmp_path/"25"), make_bundle(tmp_path/"bundle")).items
     assert t.blank.sum() == 7 and "7 of them show no cell" in capsys.readouterr().out
 
@@ -202,7 +135,7 @@ def test_movie_is_found_followed_and_named(file, movie, tmp_path, capsys):
 
 def test_movie_is_the_same_after_any_crash(file, tmp_path, monkeypatch):
     model = make_bundle(tmp_path/"bundle")
-    monkeypatch.setattr(infer.movie_pieces, "__defaults__", (20, 3))  # small pieces
+    monkeypatch.setattr(movie_cells.cut_cells, "__defaults__", (20, 3))  # small pieces
     infer.run(None, str(tmp_path/"whole"), model, file)
     real, calls = ByBrightness.answer, [0, 2]
     def fragile(self, x, valid=None):
@@ -228,7 +161,7 @@ def test_label_images_are_used(file, movie, tmp_path):
         np.testing.assert_allclose(sorted(t.y[t.t == frame]), ys)
     assert (t.area > 0).all()
     write_image(tmp_path/"short.tif", movie.labels[:5], axes="TYX")
-    with pytest.raises(InferError, match="label images of 5"): infer.run(None, str(tmp_path/"26"), make_bundle(tmp_path/"b2"), file, nuclei=str(tmp_path/"short.tif"))
+    with pytest.raises(MovieError, match="label images of 5"): infer.run(None, str(tmp_path/"26"), make_bundle(tmp_path/"b2"), file, nuclei=str(tmp_path/"short.tif"))
 
 @pytest.mark.parametrize("tracked", [True, False])
 def test_a_table_of_centres_is_used(file, movie, tmp_path, tracked):
@@ -245,14 +178,14 @@ def test_a_table_of_centres_is_used(file, movie, tmp_path, tracked):
 def test_tables_that_do_not_fit(file, tmp_path):
     def attempt(text, match):
         (tmp_path/"p.csv").write_text(text)
-        with pytest.raises(InferError, match=match): infer.run(None, str(tmp_path/"25"), model, file, points=str(tmp_path/"p.csv"))
+        with pytest.raises(MovieError, match=match): infer.run(None, str(tmp_path/"25"), model, file, points=str(tmp_path/"p.csv"))
     model = make_bundle(tmp_path/"bundle")
     attempt("a,b\n1,2\n", "no column t, y, x; the columns are a, b")
     attempt("t,y,x\n0,5,5\n0,,5\n", "row 3")
     attempt("t,y,x\n99,5,5\n", "t from 0 to 7")
     attempt("t,y,x,track_id\n0,5,5,1\n0,9,9,1\n", "track 1 is twice in frame 0")
     with pytest.raises(UserError, match="no file or folder"): infer.run(None, str(tmp_path/"25"), model, file, points=str(tmp_path/"none.csv"))
-    with pytest.raises(InferError, match="not a table"): read_points(tmp_path)
+    with pytest.raises(MovieError, match="not a table"): read_points(tmp_path)
     (tmp_path/"p.csv").write_text("t,y,x\n0,500,5\n")
     with pytest.raises(UserError, match="outside the field"): infer.run(None, str(tmp_path/"25"), model, file, points=str(tmp_path/"p.csv"))
 
@@ -265,12 +198,12 @@ def test_several_movies(movie, tmp_path, capsys):
     assert {p.name for p in (tmp_path/"25").glob("*.geojson")} == {"points_m2.tif.geojson", "points_m10.tif.geojson"}
     assert pd.read_csv(tmp_path/"25"/"smoothed.csv").groupby("movie").size().to_dict() == t.groupby("movie").size().to_dict()
     (tmp_path/"p.csv").write_text("t,y,x\n0,50,50\n")
-    with pytest.raises(InferError, match="column movie"): infer.run(None, str(tmp_path/"26"), model, str(tmp_path/"in"), points=str(tmp_path/"p.csv"))
+    with pytest.raises(MovieError, match="column movie"): infer.run(None, str(tmp_path/"26"), model, str(tmp_path/"in"), points=str(tmp_path/"p.csv"))
     (tmp_path/"p.csv").write_text("movie,t,y,x\nm10.tif,0,50,50\n")
     t = infer.run(None, str(tmp_path/"27"), model, str(tmp_path/"in"), points=str(tmp_path/"p.csv")).items
     assert t.movie.tolist() == ["m10.tif"] and "no nucleus was found in m2.tif" in capsys.readouterr().out
     (tmp_path/"labels").mkdir(); write_image(tmp_path/"labels"/"m2.tif", movie.labels[2:6], axes="TYX")
-    with pytest.raises(InferError, match="no label images called m10.tif"): infer.run(None, str(tmp_path/"28"), model, str(tmp_path/"in"), nuclei=str(tmp_path/"labels"))
+    with pytest.raises(MovieError, match="no label images called m10.tif"): infer.run(None, str(tmp_path/"28"), model, str(tmp_path/"in"), nuclei=str(tmp_path/"labels"))
 
 def test_a_folder_of_single_images_is_one_movie(movie, tmp_path):
     (tmp_path/"in").mkdir()
@@ -278,7 +211,7 @@ def test_a_folder_of_single_images_is_one_movie(movie, tmp_path):
     assert find_movies(tmp_path/"in") == [tmp_path/"in"]
     t = infer.run(None, str(tmp_path/"25"), make_bundle(tmp_path/"bundle"), str(tmp_path/"in")).items
     assert sorted(set(t.t)) == [0, 1, 2, 3] and set(t.movie) == {"in"}
-    with pytest.raises(InferError, match="no movie here"): find_movies(tmp_path/"nowhere")
+    with pytest.raises(MovieError, match="no movie here"): find_movies(tmp_path/"nowhere")
 
 @pytest.mark.parametrize("px_um, side", [(.333, 32), (.345, 32), (.222, 48), (.6, 18)])
 def test_pixel_size_travels(movie, tmp_path, px_um, side):
@@ -297,8 +230,10 @@ def test_pixel_size_too_different_or_unknown(movie, tmp_path, capsys):
     write_image(tmp_path/"far.tif", movie.frames[:2], px_um=.7)
     with pytest.raises(BundleError, match="0.7 um per pixel"): infer.run(None, str(tmp_path/"25"), model, str(tmp_path/"far.tif"))
     write_image(tmp_path/"none.tif", movie.frames[:2])
-    infer.run(None, str(tmp_path/"26"), model, str(tmp_path/"none.tif")); assert "pixel size of the images is unknown" in capsys.readouterr().out
-    with pytest.raises(InferError, match="--px-um"): infer.run(None, str(tmp_path/"27"), model, str(tmp_path/"none.tif"), diameter_um=8.)
+    infer.run(None, str(tmp_path/"26"), model, str(tmp_path/"none.tif"))
+    said = capsys.readouterr().out
+    assert "pixel size of the images is unknown" in said and "the diameter of a nucleus in these images" in said, "what is done instead is said"
+    with pytest.raises(MovieError, match="pass px_um"): infer.run(None, str(tmp_path/"27"), model, str(tmp_path/"none.tif"), diameter_um=8.)
     infer.run(None, str(tmp_path/"28"), model, str(tmp_path/"none.tif"), px_um=.333, diameter_um=10.)
 
 def test_channels_are_those_of_the_model(movie, tmp_path):
@@ -324,12 +259,12 @@ def test_other_types_of_pixels(movie, tmp_path, dtype):
 def test_movies_that_cannot_be_used(movie, tmp_path):
     model = make_bundle(tmp_path/"bundle")
     write_image(tmp_path/"z.tif", np.zeros((2, 3, 40, 40), np.uint8), axes="TZYX")
-    with pytest.raises(InferError, match="3 z planes"): infer.run(None, str(tmp_path/"25"), model, str(tmp_path/"z.tif"))
+    with pytest.raises(MovieError, match="3 z planes"): infer.run(None, str(tmp_path/"25"), model, str(tmp_path/"z.tif"))
     write_image(tmp_path/"dark.tif", np.full((3, 64, 64, 1), 7, np.uint8), px_um=.333)
-    with pytest.raises(InferError, match="no nucleus was found"): infer.run(None, str(tmp_path/"26"), model, str(tmp_path/"dark.tif"))
+    with pytest.raises(MovieError, match="no nucleus was found"): infer.run(None, str(tmp_path/"26"), model, str(tmp_path/"dark.tif"))
     with pytest.raises(UserError, match="24_train"): infer.run(None, str(tmp_path/"27"), str(tmp_path/"none"), str(tmp_path/"z.tif"))
     with pytest.raises(UserError, match="24_train"): infer.run(None, str(tmp_path/"27"), "", str(tmp_path/"z.tif"))
-    with pytest.raises(InferError, match="names something else"): infer.run(None, str(tmp_path/"27"), model, str(tmp_path/"z.tif"), allowed="dim>dark")
+    with pytest.raises(TrackError, match="names something else"): infer.run(None, str(tmp_path/"27"), model, str(tmp_path/"z.tif"), allowed="dim>dark")
 
 def test_one_frame_and_no_smoothing(movie, tmp_path):
     write_image(tmp_path/"m.tif", movie.frames[0], px_um=.333)
@@ -343,23 +278,9 @@ def test_done_and_other_settings(file, tmp_path, capsys):
     with pytest.raises(DatasetError, match="stay was 0.9 and is now 0.8"): infer.run(None, str(tmp_path/"25"), model, file, stay=.8)
     with pytest.raises(DatasetError, match="input model"): infer.run(None, str(tmp_path/"25"), make_bundle(tmp_path/"other", px_um=.34), file)
 
-def test_only_a_few_frames_are_held(movie, tmp_path):
-    "Frames come one by one: no more than `most` frames of cells wait for the model."
-    class Counting:
-        t, seen = -1, []
-        def __len__(self): return 500
-        def __call__(self, t): self.seen.append(t); return np.zeros((64, 64, 1), np.uint8)
-    from collections import deque
-    frames, waiting = Counting(), deque()
-    found = ((t, pd.DataFrame(dict(y=[30.], x=[30.]))) for t in range(500))
-    for k, (patches, valid) in enumerate(movie_pieces(found, frames, 32, 32, waiting)):
-        last, table = waiting.popleft()
-        assert len(patches) == 64 if k < 7 else len(patches) == 52
-        assert frames.seen[-1] == last and table.t.tolist() == list(range(64*k, last + 1)) and not waiting
-
 @pytest.mark.slow
 def test_whole_protocol_on_practice_data(tmp_path):
     made = infer.run(None, str(tmp_path/"25_infer"))
-    s, truth = pd.read_csv(tmp_path/"25_infer"/"smoothed.csv"), pd.read_csv(tmp_path/"practice_movie"/"practice_truth.csv")
-    got = infer.compare_with_truth(made.items.assign(state=s.state), truth)
+    s, truth = pd.read_csv(tmp_path/"25_infer"/"smoothed.csv"), pd.read_csv(find_practice(tmp_path/"25_infer")/"movie"/"practice_truth.csv")
+    got = score_states(made.items.assign(state=s.state), truth)
     assert got["found"] > .9 and got["said"] > .9 and got["smoothed"] >= got["said"] and got["smoothed_by_state"] > .88, got

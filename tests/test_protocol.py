@@ -17,6 +17,7 @@ from cellprotocols.chromatin import annotate
 from cellprotocols.cli import main, run_steps
 from cellprotocols.protocols import built_steps, step_folder
 from cellprotocols.dataset import check_dataset, read_dataset
+from cellprotocols.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["annotate", "patches", "train", "visualize"]
@@ -80,7 +81,7 @@ def test_the_practice_movies_agree_with_their_clicks(finished):
     patches = read_dataset(out/"22_patches")
     inside = patches.items[patches.items.real == 1].iloc[::7]
     for i, r in inside.iterrows():
-        frame = tifffile.imread(out/"practice"/r.file)[int(r.t)]
+        frame = tifffile.imread(out/"practice"/"seed_0"/"data"/r.file)[int(r.t)]
         y, x = int(np.floor(r.y + .5)), int(np.floor(r.x + .5))
         want = [np.asarray(frame).squeeze()[yy-32:yy+32, xx-32:xx+32] for yy in {y, round(r.y)} for xx in {x, round(r.x)}]
         assert any(np.array_equal(patches["patches"][i][..., 0], w) for w in want), (r.item_id, r.y, r.x)
@@ -112,6 +113,14 @@ def test_a_step_before_its_predecessor(capsys, tmp_path):
         assert code == 2 and err.count("\n") == 1 and f"run {needs} first" in err
 
 
+def test_a_report_is_made_of_a_training_and_of_nothing_else(finished, tmp_path):
+    "The predictions of 25 and the page of 26 are no training: said in a sentence."
+    from cellprotocols.chromatin import visualize
+    assert read_dataset(finished/"26_visualize").kind == "report"
+    for wrong in ("26_visualize", "22_patches"):
+        with pytest.raises(UserError, match="run 24_train first"): visualize.run(str(finished/wrong), str(tmp_path/"26"))
+
+
 def test_an_unfinished_predecessor_is_named_as_such(finished, capsys, tmp_path):
     shutil.copytree(finished/"22_patches", tmp_path/".22_patches.partial"/"data")
     code, _, err = run(capsys, "--out", tmp_path, "--steps", "train")
@@ -133,7 +142,7 @@ def test_stopped_by_the_user_and_taken_up_again(finished, capsys, tmp_path, monk
     import cellprotocols.chromatin.train as train
     out = tmp_path/"work"; out.mkdir()
     for f in ("21_annotate", "22_patches"): shutil.copytree(finished/f, out/f)
-    real, fits = train.fit_classifier, []
+    real, fits = train.train_recipe, []
     def impatient(*a, **k):
         if len(fits) == 2: raise KeyboardInterrupt
         fits.append(1); return real(*a, **k)
