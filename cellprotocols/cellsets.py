@@ -149,7 +149,7 @@ def _check_counts(counts, notes):
     "Two classes at least, with two cells at least."
     kept = counts.index[counts.cells > 0].tolist()
     if few := [c for c in kept if counts.cells[c] < 2]:
-        do = f"label more, or leave it out: leave_out {','.join(few)}"
+        do = f'label more, or leave it out: leave_out="{",".join(few)}"'
         raise LabelledError(f"{', '.join(few)} has 1 usable cell", "at least 2 in different groups, better 20", do)
     if len(kept) < 2:
         seen = f"usable cells of {len(kept)} class(es)" + (f" ({kept[0]})" if kept else "")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'NEEDS_FEATURES', 'Cells', 'train_measured', 'train_logistic', 'train_classifier_net', 'train_net',
-           'train_both', 'choose_recipe', 'train_recipe']
+           'train_both', 'train_published', 'choose_recipe', 'train_recipe']
 
 # %% ../nbs/recipes.ipynb #22f1ee03
 import warnings
@@ -154,12 +154,32 @@ def train_both(
     measured = train_measured(cells, rows, seed)[0]
     return (Ensemble.of([measured, net], [1 - share, share]) if share else measured), curve
 
-# %% ../nbs/recipes.ipynb #80406c8c
-def _train_faithful(cells, rows, **options):
-    from cellprotocols.published import train_published # only who asks for it needs the published networks
-    return train_published(cells, rows, **options)
+# %% ../nbs/recipes.ipynb #ce5c263d
+def train_published(
+    cells:Cells, # Labelled patches
+    rows:np.ndarray, # Rows to learn from
+    seed:int=0, # Of everything random
+    folder:str|Path|None=None, # For checkpoints
+    epochs:int=0, # Passes over the data; 0: 100
+    minutes:float|None=None, # Time budget
+    **_, # What other recipes need
+) -> tuple: # the classifier, its curve
+    "The published network, standardisation and augmentation."
+    from cellprotocols.published import PublishedClassifier # only who asks for it needs the published networks
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = PublishedClassifier(cells.patches.shape[3], cells.n_classes)
+    options = dict(epochs=epochs or 100, minutes=minutes, mixup=0., lr=1e-3, patience=None)
+    return train_classifier_net(model, cells, rows, seed, folder, **options)
 
-RECIPES = dict(measured=train_measured, probe=train_logistic, net=train_net, both=train_both, faithful=_train_faithful)
+# %% ../nbs/recipes.ipynb #80406c8c
+RECIPES = dict(
+    measured=train_measured,
+    probe=train_logistic,
+    net=train_net,
+    both=train_both,
+    faithful=train_published,
+)
 NEEDS_FEATURES = ("measured", "probe", "both")
 
 def choose_recipe(

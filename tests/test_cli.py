@@ -597,7 +597,7 @@ def test_disk_that_fills_up_after_the_dataset_was_begun(capsys, tmp_path, monkey
     out = tmp_path/"out"; shutil.copytree(small_run, out); shutil.rmtree(out/"24_train"); shutil.rmtree(out/"26_visualize")
     real = pd.DataFrame.to_csv
     def full(self, path=None, *a, **k):
-        if path is not None and "scores.csv" in str(path): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        if path is not None and ".scores." in str(path): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         return real(self, path, *a, **k)
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     words = ["run", "chromatin", "--out", out, "--steps", "train", "--model", "probe", "--folds", "2", "--no-random-split"]
