@@ -1,7 +1,8 @@
 """How long until the package is imported and the command line answers? Whole processes, best of several, printed beside bare Python.
 
-    python benchmarks/bench_start.py
+python benchmarks/bench_start.py
 """
+
 import subprocess
 import sys
 import time
@@ -10,7 +11,10 @@ COMMANDS = {
     "bare Python": ["-c", "pass"],
     "import cellprotocols": ["-c", "import cellprotocols"],
     "cellprotocols --help": ["-c", "from cellprotocols.cli import main; main(['--help'])"],
-    "cellprotocols run chromatin --help": ["-c", "from cellprotocols.cli import main; main(['run', 'chromatin', '--help'])"],
+    "cellprotocols run chromatin --help": [
+        "-c",
+        "from cellprotocols.cli import main; main(['run', 'chromatin', '--help'])",
+    ],
     "import pandas (for comparison)": ["-c", "import pandas"],
 }
 
@@ -24,7 +28,9 @@ def seconds(arguments):
 def main():
     best = {name: min(seconds(a) for _ in range(7)) for name, a in COMMANDS.items()}
     print("| command | s | times bare Python |\n|---|---|---|")
-    for name, s in best.items(): print(f"| {name} | {s:.3f} | {s/best['bare Python']:.1f} |")
+    for name, s in best.items():
+        print(f"| {name} | {s:.3f} | {s / best['bare Python']:.1f} |")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ Cells become vectors as in step 23 (measurements, 50 principal components). A fi
 five times; the other cells get labels in random or in suggested order, from the same random start. Curves are macro-F1 on the held-out
 groups, means of five seeds (other folds, other start). Prints the tables of docs/quality.md and docs/performance.md; sets that are not there are skipped.
 """
+
 import argparse
 import io
 import time
@@ -37,25 +38,30 @@ ORDERS = {"random": ("#8a8a8a", "s--"), "suggested": (BLUE, "o-")}
 
 def make_movies(folder, n=10, every=5):
     "Every nucleus in every fifth frame of practice movies, as the chromatin protocol makes them: most are in interphase. A movie is a group."
-    table, rows = folder/"clicks.csv", []
-    if table.exists(): return table
+    table, rows = folder / "clicks.csv", []
+    if table.exists():
+        return table
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(n):
-        movie, name = make_movie(40, seed=k, division_rate=8.), f"practice_{k}.tif"
-        write_image(folder/name, movie.frames, px_um=movie.px_um)
+        movie, name = make_movie(40, seed=k, division_rate=8.0), f"practice_{k}.tif"
+        write_image(folder / name, movie.frames, px_um=movie.px_um)
         rows.append(movie.cells[movie.cells.t % every == 0].assign(file=name, movie=name))
-    pd.concat(rows).rename(columns=dict(state="label"))[["file", "t", "y", "x", "label", "movie"]].to_csv(table, index=False)
+    pd.concat(rows).rename(columns=dict(state="label"))[["file", "t", "y", "x", "label", "movie"]].to_csv(
+        table, index=False
+    )
     return table
 
 
 def read_set(name, data, out):
     "Embedding, labels and groups of one set; None where it is not there."
     _, source, how, *_ = SETS[name]
-    path = make_movies(out/"practice") if source is None else data/source
-    if not path.exists(): print(f"{name}: no {path}, skipped"); return None
-    annotate.run(str(path), str(out/"21_annotate"), **how)
-    patches.run(str(out/"21_annotate"), str(out/"22_patches"))
-    made = selfsupervise.run(str(out/"22_patches"), str(out/"23_selfsupervise"), method="measure", map_method="pca")
+    path = make_movies(out / "practice") if source is None else data / source
+    if not path.exists():
+        print(f"{name}: no {path}, skipped")
+        return None
+    annotate.run(str(path), str(out / "21_annotate"), **how)
+    patches.run(str(out / "21_annotate"), str(out / "22_patches"))
+    made = selfsupervise.run(str(out / "22_patches"), str(out / "23_selfsupervise"), method="measure", map_method="pca")
     return made["embedding"][:], made.items.label.to_numpy(str), made.items.group.to_numpy(str)
 
 
@@ -64,23 +70,30 @@ def simulate(cells, seeds, start, batch, budget):
     rows = []
     for seed in range(seeds):
         full = simulate_labelling(*cells, "random", n_start=len(cells[0]), seed=seed).macro_f1[0]
-        rows += [simulate_labelling(*cells, order, start, batch, budget, seed).assign(order=order, seed=seed, full=full) for order in ORDERS]
+        rows += [
+            simulate_labelling(*cells, order, start, batch, budget, seed).assign(order=order, seed=seed, full=full)
+            for order in ORDERS
+        ]
     return pd.concat(rows)
 
 
 def needed(curve, share):
     "The first count of labels at which the curve reaches this share of the score with all labels, between two counts by a straight line; NaN if it never does."
-    target, f1, n = share*curve.full.iloc[0], curve.macro_f1.to_numpy(), curve.labels.to_numpy(float)
-    if not (f1 >= target).any(): return np.nan
+    target, f1, n = share * curve.full.iloc[0], curve.macro_f1.to_numpy(), curve.labels.to_numpy(float)
+    if not (f1 >= target).any():
+        return np.nan
     k = int((f1 >= target).argmax())
-    return n[k] if k == 0 else n[k-1] + (n[k] - n[k-1])*(target - f1[k-1])/(f1[k] - f1[k-1])
+    return n[k] if k == 0 else n[k - 1] + (n[k] - n[k - 1]) * (target - f1[k - 1]) / (f1[k] - f1[k - 1])
 
 
 def interval(values, digits=0):
     "Mean and 95 % interval over seeds (Student)."
     values = np.asarray(values, float)
-    if np.isnan(values).any(): return f"not reached in {np.isnan(values).sum()} of {len(values)}"
-    half = student.ppf(.975, len(values) - 1)*values.std(ddof=1)/np.sqrt(len(values)) if len(values) > 1 else np.nan
+    if np.isnan(values).any():
+        return f"not reached in {np.isnan(values).sum()} of {len(values)}"
+    half = (
+        student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    )
     return f"{values.mean():.{digits}f} [{values.mean() - half:.{digits}f}, {values.mean() + half:.{digits}f}]"
 
 
@@ -88,12 +101,18 @@ def tell(name, cells, curves):
     "The rows of the table for one set."
     by = {order: [c for _, c in curves[curves.order == order].groupby("seed")] for order in ORDERS}
     full = interval([c.full.iloc[0] for c in by["random"]], 2)
-    for share in (.8, .9, .95):
+    for share in (0.8, 0.9, 0.95):
         n = {order: np.array([needed(c, share) for c in cs]) for order, cs in by.items()}
-        ratio = interval(n["suggested"]/n["random"], 2)
-        print(f"| {SETS[name][0]} | {len(cells[0])} | {len(set(cells[2]))} | {full} | {share:.0%} | {interval(n['random'])} | {interval(n['suggested'])} | {ratio} |", flush=True)
+        ratio = interval(n["suggested"] / n["random"], 2)
+        print(
+            f"| {SETS[name][0]} | {len(cells[0])} | {len(set(cells[2]))} | {full} | {share:.0%} | {interval(n['random'])} | {interval(n['suggested'])} | {ratio} |",
+            flush=True,
+        )
     area = {order: np.array([c.macro_f1.mean() for c in cs]) for order, cs in by.items()}
-    print(f"  mean of the curve: random {interval(area['random'], 3)}, suggested {interval(area['suggested'], 3)}, difference {interval(area['suggested'] - area['random'], 3)}", flush=True)
+    print(
+        f"  mean of the curve: random {interval(area['random'], 3)}, suggested {interval(area['suggested'], 3)}, difference {interval(area['suggested'] - area['random'], 3)}",
+        flush=True,
+    )
 
 
 def draw_curves(ax, name, curves):
@@ -102,15 +121,16 @@ def draw_curves(ax, name, curves):
     for order, (colour, mark) in ORDERS.items():
         seeds = curves[curves.order == order]
         t = seeds.groupby("labels").macro_f1.agg(["mean", "min", "max"])
-        ax.fill_between(t.index, t["min"], t["max"], color=colour, alpha=.22, lw=0)
+        ax.fill_between(t.index, t["min"], t["max"], color=colour, alpha=0.22, lw=0)
         ax.plot(t.index, t["mean"], mark, color=colour, ms=4, lw=1.8, label=f"{order} order")
-        if not np.isnan(n := np.mean([needed(c, .9) for _, c in seeds.groupby("seed")])):
-            ax.plot([n, n], [0, .9*full], ":", color=colour, lw=1.4)
-            ax.text(n + 4, .03, f"{n:.0f}", color=colour, fontsize=11, weight="bold")
-    for share, text in ((1, "all labels"), (.9, "90 %")):
-        ax.axhline(share*full, color=INK, lw=1, ls="-" if share == 1 else ":")
-        ax.text(.01, share*full + .01, text, transform=ax.get_yaxis_transform(), fontsize=9, color=INK)
-    ax.set_title(SETS[name][0], fontsize=10.5, loc="left", color=INK); ax.set_xlabel("labels given")
+        if not np.isnan(n := np.mean([needed(c, 0.9) for _, c in seeds.groupby("seed")])):
+            ax.plot([n, n], [0, 0.9 * full], ":", color=colour, lw=1.4)
+            ax.text(n + 4, 0.03, f"{n:.0f}", color=colour, fontsize=11, weight="bold")
+    for share, text in ((1, "all labels"), (0.9, "90 %")):
+        ax.axhline(share * full, color=INK, lw=1, ls="-" if share == 1 else ":")
+        ax.text(0.01, share * full + 0.01, text, transform=ax.get_yaxis_transform(), fontsize=9, color=INK)
+    ax.set_title(SETS[name][0], fontsize=10.5, loc="left", color=INK)
+    ax.set_xlabel("labels given")
 
 
 def draw(found, path):
@@ -118,35 +138,70 @@ def draw(found, path):
     shown = [n for n in ("movies", "redcells") if n in found] + [n for n in found if n not in ("movies", "redcells")]
     shown = shown[:2]
     with house_style():
-        fig, axes = plt.subplots(1, len(shown), figsize=(4.7*len(shown), 3.9), sharex=True, sharey=True, squeeze=False)
-        for ax, name in zip(axes[0], shown): draw_curves(ax, name, found[name])
-        axes[0, 0].set(ylabel="macro-F1 on groups without a label", ylim=(0, 1), xlim=(0, max(found[n].labels.max() for n in shown)*1.02))
+        fig, axes = plt.subplots(
+            1, len(shown), figsize=(4.7 * len(shown), 3.9), sharex=True, sharey=True, squeeze=False
+        )
+        for ax, name in zip(axes[0], shown):
+            draw_curves(ax, name, found[name])
+        axes[0, 0].set(
+            ylabel="macro-F1 on groups without a label",
+            ylim=(0, 1),
+            xlim=(0, max(found[n].labels.max() for n in shown) * 1.02),
+        )
         axes[0, 0].legend(loc="lower right", frameon=False)
-        fig.suptitle("Good: the suggested order reaches 90 % with fewer labels than the random one", x=.01, ha="left", fontsize=13, weight="bold", color=INK)
-        fig.text(.01, .01, "Known labels answer for the person; means and ranges of five seeds. Your cells will differ: try your own pilot set.", fontsize=8.5, color=MUTED)
-        fig.tight_layout(rect=(0, .04, 1, .98))
-        buffer = io.BytesIO(); fig.savefig(buffer, format="png", dpi=110); plt.close(fig)
+        fig.suptitle(
+            "Good: the suggested order reaches 90 % with fewer labels than the random one",
+            x=0.01,
+            ha="left",
+            fontsize=13,
+            weight="bold",
+            color=INK,
+        )
+        fig.text(
+            0.01,
+            0.01,
+            "Known labels answer for the person; means and ranges of five seeds. Your cells will differ: try your own pilot set.",
+            fontsize=8.5,
+            color=MUTED,
+        )
+        fig.tight_layout(rect=(0, 0.04, 1, 0.98))
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format="png", dpi=110)
+        plt.close(fig)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path}: {path.stat().st_size/1000:.0f} kB")
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def time_refit(n=10_000, d=50, k=13, groups=60):
     "Seconds of a refit and of the next list, practice embeddings; wall clock and processor."
     rng = np.random.default_rng(0)
-    sd, y, g = np.linspace(4, .3, d), rng.choice(k, n), rng.integers(0, groups, n)
-    x = (.6*rng.normal(size=(k, d))[y] + .3*rng.normal(size=(groups, d))[g] + rng.normal(size=(n, d)))*sd
+    sd, y, g = np.linspace(4, 0.3, d), rng.choice(k, n), rng.integers(0, groups, n)
+    x = (0.6 * rng.normal(size=(k, d))[y] + 0.3 * rng.normal(size=(groups, d))[g] + rng.normal(size=(n, d))) * sd
     names = np.array([f"class {c:02d}" for c in range(k)])
     x, turn = x.astype(np.float32), rng.permutation(n)
-    LiveProbe(x[:100], g[:100], names).fit(names[y[:100]]) # imports what it needs
-    def clock(f): wall, cpu = time.perf_counter(), time.process_time(); f(); return time.perf_counter() - wall, time.process_time() - cpu
-    print(f"\n{n} cells, {d} numbers, {k} classes, {groups} groups\n\n| labels | refit, penalty chosen anew, s | refit, s | order of the next 30, s |\n|---|---|---|---|")
+    LiveProbe(x[:100], g[:100], names).fit(names[y[:100]])  # imports what it needs
+
+    def clock(f):
+        wall, cpu = time.perf_counter(), time.process_time()
+        f()
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+    print(
+        f"\n{n} cells, {d} numbers, {k} classes, {groups} groups\n\n| labels | refit, penalty chosen anew, s | refit, s | order of the next 30, s |\n|---|---|---|---|"
+    )
     for few in (100, 500, 2000):
-        labels = np.full(n, "", names.dtype); labels[turn[:few]] = names[y[turn[:few]]]
+        labels = np.full(n, "", names.dtype)
+        labels[turn[:few]] = names[y[turn[:few]]]
         live = LiveProbe(x, g, names)
         first, again = clock(lambda: live.fit(labels)), [clock(lambda: live.fit(labels)) for _ in range(5)]
         lists = [clock(lambda: live.order(30)) for _ in range(5)]
-        print(f"| {few} | " + " | ".join(f"{w:.2f} (processor {c:.2f})" for w, c in (first, min(again), min(lists))) + " |", flush=True)
+        print(
+            f"| {few} | "
+            + " | ".join(f"{w:.2f} (processor {c:.2f})" for w, c in (first, min(again), min(lists)))
+            + " |",
+            flush=True,
+        )
 
 
 def main():
@@ -157,19 +212,26 @@ def main():
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--sets", default=",".join(SETS))
     a = p.parse_args()
-    warnings.simplefilter("ignore") # few groups of a class: the folds say so each time
+    warnings.simplefilter("ignore")  # few groups of a class: the folds say so each time
     time_refit()
     found = {}
     for name in a.sets.split(","):
-        cells = read_set(name, a.data, a.out/name)
-        if cells is None: continue
-        table = a.out/name/f"curves_{a.seeds}.csv"
-        if table.exists(): print(f"{name}: curves of an earlier run, {table}")
-        else: simulate(cells, a.seeds, *SETS[name][3:]).to_csv(table, index=False)
+        cells = read_set(name, a.data, a.out / name)
+        if cells is None:
+            continue
+        table = a.out / name / f"curves_{a.seeds}.csv"
+        if table.exists():
+            print(f"{name}: curves of an earlier run, {table}")
+        else:
+            simulate(cells, a.seeds, *SETS[name][3:]).to_csv(table, index=False)
         found[name] = pd.read_csv(table)
-        print("\n| set | cells | groups | macro-F1 with all labels | share of it | labels, random order | labels, suggested order | suggested / random |\n|---|---|---|---|---|---|---|---|")
+        print(
+            "\n| set | cells | groups | macro-F1 with all labels | share of it | labels, random order | labels, suggested order | suggested / random |\n|---|---|---|---|---|---|---|---|"
+        )
         tell(name, cells, found[name])
-    if a.picture and found: draw(found, a.picture)
+    if a.picture and found:
+        draw(found, a.picture)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,5 @@
 "Fixtures that every test may use."
+
 import shutil
 from pathlib import Path
 
@@ -16,13 +17,18 @@ def shared_data():
 
 # ---------- a real browser: tests/browser.py says what a front end can do
 
+
 @pytest.fixture(scope="module")
 def browser():
     "Chromium without a window. One a module: while it lives, the main thread has a running event loop, which other tests may not want."
     from browser import CHROMIUM
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install \"cellprotocols[dev]\"")
+
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason='playwright is not installed: pip install "cellprotocols[dev]"'
+    )
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium: pytest.skip("chromium is not installed: apt-get install chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed: apt-get install chromium")
     with sync_api.sync_playwright() as p:
         b = p.chromium.launch(executable_path=chromium, args=CHROMIUM)
         yield b
@@ -33,6 +39,7 @@ def browser():
 def page(browser):
     "A new page with its own cookies; `page.errors` collects what its console complains about and what it wants from elsewhere."
     from browser import watch
+
     context = browser.new_context(viewport=dict(width=1280, height=900))
     yield watch(context.new_page())
     context.close()
@@ -42,6 +49,7 @@ def page(browser):
 def server(request, tmp_path_factory):
     "One server a front end for the whole session: starting it takes longer than a test."
     from browser import start
+
     s = start(request.param, tmp_path_factory.mktemp(request.param))
     yield s
     s.stop()

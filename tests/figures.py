@@ -1,4 +1,5 @@
 "What tests of pictures share: draw for good, read the texts, and check that no setting was changed."
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -24,4 +25,5 @@ def drawn(ax):
     return np.asarray(ax.figure.canvas.buffer_rgba())[..., :3]
 
 
-def texts(ax): return [t.get_text() for t in ax.findobj(matplotlib.text.Text) if t.get_text()]
+def texts(ax):
+    return [t.get_text() for t in ax.findobj(matplotlib.text.Text) if t.get_text()]

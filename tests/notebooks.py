@@ -1,4 +1,5 @@
 "Run a notebook as a person does: edit its Settings, run all cells, in a folder of one's own."
+
 import ast
 import json
 import os
@@ -10,7 +11,8 @@ from execnb.shell import CaptureShell
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def text_of(cell): return "".join(cell["source"])
+def text_of(cell):
+    return "".join(cell["source"])
 
 
 def find_settings(cells):
@@ -44,5 +46,8 @@ def run_notebook(nb, where, **values):
     try:
         shell, made = CaptureShell(), dict2nb(book)
         shell.run_all(made, exc_stop=True)
-    finally: os.chdir(before)
-    return "".join("".join(o.get("text", "")) for c in made.cells if c.cell_type == "code" for o in c.get("outputs", []))
+    finally:
+        os.chdir(before)
+    return "".join(
+        "".join(o.get("text", "")) for c in made.cells if c.cell_type == "code" for o in c.get("outputs", [])
+    )

@@ -1,12 +1,22 @@
 "Tables and trees that the tests of datasets share."
+
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
 
 def rows(n, start=0, group="g", **more):
-    return pd.DataFrame(dict(item_id=[f"i{start + k:05d}" for k in range(n)], group=group, field_id="f", y=np.arange(start, start + n) * 0.1,
-                             x=0.5, size=8, **more))
+    return pd.DataFrame(
+        dict(
+            item_id=[f"i{start + k:05d}" for k in range(n)],
+            group=group,
+            field_id="f",
+            y=np.arange(start, start + n) * 0.1,
+            x=0.5,
+            size=8,
+            **more,
+        )
+    )
 
 
 def tree(folder):
@@ -14,7 +24,8 @@ def tree(folder):
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in sorted(Path(folder).rglob("*")) if f.is_file()}
 
 
-def leftovers(folder): return sorted(p.name for p in Path(folder).iterdir() if p.name.startswith("."))
+def leftovers(folder):
+    return sorted(p.name for p in Path(folder).iterdir() if p.name.startswith("."))
 
 
 good = {
@@ -28,6 +39,15 @@ good = {
     "predictions": dict(label=["A", "B"], prob_A=[0.9, 0.1], prob_B=[0.1, 0.9], split="test"),
     "report": {},
 }
-def table(kind, **change): return pd.DataFrame({"item_id": ["a", "b"], "group": "g", **good[kind], **change})
-def files_of(kind): return {"report.html": "<h1>report</h1>"} if kind == "report" else {}
-def arrays_of(kind): return {"embeddings": np.ones((2, 3), "f4")} if kind == "embeddings" else {}
+
+
+def table(kind, **change):
+    return pd.DataFrame({"item_id": ["a", "b"], "group": "g", **good[kind], **change})
+
+
+def files_of(kind):
+    return {"report.html": "<h1>report</h1>"} if kind == "report" else {}
+
+
+def arrays_of(kind):
+    return {"embeddings": np.ones((2, 3), "f4")} if kind == "embeddings" else {}

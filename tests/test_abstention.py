@@ -1,4 +1,5 @@
 "The accuracy-coverage curve, by hand."
+
 import numpy as np
 
 from cellprotocols.abstention import make_abstention_curve, score_abstention
@@ -6,14 +7,17 @@ from cellprotocols.calibration import to_prob
 from cellprotocols.metrics import score_accuracy, score_macro_f1
 
 
-def same(a, b): np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+def same(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 def probabilities(seed, n=200, k=4, ties=False, missing=()):
     rng = np.random.default_rng(seed)
     y = rng.choice([c for c in range(k) if c not in missing], n)
-    p = to_prob(1.5*np.eye(k)[y] + rng.normal(0, 1.5, (n, k)))
-    if ties: p = np.round(p*4) + .01; p /= p.sum(1, keepdims=True)
+    p = to_prob(1.5 * np.eye(k)[y] + rng.normal(0, 1.5, (n, k)))
+    if ties:
+        p = np.round(p * 4) + 0.01
+        p /= p.sum(1, keepdims=True)
     return y, p
 
 
@@ -22,7 +26,7 @@ def test_abstention_curve_by_hand():
     curve = make_abstention_curve(y, p)
     order = np.argsort(-p.max(1))
     for r in curve.itertuples():
-        kept = order[:round(r.coverage*50)]
+        kept = order[: round(r.coverage * 50)]
         assert p[kept].max(1).min() == r.threshold
         same(r.accuracy, score_accuracy(y[kept], p[kept].argmax(1)))
         same(r.macro_f1, score_macro_f1(y[kept], p[kept].argmax(1)))
@@ -32,5 +36,5 @@ def test_abstention_curve_by_hand():
 
 def test_abstention_without_knowledge_is_accuracy():
     y = np.array([0, 1, 1, 0])
-    p = np.tile([.6, .4], (4, 1))
-    assert score_abstention(y, p) == .5 and make_abstention_curve(y, p).coverage.tolist() == [1]
+    p = np.tile([0.6, 0.4], (4, 1))
+    assert score_abstention(y, p) == 0.5 and make_abstention_curve(y, p).coverage.tolist() == [1]

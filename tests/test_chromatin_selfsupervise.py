@@ -1,4 +1,5 @@
 """Step 23: map, vectors and list of suggestions; it goes on after a crash and says what is missing."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,49 +11,96 @@ from cellprotocols.synth import make_patches
 
 def make_source(folder, n=24, labelled=None, size=32):
     "A small patches dataset."
-    patches, labels, groups = make_patches(n=n, size=size, seed=0, difficulty=.3)
-    if labelled is not None: labels = np.where(np.arange(len(labels)) % labelled == 0, labels, "")
-    items = pd.DataFrame(dict(item_id=[f"c{i:04d}" for i in range(len(labels))], group=groups.astype(str), label=labels, field_id="f", y=1., x=1., size=size, px_um=.333, blank=False))
-    ds = write_dataset(folder, "patches", items, "chromatin.patches", dict(classes=list(dict.fromkeys(l for l in labels if l)), practice=True), arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)))
+    patches, labels, groups = make_patches(n=n, size=size, seed=0, difficulty=0.3)
+    if labelled is not None:
+        labels = np.where(np.arange(len(labels)) % labelled == 0, labels, "")
+    items = pd.DataFrame(
+        dict(
+            item_id=[f"c{i:04d}" for i in range(len(labels))],
+            group=groups.astype(str),
+            label=labels,
+            field_id="f",
+            y=1.0,
+            x=1.0,
+            size=size,
+            px_um=0.333,
+            blank=False,
+        )
+    )
+    ds = write_dataset(
+        folder,
+        "patches",
+        items,
+        "chromatin.patches",
+        dict(classes=list(dict.fromkeys(l for l in labels if l)), practice=True),
+        arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)),
+    )
     return ds
+
 
 @pytest.mark.parametrize("labelled", [None, 4])
 def test_step_writes_map_vectors_and_list(tmp_path, labelled, capsys):
-    source = make_source(tmp_path/"22_patches", labelled=labelled)
-    made = selfsupervise.run(str(tmp_path/"22_patches"), str(tmp_path/"23"), components=10, map_method="pca", n_suggest=8)
+    source = make_source(tmp_path / "22_patches", labelled=labelled)
+    made = selfsupervise.run(
+        str(tmp_path / "22_patches"), str(tmp_path / "23"), components=10, map_method="pca", n_suggest=8
+    )
     assert made["embedding"].shape == (120, 10) and made.items.item_id.tolist() == source.items.item_id.tolist()
     assert np.isfinite(made.items[["map_x", "map_y"]]).all().all()
-    todo = pd.read_csv(tmp_path/"23"/"suggestions.csv", keep_default_na=False)
+    todo = pd.read_csv(tmp_path / "23" / "suggestions.csv", keep_default_na=False)
     label = made.items.set_index("item_id").label[todo.item_id]
     assert (label == "").all() if labelled else (label != "").all()
     assert ("to label next" if labelled else "to check next") in capsys.readouterr().out
-    selfsupervise.run(str(tmp_path/"22_patches"), str(tmp_path/"23"), components=10, map_method="pca", n_suggest=8)
+    selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23"), components=10, map_method="pca", n_suggest=8)
     assert "done before" in capsys.readouterr().out
 
+
 def test_step_goes_on_after_a_crash(tmp_path, monkeypatch):
-    make_source(tmp_path/"22_patches", n=120)
-    run = lambda out: selfsupervise.run(str(tmp_path/"22_patches"), str(tmp_path/out), components=5, map_method="pca")
+    make_source(tmp_path / "22_patches", n=120)
+    run = lambda out: selfsupervise.run(
+        str(tmp_path / "22_patches"), str(tmp_path / out), components=5, map_method="pca"
+    )
     real, seen = (lambda p, v: (p.reshape(len(p), -1)[:, :400:20].astype(np.float32), None)), []
+
     def fragile(p, v):
         seen.append(len(p))
-        if len(seen) == 2: raise RuntimeError("power cut")
+        if len(seen) == 2:
+            raise RuntimeError("power cut")
         return real(p, v)
+
     monkeypatch.setattr(selfsupervise, "measure_cells", fragile)
-    with pytest.raises(RuntimeError): run("a")
-    seen.append(0); done = len(seen); again = run("a")
+    with pytest.raises(RuntimeError):
+        run("a")
+    seen.append(0)
+    done = len(seen)
+    again = run("a")
     assert len(seen) - done == 2, "the first piece is not measured again"
-    assert not (tmp_path/".a.partial").exists()
+    assert not (tmp_path / ".a.partial").exists()
     monkeypatch.setattr(selfsupervise, "measure_cells", real)
     whole = run("b")
-    assert again.fingerprint == whole.fingerprint and (tmp_path/"a"/"suggestions.csv").read_bytes() == (tmp_path/"b"/"suggestions.csv").read_bytes()
+    assert (
+        again.fingerprint == whole.fingerprint
+        and (tmp_path / "a" / "suggestions.csv").read_bytes() == (tmp_path / "b" / "suggestions.csv").read_bytes()
+    )
+
 
 @pytest.mark.filterwarnings("ignore:. groups")
 def test_step_takes_a_network(tmp_path):
-    make_source(tmp_path/"22_patches", n=4)
-    assert selfsupervise.run(str(tmp_path/"22_patches"), str(tmp_path/"23"), method="resnet10t", pretrained=False, components=4, map_method="pca")["embedding"].shape == (20, 4)
+    make_source(tmp_path / "22_patches", n=4)
+    assert selfsupervise.run(
+        str(tmp_path / "22_patches"),
+        str(tmp_path / "23"),
+        method="resnet10t",
+        pretrained=False,
+        components=4,
+        map_method="pca",
+    )["embedding"].shape == (20, 4)
+
 
 def test_step_says_what_is_missing(tmp_path):
     from cellprotocols.errors import UserError
-    with pytest.raises(UserError, match="22_patches first"): selfsupervise.run(str(tmp_path/"none"), str(tmp_path/"23"))
-    make_source(tmp_path/"22_patches", n=4)
-    with pytest.raises(UserError, match="no network 'measured'"): selfsupervise.run(str(tmp_path/"22_patches"), str(tmp_path/"23"), method="measured")
+
+    with pytest.raises(UserError, match="22_patches first"):
+        selfsupervise.run(str(tmp_path / "none"), str(tmp_path / "23"))
+    make_source(tmp_path / "22_patches", n=4)
+    with pytest.raises(UserError, match="no network 'measured'"):
+        selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23"), method="measured")

@@ -1,10 +1,17 @@
 "Patches of every kind, absent classes, and the map made of cells."
+
 import numpy as np
 import pytest
 from figures import drawn, leaves_no_trace, texts  # noqa: F401
 
 from cellprotocols.galleries import (
-    find_medoids, make_montage, read_rows, show_collage, show_montage, show_patches, show_worst
+    find_medoids,
+    make_montage,
+    read_rows,
+    show_collage,
+    show_montage,
+    show_patches,
+    show_worst,
 )
 from cellprotocols.style import VizError
 
@@ -27,7 +34,7 @@ def test_lists_of_different_sizes_and_zarr_rows():
 
 
 def test_worst_shows_the_surest_error_first():
-    prob = np.array([[.9, .1], [.6, .4], [.99, .01], [.2, .8]])
+    prob = np.array([[0.9, 0.1], [0.6, 0.4], [0.99, 0.01], [0.2, 0.8]])
     ax = show_worst(np.zeros((4, 8, 8)), ["b", "b", "a", "b"], prob, ["a", "b"])
     assert [t for t in texts(ax) if t.startswith("true")] == ["true b\n0.90 a", "true b\n0.60 a"]
     assert "no wrong prediction among these" in texts(show_worst(np.zeros((1, 8, 8)), ["a"], prob[:1], ["a", "b"]))
@@ -40,9 +47,9 @@ def test_montage_has_the_published_geometry():
     canvas = make_montage(patches, xy, bins=32)
     assert canvas.shape == (2112, 2112) and canvas.dtype == np.uint16
     for item, bx, by, _ in find_medoids(xy, 32).to_numpy():
-        x, y_up = 64 * bx - 32, 64 * by - 32                                # block start, y from below
+        x, y_up = 64 * bx - 32, 64 * by - 32  # block start, y from below
         y = 2112 - y_up - 64
-        assert (canvas[y:y + 64, x:x + 64] == patches[item]).all()
+        assert (canvas[y : y + 64, x : x + 64] == patches[item]).all()
 
 
 def test_medoid_is_a_member_and_the_brute_force_one():

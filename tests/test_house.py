@@ -1,15 +1,17 @@
 "The house: every module has one notebook of its name, imports point down, nothing unpickles, nothing heavy at the front door."
+
 import ast
 import json
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
 from house import NBS, ROOT, measure, read_table, write_table
 
-MODULES = sorted(p for p in (ROOT/"cellprotocols").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+MODULES = sorted(p for p in (ROOT / "cellprotocols").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 PROTOCOLS = {"cell_lines": 1, "chromatin": 2, "strings": 3, "organelles": 4, "artifacts": 5}
 STEPS = {"annotate": 1, "patches": 2, "selfsupervise": 3, "train": 4, "infer": 5, "visualize": 6}
 PAGES = {"index", "glossary"}  # notebooks without a module
@@ -31,7 +33,8 @@ ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 
 def default_exp(nb):
     for cell in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
-        if m := re.search(r"^#\|\s*default_exp\s+(\S+)", "".join(cell["source"]), re.M): return m[1]
+        if m := re.search(r"^#\|\s*default_exp\s+(\S+)", "".join(cell["source"]), re.M):
+            return m[1]
 
 
 def own_imports(py):
@@ -39,28 +42,38 @@ def own_imports(py):
     package = py.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(py.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            full = ".".join([*package[:len(package)-node.level+1], *([node.module] if node.module else [])]) if node.level else node.module
-            if full == "cellprotocols": yield from (a.name for a in node.names if not a.name.startswith("__"))
-            elif full.startswith("cellprotocols."): yield full[14:]
+            full = (
+                ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+                if node.level
+                else node.module
+            )
+            if full == "cellprotocols":
+                yield from (a.name for a in node.names if not a.name.startswith("__"))
+            elif full.startswith("cellprotocols."):
+                yield full[14:]
         elif isinstance(node, ast.Import):
             yield from (a.name[14:] for a in node.names if a.name.startswith("cellprotocols."))
 
 
-@pytest.mark.parametrize("nb", NBS, ids=lambda p: p.relative_to(ROOT/"nbs").as_posix())
+@pytest.mark.parametrize("nb", NBS, ids=lambda p: p.relative_to(ROOT / "nbs").as_posix())
 def test_notebook_sits_where_its_module_does(nb):
-    rel, exp = nb.relative_to(ROOT/"nbs"), default_exp(nb)
-    if rel.stem in PAGES: assert exp is None
-    elif len(rel.parts) == 1: assert exp == rel.stem
+    rel, exp = nb.relative_to(ROOT / "nbs"), default_exp(nb)
+    if rel.stem in PAGES:
+        assert exp is None
+    elif len(rel.parts) == 1:
+        assert exp == rel.stem
     else:
         protocol, (number, step) = rel.parts[0], rel.stem.split("_", 1)
-        assert number == f"{PROTOCOLS[protocol]}{STEPS[step]}", f"{rel}: the number should be protocol digit + step digit"
+        assert number == f"{PROTOCOLS[protocol]}{STEPS[step]}", (
+            f"{rel}: the number should be protocol digit + step digit"
+        )
         assert exp == f"{protocol}.{step}"
 
 
 def test_every_module_has_its_notebook_and_no_two_share_one():
     exported = [e for e in map(default_exp, NBS) if e]
     assert len(set(exported)) == len(exported), "two notebooks write one module: the later would win in silence"
-    names = {p.relative_to(ROOT/"cellprotocols").with_suffix("").as_posix().replace("/", ".") for p in MODULES}
+    names = {p.relative_to(ROOT / "cellprotocols").with_suffix("").as_posix().replace("/", ".") for p in MODULES}
     assert names == set(exported)
 
 
@@ -69,18 +82,22 @@ def test_no_cell_exports_into_another_module_or_imports_everything():
         for cell in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
             src = "".join(cell["source"])
             assert not re.search(r"^#\|\s*export[ \t]+\S", src, re.M), f"{nb.name}: a cell exports into another module"
-            if re.search(r"^#\|\s*exporti?\b", src, re.M): assert "import *" not in src, f"{nb.name}: import * in an exported cell"
+            if re.search(r"^#\|\s*exporti?\b", src, re.M):
+                assert "import *" not in src, f"{nb.name}: import * in an exported cell"
 
 
-@pytest.mark.parametrize("py", MODULES, ids=lambda p: p.relative_to(ROOT/"cellprotocols").as_posix())
+@pytest.mark.parametrize("py", MODULES, ids=lambda p: p.relative_to(ROOT / "cellprotocols").as_posix())
 def test_imports_point_down(py):
-    rel = py.relative_to(ROOT/"cellprotocols")
+    rel = py.relative_to(ROOT / "cellprotocols")
     for target in own_imports(py):
         top = target.split(".")[0]
         if len(rel.parts) == 1:  # a tool
             assert top not in PROTOCOLS, f"{rel} imports the protocol {top}: a tool never imports a protocol"
             assert ROW[top] <= ROW[rel.stem], f"{rel} imports {top}, which sits in a higher row"
-        else: assert top not in PROTOCOLS or top == rel.parts[0], f"{rel} imports {top}: protocols never import each other"
+        else:
+            assert top not in PROTOCOLS or top == rel.parts[0], (
+                f"{rel} imports {top}: protocols never import each other"
+            )
 
 
 def test_every_module_has_a_row():
@@ -88,35 +105,58 @@ def test_every_module_has_a_row():
 
 
 def test_no_circles():
-    edges = {p.relative_to(ROOT/"cellprotocols").with_suffix("").as_posix().replace("/", "."): set(own_imports(p)) for p in MODULES}
+    edges = {
+        p.relative_to(ROOT / "cellprotocols").with_suffix("").as_posix().replace("/", "."): set(own_imports(p))
+        for p in MODULES
+    }
+
     def walk(name, trail):
         assert name not in trail, " -> ".join([*trail, name])
-        for nxt in edges.get(name, ()): walk(nxt, [*trail, name])
-    for name in edges: walk(name, [])
+        for nxt in edges.get(name, ()):
+            walk(nxt, [*trail, name])
+
+    for name in edges:
+        walk(name, [])
 
 
 def test_no_module_hides_the_standard_library():
-    for p in MODULES: assert p.stem not in sys.stdlib_module_names, p
+    for p in MODULES:
+        assert p.stem not in sys.stdlib_module_names, p
 
 
 # What a model file from a stranger could use to run code. `eval(` as a method (`model.eval()`) is fine.
-BANNED = [r"\bpickle\b", r"load_learner", r"weights_only\s*=\s*False", r"allow_pickle\s*=\s*True", r"read_pickle", r"\.export\(\s*['\"]", r"(?<![\w.])eval\(", r"torch\.load\(", r"joblib"]
+BANNED = [
+    r"\bpickle\b",
+    r"load_learner",
+    r"weights_only\s*=\s*False",
+    r"allow_pickle\s*=\s*True",
+    r"read_pickle",
+    r"\.export\(\s*['\"]",
+    r"(?<![\w.])eval\(",
+    r"torch\.load\(",
+    r"joblib",
+]
 
 
 @pytest.mark.parametrize("pattern", BANNED)
 def test_nothing_unpickles(pattern):
-    for p in [*MODULES, *(ROOT/"tools").glob("*.py"), *(ROOT/"benchmarks").glob("*.py")]:
+    for p in [*MODULES, *(ROOT / "tools").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
         code = "\n".join(line.split("#")[0] for line in p.read_text(encoding="utf-8").splitlines())
         assert not re.search(pattern, code), f"{p.relative_to(ROOT)} uses {pattern}"
 
 
 def test_nothing_exported_imports_nbdev_and_fastai_lives_in_train_alone():
     for p in MODULES:
-        names = {a for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))) if isinstance(n, (ast.Import, ast.ImportFrom))
-                 for a in ([n.module or ""] if isinstance(n, ast.ImportFrom) else [x.name for x in n.names])}
+        names = {
+            a
+            for n in ast.walk(ast.parse(p.read_text(encoding="utf-8")))
+            if isinstance(n, (ast.Import, ast.ImportFrom))
+            for a in ([n.module or ""] if isinstance(n, ast.ImportFrom) else [x.name for x in n.names])
+        }
         tops = {n.split(".")[0] for n in names}
         assert "nbdev" not in tops, p
-        if p.relative_to(ROOT/"cellprotocols").as_posix() != "train.py": assert "fastai" not in tops, p
+        if p.relative_to(ROOT / "cellprotocols").as_posix() != "train.py":
+            assert "fastai" not in tops, p
 
 
 def test_public_functions_of_the_library_say_what_they_do():
@@ -141,20 +181,29 @@ def test_one_home_for_the_version():
     from configparser import ConfigParser
 
     import cellprotocols
-    ini = ConfigParser(delimiters=["="]); ini.read(ROOT/"settings.ini")
+
+    ini = ConfigParser(delimiters=["="])
+    ini.read(ROOT / "settings.ini")
     assert cellprotocols.__version__ == ini["DEFAULT"]["version"]
-    assert "[project]" not in (ROOT/"pyproject.toml").read_text()
+    assert "[project]" not in (ROOT / "pyproject.toml").read_text()
 
 
 def test_no_traces_of_a_workplace():
     "No absolute paths of somebody's machine, no registry hosts, no loose ends in what is committed."
     out = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if out.returncode: pytest.skip("not a git checkout")
+    if out.returncode:
+        pytest.skip("not a git checkout")
     loose = "|".join(["TO" + "DO", "FIX" + "ME"])
-    rule = re.compile(r"/(?:home|root|Users)/\w+|/work/(?:main|shared)|" + rf"\b(?:{loose})\b" + "|pypi" + r"\.org|python" + "hosted")
+    rule = re.compile(
+        r"/(?:home|root|Users)/\w+|/work/(?:main|shared)|" + rf"\b(?:{loose})\b" + "|pypi" + r"\.org|python" + "hosted"
+    )
     for name in out.stdout.split("\n"):
-        p = ROOT/name
-        if p.suffix in {".py", ".md", ".ini", ".toml", ".txt", ".ipynb", ".sh", ".js", ".css"} and p.is_file() and p != Path(__file__):
+        p = ROOT / name
+        if (
+            p.suffix in {".py", ".md", ".ini", ".toml", ".txt", ".ipynb", ".sh", ".js", ".css"}
+            and p.is_file()
+            and p != Path(__file__)
+        ):
             found = rule.search(p.read_text(encoding="utf-8"))
             assert not found, f"{name}: {found[0]}"
 
@@ -167,20 +216,35 @@ def test_the_table_of_the_house():
     print("\n" + write_table(read_table()))
 
 
-@pytest.mark.parametrize("nb", [n for n in NBS if n.stem not in PAGES], ids=lambda p: p.relative_to(ROOT/"nbs").as_posix())
+@pytest.mark.parametrize(
+    "nb", [n for n in NBS if n.stem not in PAGES], ids=lambda p: p.relative_to(ROOT / "nbs").as_posix()
+)
 def test_code_reads_like_the_rest(nb):
     row = measure(nb)
     assert row["over120"] == 0, f"{row['over120']} lines of code over 120 characters, the widest {row['widest']}"
     assert row["joined"] == 0, f"{row['joined']} lines with two statements"
     assert row["longest"] <= 45, f"a cell of {row['longest']} lines"
-    assert row["over30"] <= max(2, row["exports"]/6), f"{row['over30']} of {row['exports']} exported cells over 30 lines"
-    assert row["shown"] >= .9, f"only {row['shown']:.0%} of the exported cells are shown at once"
-    if len(nb.relative_to(ROOT/"nbs").parts) == 2: # a step
-        assert row["exports"] <= 8 and row["lines"] <= 220, f"a step of {row['exports']} exported cells, {row['lines']} lines: move what it does into tools"
+    assert row["over30"] <= max(2, row["exports"] / 6), (
+        f"{row['over30']} of {row['exports']} exported cells over 30 lines"
+    )
+    assert row["shown"] >= 0.9, f"only {row['shown']:.0%} of the exported cells are shown at once"
+    if len(nb.relative_to(ROOT / "nbs").parts) == 2:  # a step
+        assert row["exports"] <= 8 and row["lines"] <= 220, (
+            f"a step of {row['exports']} exported cells, {row['lines']} lines: move what it does into tools"
+        )
         assert row["cells"] <= 36, f"a step notebook of {row['cells']} cells"
 
 
+def wide_lines(py):
+    "Lines over 120 characters; a text that stands in one piece may be longer."
+    with tokenize.open(py) as f:
+        tokens = list(tokenize.generate_tokens(f.readline))
+    texts = {n for t in tokens if "STRING" in tokenize.tok_name[t.type] for n in range(t.start[0], t.end[0] + 1)}
+    lines = py.read_text(encoding="utf-8").splitlines()
+    return [n for n, line in enumerate(lines, 1) if len(line) > 120 and n not in texts]
+
+
 def test_tests_and_tools_are_narrow_enough():
-    wide = {p.name: n for d in ("tests", "tools", "benchmarks") for p in (ROOT/d).glob("*.py")
-            if (n := sum(len(line) > 120 for line in p.read_text(encoding="utf-8").splitlines()))}
+    files = [p for d in ("tests", "tools", "benchmarks") for p in (ROOT / d).glob("*.py")]
+    wide = {p.name: found for p in files if (found := wide_lines(p))}
     assert not wide, wide

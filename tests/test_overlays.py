@@ -1,4 +1,5 @@
 "Points, outlines, ribbons and dots lie where they should."
+
 import numpy as np
 import pandas as pd
 from figures import leaves_no_trace  # noqa: F401
@@ -12,7 +13,8 @@ def test_points_are_row_column():
 
 
 def test_outlines_lie_inside_their_cell():
-    labels = np.zeros((12, 12), np.int32); labels[3:8, 3:8] = 7
+    labels = np.zeros((12, 12), np.int32)
+    labels[3:8, 3:8] = 7
     paint = show_outlines(labels).images[-1].get_array()
     assert paint[..., 3].astype(bool).sum() == 16 and not paint[5, 5, 3] and paint[3, 3, 3] == 255
 
@@ -21,7 +23,7 @@ def test_ribbons_have_the_length_of_their_states():
     table = pd.DataFrame(dict(t=[0, 1, 2, 5, 6], track_id=1, state=["a", "a", "b", "b", "b"]))
     ax = show_tracks_states(table, ["a", "b"])
     spans = sorted((p.vertices[:, 0].min(), p.vertices[:, 0].max()) for c in ax.collections for p in c.get_paths())
-    assert spans == [(-.5, 1.5), (1.5, 2.5), (4.5, 6.5)]                    # a gap in time stays white
+    assert spans == [(-0.5, 1.5), (1.5, 2.5), (4.5, 6.5)]  # a gap in time stays white
 
 
 def test_many_points_are_rasterised_and_markers_differ():

@@ -1,4 +1,5 @@
 "The published networks and constants: their numbers, shapes and formulas, and bundles that bring them in by name."
+
 import subprocess
 import sys
 
@@ -14,13 +15,23 @@ from cellprotocols.bundle import read_bundle, write_bundle
 from cellprotocols.cam import compare_maps, score_cam
 from cellprotocols.classify import ClassifyError, StageClassifier
 from cellprotocols.fill import FillError
-from cellprotocols.published import (PublishedClassifier, PublishedNet, PublishedStageClassifier, PublishedUNet, augment_published,
-                                     fill_median_published, make_edge_map_published, make_mask_published, score_cam_published,
-                                     to_published_input)
+from cellprotocols.published import (
+    PublishedClassifier,
+    PublishedNet,
+    PublishedStageClassifier,
+    PublishedUNet,
+    augment_published,
+    fill_median_published,
+    make_edge_map_published,
+    make_mask_published,
+    score_cam_published,
+    to_published_input,
+)
 from cellprotocols.unet import MaskLoss, train_unet
 
 
-def gen(seed=0): return torch.Generator().manual_seed(seed)
+def gen(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 def test_G4_parameters_of_the_published_network():
@@ -34,24 +45,29 @@ def test_G4_parameters_of_the_published_network():
 def test_G4_shapes_of_the_published_network():
     net, seen = PublishedNet(1, 5).eval(), []
     for m in net.body:
-        if isinstance(m, torch.nn.Sequential): m.register_forward_hook(lambda m, i, o: seen.append(tuple(o.shape[1:])))
-    with torch.no_grad(): out = net(torch.zeros(7, 1, 64, 64))
+        if isinstance(m, torch.nn.Sequential):
+            m.register_forward_hook(lambda m, i, o: seen.append(tuple(o.shape[1:])))
+    with torch.no_grad():
+        out = net(torch.zeros(7, 1, 64, 64))
     assert out.shape == (7, 5)
     assert seen == [(8, 64, 64), (16, 32, 32), (32, 16, 16), (64, 8, 8), (128, 4, 4)]
     assert net.embed(torch.zeros(7, 1, 64, 64)).shape == (7, 256)
     bn = net.body[0][1]
-    assert bn.eps == 1e-3 and bn.momentum == .01 and isinstance(net.body[0][2], torch.nn.SiLU) and net.head[0].p == .2
+    assert bn.eps == 1e-3 and bn.momentum == 0.01 and isinstance(net.body[0][2], torch.nn.SiLU) and net.head[0].p == 0.2
 
 
 def test_G5_published_standardisation_whatever_the_grey_levels():
     c = PublishedClassifier(1, 5)
-    x = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))*200
-    assert (c.images(torch.full((2, 1, 64, 64), 77.)) == 0).all()
-    assert torch.allclose(c.images(x), c.images(3*x + 50), atol=1e-4)
+    x = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 200
+    assert (c.images(torch.full((2, 1, 64, 64), 77.0)) == 0).all()
+    assert torch.allclose(c.images(x), c.images(3 * x + 50), atol=1e-4)
     x[:, :, 0, 0] = 1e5
     assert c.images(x).abs().max() == 4
-    faint = torch.zeros(1, 1, 64, 64); faint[0, 0, 0, 0] = 1e-4
-    assert c.images(faint).abs().max() < .01, "the floor of the deviation is 1/sqrt(N), in training as in inference (D2)"
+    faint = torch.zeros(1, 1, 64, 64)
+    faint[0, 0, 0, 0] = 1e-4
+    assert c.images(faint).abs().max() < 0.01, (
+        "the floor of the deviation is 1/sqrt(N), in training as in inference (D2)"
+    )
 
 
 @pytest.mark.parametrize("size", [9, 32, 64, 81])
@@ -65,7 +81,7 @@ def test_published_augmentation_never_turns_by_270_degrees_without_a_flip_and_cu
     y = augment_published(x, gen())
     black = (y == y.amin((2, 3), keepdim=True)).all(2)[:, 0]  # (N, columns)
     share = black.any(1).float().mean()
-    assert .03 < share < .07
+    assert 0.03 < share < 0.07
     widths = black.sum(1)[black.any(1)]
     assert widths.max() <= 31 and len(widths.unique()) > 20
     assert all(b[:w].all() for b, w in zip(black[black.any(1)], widths)), "the band is at the left"
@@ -77,7 +93,7 @@ def test_augmentation_leaves_the_caller_s_patches_alone_and_repeats():
     assert torch.equal(x, before) and y.shape == x.shape and torch.equal(y, augment_published(x, gen(1)))
     one = x[:1].expand(200, -1, -1, -1).contiguous()
     assert len({p.numpy().tobytes() for p in augment_published(one, gen())}) >= 6
-    ranks = (3.**torch.arange(12.))[:, None, None, None].expand(-1, 1, 16, 16).contiguous()
+    ranks = (3.0 ** torch.arange(12.0))[:, None, None, None].expand(-1, 1, 16, 16).contiguous()
     assert (augment_published(ranks, gen(3)).amax((1, 2, 3)).diff() > 0).all(), "a patch never takes pixels of another"
 
 
@@ -85,10 +101,11 @@ def field_of_view(model, size=255):
     "How many px of the input a place in the middle of the feature map depends on."
     model.eval()
     for m in model.modules():  # every path counts, none is switched off
-        if isinstance(m, (torch.nn.Conv2d, torch.nn.BatchNorm2d)): m.weight.data.abs_().add_(1e-3)
+        if isinstance(m, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):
+            m.weight.data.abs_().add_(1e-3)
     x = torch.rand(1, len(model.standard.mean), size, size, dtype=torch.double, requires_grad=True)
     a = model.double().features(x)
-    a[0, :, a.shape[2]//2, a.shape[3]//2].sum().backward()
+    a[0, :, a.shape[2] // 2, a.shape[3] // 2].sum().backward()
     rows = x.grad.abs().sum((0, 1, 3)).nonzero()
     return int(rows.max() - rows.min()) + 1
 
@@ -97,7 +114,10 @@ def test_the_published_artifact_classifier_counts_as_published():
     model = PublishedStageClassifier()
     assert count_parameters(model) == 1_461_122
     plain = StageClassifier("resnet50", channels=3)
-    assert sum(p.numel() for p in plain.trunk.parameters()) == 1_444_928 and sum(p.numel() for p in plain.head.parameters()) == 1_026
+    assert (
+        sum(p.numel() for p in plain.trunk.parameters()) == 1_444_928
+        and sum(p.numel() for p in plain.head.parameters()) == 1_026
+    )
     assert model.features(torch.rand(1, 3, 72, 104)).shape == (1, 512, 9, 13)
 
 
@@ -111,21 +131,32 @@ def test_its_strides_sit_where_the_published_ones_do():
 def test_both_byte_orders_are_read_alike(order):
     x = np.array([[[0, 255, 256, 32768, 65535]]], order + "u2")
     assert np.allclose(to_published_input(x)[0, 1, 0] + 116.779, [0, 0, 1, 128, 255], atol=1e-4)
-    with pytest.raises(ClassifyError, match="uint16"): to_published_input(x.astype(np.uint8))
+    with pytest.raises(ClassifyError, match="uint16"):
+        to_published_input(x.astype(np.uint8))
 
 
 class Net(nn.Module):
     "Random filters of several sizes, every fourth place, a linear head on their means."
+
     def __init__(self, n=48, channels=1, n_classes=2, seed=0):
         super().__init__()
         g = torch.Generator().manual_seed(seed)
         self.maps = nn.Sequential(nn.Conv2d(channels, n, 7, stride=4, padding=3), nn.ReLU())
         self.head = nn.Linear(n, n_classes)
-        for p in self.parameters(): p.data = torch.randn(p.shape, generator=g)*(.5 if p.ndim > 1 else .1)
-    def forward(self, x): return self.head(self.maps(x).mean((2, 3)))
+        for p in self.parameters():
+            p.data = torch.randn(p.shape, generator=g) * (0.5 if p.ndim > 1 else 0.1)
+
+    def forward(self, x):
+        return self.head(self.maps(x).mean((2, 3)))
 
 
-def image(seed=0, size=64, channels=1): return gaussian_filter(np.random.default_rng(seed).standard_normal((channels, size, size)), (0, 2, 2)).astype(np.float32)*4
+def image(seed=0, size=64, channels=1):
+    return (
+        gaussian_filter(np.random.default_rng(seed).standard_normal((channels, size, size)), (0, 2, 2)).astype(
+            np.float32
+        )
+        * 4
+    )
 
 
 def test_published_is_the_published_formula():
@@ -137,18 +168,20 @@ def test_published_is_the_published_formula():
         for k, a in enumerate(A):
             up = F.interpolate(a[None, None], x.shape[1:], mode="bilinear", align_corners=False)
             span = float(up.max() - up.min())
-            p = model(X*(up/span if span else up)).softmax(1).softmax(1)[0, label]
+            p = model(X * (up / span if span else up)).softmax(1).softmax(1)[0, label]
             assert cam.weights[k] == pytest.approx(float(p), abs=1e-5)
-            L = L + p*a
-        L = F.interpolate((L.relu()/L.max())[None, None], x.shape[1:], mode="bilinear", align_corners=False)[0, 0].numpy()
+            L = L + p * a
+        L = F.interpolate((L.relu() / L.max())[None, None], x.shape[1:], mode="bilinear", align_corners=False)[
+            0, 0
+        ].numpy()
     assert np.abs(cam.map - L).max() < 1e-4
-    assert .26894 <= cam.weights.min() and cam.weights.max() <= .73106
+    assert 0.26894 <= cam.weights.min() and cam.weights.max() <= 0.73106
 
 
 def test_published_explains_what_the_model_says_and_the_default_what_was_asked():
     model, x = Net(), image(2)
     said = int(model(torch.from_numpy(x)[None]).argmax())
-    assert compare_maps(score_cam(model, "maps", x, said).map, score_cam(model, "maps", x, 1 - said).map) < .9
+    assert compare_maps(score_cam(model, "maps", x, said).map, score_cam(model, "maps", x, 1 - said).map) < 0.9
     model.head.weight.data, model.head.bias.data = model.head.weight.data.flip(0), model.head.bias.data.flip(0)
     assert int(model(torch.from_numpy(x)[None]).argmax()) == 1 - said
 
@@ -163,34 +196,43 @@ def test_top_keeps_the_channels_with_the_largest_deviation():
 def test_batches_change_nothing():
     model, x = Net(), image(4)
     maps = [score_cam_published(model, "maps", x, batch=b).map for b in (1, 3, 16, 0)]
-    for m in maps[1:]: assert np.abs(m - maps[0]).max() < 1e-4
+    for m in maps[1:]:
+        assert np.abs(m - maps[0]).max() < 1e-4
 
 
 def test_nothing_gives_nothing():
     model = Net()
     model.maps[0].weight.data[:] = 0
-    model.maps[0].bias.data[:] = -1.
+    model.maps[0].bias.data[:] = -1.0
     cam = score_cam_published(model, "maps", image(6))
     assert (cam.map == 0).all() and cam.peak == 0 and not np.isnan(cam.weights).any()
 
 
 def test_the_mask_is_where_map_and_edges_meet():
-    img = np.zeros((40, 40)); img[10:30, 10:30] = 100
+    img = np.zeros((40, 40))
+    img[10:30, 10:30] = 100
     edges = make_edge_map_published(img)
-    assert edges.max() == 1 and edges[20, 20] == 0 and edges[10, 20] > .9, "the rim, strongest at the corners"
-    half = np.ones(img.shape); half[:, 20:] = 0
+    assert edges.max() == 1 and edges[20, 20] == 0 and edges[10, 20] > 0.9, "the rim, strongest at the corners"
+    half = np.ones(img.shape)
+    half[:, 20:] = 0
     mask = make_mask_published(img, half)
-    assert mask[10, 15] and not mask[10, 25] and not make_mask_published(img, 0*half).any()
+    assert mask[10, 15] and not mask[10, 25] and not make_mask_published(img, 0 * half).any()
 
 
 def test_published_counts_level_by_level():
     net = PublishedUNet()
     assert count_parameters(net) == 501_345
-    assert [count_parameters(d) for d in net.down] == [640 + 36_928] + [2*36_928]*4
-    assert [count_parameters(u) + count_parameters(j) for u, j in zip(net.up, net.join)] == [45_152, 41_056, 41_056, 41_056]
+    assert [count_parameters(d) for d in net.down] == [640 + 36_928] + [2 * 36_928] * 4
+    assert [count_parameters(u) + count_parameters(j) for u, j in zip(net.up, net.join)] == [
+        45_152,
+        41_056,
+        41_056,
+        41_056,
+    ]
     assert count_parameters(net.head) == 33
     seen = []
-    for m in [*net.down, *net.join]: m.register_forward_hook(lambda m, a, out: seen.append(tuple(out.shape[1:])))
+    for m in [*net.down, *net.join]:
+        m.register_forward_hook(lambda m, a, out: seen.append(tuple(out.shape[1:])))
     net(torch.zeros(1, 1, 96, 64))
     assert seen == [(64, 96 >> k, 64 >> k) for k in range(5)] + [(32, 96 >> k, 64 >> k) for k in (3, 2, 1, 0)]
 
@@ -207,7 +249,8 @@ def test_published_joins_the_way_down_first():
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (31, 33), (64, 64)])
 def test_any_size(size):
-    with torch.inference_mode(): assert PublishedUNet().eval()(torch.rand(2, 1, *size)).shape == (2, 1, *size)
+    with torch.inference_mode():
+        assert PublishedUNet().eval()(torch.rand(2, 1, *size)).shape == (2, 1, *size)
 
 
 def test_a_size_that_fits_is_not_touched():
@@ -228,28 +271,34 @@ def test_the_published_network_sees_grey_levels_as_they_are():
 
 def test_the_median_is_that_of_all_pixels():
     rng = np.random.default_rng(0)
-    img, mask = rng.integers(0, 60_000, (40, 50, 3)).astype(np.uint16), rng.random((40, 50)) < .3
+    img, mask = rng.integers(0, 60_000, (40, 50, 3)).astype(np.uint16), rng.random((40, 50)) < 0.3
     filled = fill_median_published(img, mask)
-    for c in range(3): assert (filled[mask, c] == np.rint(np.median(img[..., c]))).all()
+    for c in range(3):
+        assert (filled[mask, c] == np.rint(np.median(img[..., c]))).all()
     assert np.array_equal(filled[~mask], img[~mask]) and filled.dtype == img.dtype
     for bad in (np.ones((40, 50), bool), np.zeros((5, 5), bool), np.zeros((40, 50), np.uint8)):
-        with pytest.raises(FillError): fill_median_published(img, bad)
+        with pytest.raises(FillError):
+            fill_median_published(img, bad)
 
 
-@pytest.mark.parametrize("name, make", [("PublishedUNet", PublishedUNet), ("PublishedStageClassifier", PublishedStageClassifier)])
+@pytest.mark.parametrize(
+    "name, make", [("PublishedUNet", PublishedUNet), ("PublishedStageClassifier", PublishedStageClassifier)]
+)
 def test_bundles_know_the_networks(tmp_path, name, make):
     model = make().eval()
     channels = len(model.standard.mean)
     x = np.random.default_rng(0).random((1, channels, 33, 32)).astype(np.float32)
     classes = [str(i) for i in range(model(torch.from_numpy(x)).shape[1])]
-    folder = write_bundle(tmp_path/"m", model, name, model.config, classes, [str(i) for i in range(channels)], x)
+    folder = write_bundle(tmp_path / "m", model, name, model.config, classes, [str(i) for i in range(channels)], x)
     with torch.inference_mode():
         assert torch.allclose(read_bundle(folder).model(torch.from_numpy(x)), model(torch.from_numpy(x)), atol=1e-5)
 
 
 def test_the_list_of_networks_brings_this_room_in_when_it_is_asked():
-    code = ("import sys; from cellprotocols.architectures import ARCHITECTURES; from cellprotocols import bundle, classify, unet\n"
-            "assert 'PublishedUNet' in ARCHITECTURES and 'cellprotocols.published' not in sys.modules\n"
-            "assert ARCHITECTURES['PublishedUNet'].__module__ == 'cellprotocols.published'")
+    code = (
+        "import sys; from cellprotocols.architectures import ARCHITECTURES; from cellprotocols import bundle, classify, unet\n"
+        "assert 'PublishedUNet' in ARCHITECTURES and 'cellprotocols.published' not in sys.modules\n"
+        "assert ARCHITECTURES['PublishedUNet'].__module__ == 'cellprotocols.published'"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
     assert ARCHITECTURES["PublishedClassifier"] is PublishedClassifier

@@ -1,4 +1,5 @@
 "Recipes: what every classifier promises, the same for the same seed, honest behaviour at the edges."
+
 import json
 import warnings
 
@@ -29,7 +30,7 @@ def fitted(cells):
     "Every classifier that fits in a second or two, by name."
     rows = np.arange(len(cells.y))
     made = {m: train_recipe(m, cells, rows, seed=0, epochs=1)[0] for m in ("measured", "probe", "net", "faithful")}
-    made["ensemble"] = Ensemble.of([made["measured"], made["net"]], [.7, .3]).eval()
+    made["ensemble"] = Ensemble.of([made["measured"], made["net"]], [0.7, 0.3]).eval()
     return made
 
 
@@ -38,22 +39,39 @@ NAMES = ["measured", "probe", "net", "faithful", "ensemble"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_probabilities_and_embeddings_are_sound(fitted, cells, name):
-    (prob, emb), = predict_patches(fitted[name], [(cells.patches[:20], cells.valid[:20])], device="cpu")
-    assert prob.shape == (20, cells.n_classes) and prob.dtype == np.float32 and emb.shape[0] == 20 and np.isfinite(emb).all()
+    ((prob, emb),) = predict_patches(fitted[name], [(cells.patches[:20], cells.valid[:20])], device="cpu")
+    assert (
+        prob.shape == (20, cells.n_classes)
+        and prob.dtype == np.float32
+        and emb.shape[0] == 20
+        and np.isfinite(emb).all()
+    )
     assert (prob >= 0).all() and np.abs(prob.sum(1) - 1).max() < 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_patch_s_answer_does_not_depend_on_its_neighbours(fitted, cells, name):
-    whole = np.concatenate([p for p, _ in predict_patches(fitted[name], [(cells.patches[:24], cells.valid[:24])], device="cpu")])
+    whole = np.concatenate(
+        [p for p, _ in predict_patches(fitted[name], [(cells.patches[:24], cells.valid[:24])], device="cpu")]
+    )
     order = np.random.default_rng(0).permutation(24)
-    parts = np.concatenate([p for p, _ in predict_patches(fitted[name], [(cells.patches[[i]], cells.valid[[i]]) for i in order[:8]], device="cpu")])
+    parts = np.concatenate(
+        [
+            p
+            for p, _ in predict_patches(
+                fitted[name], [(cells.patches[[i]], cells.valid[[i]]) for i in order[:8]], device="cpu"
+            )
+        ]
+    )
     assert np.abs(whole[order[:8]] - parts).max() < 1e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_mask_is_a_mask_of_ones(fitted, cells, name):
-    a, b = (next(iter(predict_patches(fitted[name], [(cells.patches[:6], v)], device="cpu")))[0] for v in (None, cells.valid[:6]))
+    a, b = (
+        next(iter(predict_patches(fitted[name], [(cells.patches[:6], v)], device="cpu")))[0]
+        for v in (None, cells.valid[:6])
+    )
     assert np.abs(a - b).max() < 1e-5
 
 
@@ -61,11 +79,17 @@ def test_no_mask_is_a_mask_of_ones(fitted, cells, name):
 @pytest.mark.parametrize("odd", ["nan", "infinite", "constant", "zero", "huge"])
 def test_odd_pixels_give_finite_probabilities(fitted, cells, name, odd):
     x = cells.patches[:3].astype(np.float64)
-    if odd == "nan": x[0, 4:9, 4:9] = np.nan
-    if odd == "infinite": x[0, 3] = np.inf; x[1, 5] = -np.inf
-    if odd == "constant": x[:] = 80
-    if odd == "zero": x[:] = 0
-    if odd == "huge": x *= 1e6
+    if odd == "nan":
+        x[0, 4:9, 4:9] = np.nan
+    if odd == "infinite":
+        x[0, 3] = np.inf
+        x[1, 5] = -np.inf
+    if odd == "constant":
+        x[:] = 80
+    if odd == "zero":
+        x[:] = 0
+    if odd == "huge":
+        x *= 1e6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         prob, emb = next(iter(predict_patches(fitted[name], [(x, None)], device="cpu")))
@@ -74,7 +98,9 @@ def test_odd_pixels_give_finite_probabilities(fitted, cells, name, odd):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_temperature_softens_and_keeps_the_order(fitted, cells, name):
-    cold, hot = (next(iter(predict_patches(fitted[name], [(cells.patches[:30], None)], t, device="cpu")))[0] for t in (1., 4.))
+    cold, hot = (
+        next(iter(predict_patches(fitted[name], [(cells.patches[:30], None)], t, device="cpu")))[0] for t in (1.0, 4.0)
+    )
     assert (cold.argmax(1) == hot.argmax(1)).all() and (hot.max(1) <= cold.max(1) + 1e-6).all()
 
 
@@ -85,7 +111,8 @@ def test_config_and_tensors_are_the_whole_classifier(fitted, cells, name):
     twin = ARCHITECTURES[type(model).__name__](**json.loads(json.dumps(model.config))).eval()
     twin.load_state_dict(model.state_dict())
     x = to_images(cells.patches[:12])
-    with torch.no_grad(): assert torch.allclose(model(x), twin(x), atol=1e-6)
+    with torch.no_grad():
+        assert torch.allclose(model(x), twin(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["measured", "probe"])
@@ -102,26 +129,30 @@ def test_T7_same_seed_same_network(cells):
 
 
 def test_measured_learns_and_ignores_the_order_of_the_rows(cells):
-    rows = np.random.default_rng(0).permutation(len(cells.y)); train, test = rows[:60], rows[60:]
+    rows = np.random.default_rng(0).permutation(len(cells.y))
+    train, test = rows[:60], rows[60:]
     model, curve = train_recipe("measured", cells, train, seed=0)
     said = model.judge(torch.from_numpy(cells.features[test])).argmax(1).numpy()
-    assert (said == cells.y[test]).mean() > .6, "practice cells are easy"
+    assert (said == cells.y[test]).mean() > 0.6, "practice cells are easy"
     assert len(curve) == 0
 
 
 def test_choosing_a_recipe():
     assert choose_recipe("auto") in RECIPES
-    for r in RECIPES: assert choose_recipe(r) == r
+    for r in RECIPES:
+        assert choose_recipe(r) == r
     assert choose_recipe("resnet18") == "resnet18"
     for bad in ("resnet_of_my_own", "Measured", "../weights.pt", "hf-hub:someone/model"):
-        with pytest.raises(ClassifyError, match="there is no model"): choose_recipe(bad)
+        with pytest.raises(ClassifyError, match="there is no model"):
+            choose_recipe(bad)
 
 
 def test_ensemble_averages_by_weight(fitted, cells):
-    x = to_images(cells.patches[:5]); a, b = fitted["measured"], fitted["net"]
+    x = to_images(cells.patches[:5])
+    a, b = fitted["measured"], fitted["net"]
     with torch.no_grad():
-        for w in ([1., 0.], [0., 1.], [.5, .5]):
-            want = w[0]*a(x).softmax(1) + w[1]*b(x).softmax(1)
+        for w in ([1.0, 0.0], [0.0, 1.0], [0.5, 0.5]):
+            want = w[0] * a(x).softmax(1) + w[1] * b(x).softmax(1)
             assert torch.allclose(Ensemble.of([a, b], w)(x).softmax(1), want, atol=1e-4)
 
 

@@ -1,4 +1,5 @@
 """A network that teaches itself: it learns without labels, and the same for the same seed."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +12,13 @@ from cellprotocols.vicreg import train_encoder
 
 @pytest.mark.slow
 def test_encoder_learns_without_labels():
-    patches, labels, groups = make_patches(n=60, seed=1, difficulty=.2)
-    vectors = [np.concatenate(list(embed_patches(train_encoder(patches, epochs=e), [(patches, None)]))) for e in (1, 40)]
+    patches, labels, groups = make_patches(n=60, seed=1, difficulty=0.2)
+    vectors = [
+        np.concatenate(list(embed_patches(train_encoder(patches, epochs=e), [(patches, None)]))) for e in (1, 40)
+    ]
     before, after = (score_knn_purity(v, labels, groups).value for v in vectors)
-    assert after > before + .03 and after > .45, (before, after)
+    assert after > before + 0.03 and after > 0.45, (before, after)
+
 
 @pytest.mark.slow
 def test_encoder_is_the_same_for_the_same_seed():
@@ -22,8 +26,11 @@ def test_encoder_is_the_same_for_the_same_seed():
     a, b = (next(embed_patches(train_encoder(patches, epochs=2, seed=5), [(patches, None)])) for _ in range(2))
     np.testing.assert_array_equal(a, b)
 
+
 def test_few_patches_are_refused():
-    with pytest.raises(EmbedError, match="at least 16"): train_encoder(make_patches(n=1)[0])
+    with pytest.raises(EmbedError, match="at least 16"):
+        train_encoder(make_patches(n=1)[0])
+
 
 def test_the_global_generators_stay_as_they_are():
     patches = make_patches(n=4, size=16, seed=1)[0]

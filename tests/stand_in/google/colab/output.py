@@ -1,4 +1,5 @@
 "Widgets of third parties have to be allowed on Colab."
 
 
-def enable_custom_widget_manager(): pass
+def enable_custom_widget_manager():
+    pass
