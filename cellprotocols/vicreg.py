@@ -30,7 +30,8 @@ def vicreg_loss(
     "Views agree, every dimension varies, dimensions do not repeat each other (VICReg)."
     a, b = pred.float().chunk(2)
     spread = sum(F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() for z in (a, b))
-    return 25*F.mse_loss(a, b) + 12.5*spread + _repeats(a - a.mean(0)) + _repeats(b - b.mean(0))
+    a0, b0 = a - a.mean(0), b - b.mean(0)
+    return 25*F.mse_loss(a, b) + 12.5*spread + _repeats(a0) + _repeats(b0)
 
 # %% ../nbs/vicreg.ipynb #9d352439
 def _view(x, g):

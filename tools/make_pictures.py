@@ -6,6 +6,7 @@ seen, and on single clicks dealt at random. Then it names the nuclei of a fifth 
 import io
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 
@@ -25,9 +26,14 @@ from cellprotocols.recipes import Cells, train_recipe
 from cellprotocols.calibration import to_prob
 from cellprotocols.metrics import score_table
 from cellprotocols.patches import cut_patches
+from cellprotocols.dataset import read_dataset
+from cellprotocols.images import read_image
+from cellprotocols.light import make_overlay
+from cellprotocols.maskfiles import name_mask, read_mask
 from cellprotocols.split import make_folds, make_random_folds
 from cellprotocols.synth import STATES, make_movie
 from cellprotocols.galleries import show_collage
+from cellprotocols.steps import find_practice, make_practice_step
 from cellprotocols.style import BLUE, INK, MUTED, choose_class_colours, house_style
 from cellprotocols.viz import show_image
 
@@ -165,8 +171,40 @@ def draw_chromatin(path):
         write_png(fig, path)
 
 
+def tint(picture, mask):
+    "Orange over what is masked."
+    orange = np.array([230, 120, 0])
+    return np.where(mask[..., None], 0.4 * picture + 0.6 * orange, picture).astype(np.uint8)
+
+
+def draw_artifacts(path):
+    "What the artifacts protocol gives, in one picture: a field of a well that nothing was learned from, its mask, the field without."
+    with TemporaryDirectory() as d:
+        made = read_dataset(make_practice_step("artifacts", "infer", Path(d) / "x"))
+        root = find_practice(Path(d) / "x") / "data"
+        rows = made.items[~made.items.part.isin(["train", "valid"])]
+        file = rows.sort_values("area", ascending=False).file.iloc[len(rows) // 4]
+        field, filled = read_image(root / file), read_image(made.path / "filled" / name_mask(file))
+        mask = read_mask(made.path / "masks" / name_mask(file))
+    pictures = {
+        "A field with dirt": make_overlay(field, np.zeros_like(mask)),
+        "Dirt, found by the model": tint(make_overlay(field, mask), mask),
+        "The same without the dirt": make_overlay(filled, np.zeros_like(mask)),
+    }
+    with house_style():
+        fig, axes = plt.subplots(1, 3, figsize=(11.2, 4.2), layout="constrained")
+        for ax, (title, picture) in zip(axes, pictures.items()):
+            ax.imshow(picture)
+            ax.axis("off")
+            ax.set_title(title, loc="left", fontsize=12, weight="bold", color=INK)
+        text = "Practice (synthetic) data; the field is of a well that the model has not seen. Your images will differ."
+        fig.supxlabel(text, fontsize=8.8, color=MUTED, x=0.01, ha="left")
+        write_png(fig, path)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     draw_chromatin(folder / "chromatin.png")
+    draw_artifacts(folder / "artifacts.png")
