@@ -14,9 +14,9 @@ import numpy as np
 from .errors import UserError, os_errors
 from .images import read_image, write_image
 
+# %% ../nbs/maskfiles.ipynb #84aba956
 class MaskFileError(UserError): "Masks whose names do not fit their images."
 
-# %% ../nbs/maskfiles.ipynb #84aba956
 def name_mask(
     file:str, # An image, relative to its folder
 ) -> str: # The same, and a TIFF
@@ -30,8 +30,9 @@ def check_names(
     seen = {}
     for f in files:
         other = seen.setdefault(name_mask(f), f)
-        if other != f: raise MaskFileError(f"{other!r} and {f!r} would have one mask, {name_mask(f)!r}",
-                                           "another name for one of them", "rename it")
+        if other != f:
+            seen_both = f"{other!r} and {f!r} would have one mask, {name_mask(f)!r}"
+            raise MaskFileError(seen_both, "another name for one of them", "rename it")
 
 # %% ../nbs/maskfiles.ipynb #ef26e4c3
 def write_mask(

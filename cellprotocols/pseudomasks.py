@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIDES', 'make_pseudo_masks', 'write_pseudo_masks', 'read_pseudo_masks', 'Crops', 'cut_mask_crops', 'make_masker',
-           'train_masker', 'iter_tile_masks', 'choose_mask_threshold']
+           'train_masker', 'iter_tile_masks', 'explain_masks', 'choose_mask_threshold']
 
 # %% ../nbs/pseudomasks.ipynb #b1290ecc
 from pathlib import Path
@@ -158,6 +158,22 @@ def iter_tile_masks(
     parts = (np.moveaxis(np.asarray(tiles[int(r)], np.float32), 2, 0)[None] for r in rows)
     for p in track(predict_batches(nn.Sequential(model, nn.Sigmoid()), parts, device), "masking tiles",
                    len(rows)): yield p[0, 0]
+
+# %% ../nbs/pseudomasks.ipynb #10d187af
+def explain_masks(
+    model:nn.Module, # The U-Net
+    tiles, # (N, S, S, 1), array or zarr
+    rows:np.ndarray, # (M,) tiles to show
+    masks:np.ndarray, # (M or more, S, S) their pseudo-masks, 1 counts
+    maps:np.ndarray=(), # (up to M or more, S, S) Score-CAM of the first rows
+) -> tuple: # pictures (S, S) from 0 to 1, a caption each: tile, Score-CAM (where there is a map), pseudo-mask, U-Net
+    "What the U-Net learned from, and what it says."
+    shown, highest = [], max([float(np.max(m)) for m in maps], default=1.) or 1.
+    for k, prob in enumerate(iter_tile_masks(model, tiles, rows)):
+        cam = [("Score-CAM", maps[k]/highest)] if len(maps) > k else []
+        tile = (np.clip(read_tile(tiles, rows[k]), .3, 1.2) - .3)/.9
+        shown += [("tile", tile), *cam, ("pseudo-mask", masks[k] == 1), ("U-Net", prob)]
+    return [np.asarray(x, np.float32) for _, x in shown], [c for c, _ in shown]
 
 # %% ../nbs/pseudomasks.ipynb #a0cbccbe
 def choose_mask_threshold(

@@ -705,7 +705,7 @@ def test_without_a_painted_mask_the_report_says_so(masked, tmp_path, capsys):
 
 
 def test_the_log_beside_the_steps_is_found_and_goes_before_a_folder_made_of_it(masked, tmp_path):
-    near = lambda painted="": visualize.find_painted(masked, painted, tmp_path)
+    near = lambda painted="": visualize._find_painted(masked, painted, tmp_path)
     assert near() is None
     (tmp_path / "painted").mkdir()
     assert near() == tmp_path / "painted"
@@ -729,16 +729,16 @@ def test_what_is_unusual_and_not_masked_is_shown(tmp_path, masker):
         infer.run(str(tmp_path / "51"), str(tmp_path / "55"), model=str(masker)),
     )
     f = visualize.Findings(masks, unusual=found)
-    t = visualize.find_unmasked(f)
+    t = f.find_unmasked()
     assert (
         t.field_id[0] == "r02c04f1p01-ch1sk1fk1fl1.tiff"
         and t.far[0] > 2 * t.far[1]
         and not t.field_id.duplicated().any()
     )
     assert len(make_unusual_section(t, f.look).items) == 4
-    all_of_it = visualize.find_unmasked(f, n=100)
+    all_of_it = f.find_unmasked(n=100)
     assert len(all_of_it) == 6 and all_of_it.head(4).equals(t.head(4)), "nothing worse comes later"
-    none = visualize.find_unmasked(visualize.Findings(masks))
+    none = visualize.Findings(masks).find_unmasked()
     assert not len(none) and make_unusual_section(none, f.look) is None
 
 
