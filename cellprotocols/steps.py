@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['choose_out', 'find_practice', 'make_practice_step', 'StepError', 'Step']
 
-# %% ../nbs/steps.ipynb #1623bf42
+# %% ../nbs/steps.ipynb #bb27da86
 import inspect
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -19,17 +19,18 @@ from .errors import UserError
 from .protocols import step_folder
 from .writer import DatasetWriter, is_done
 
-# %% ../nbs/steps.ipynb #49a71696
+# %% ../nbs/steps.ipynb #de10e018
 def choose_out(
     out:str|Path, # A folder or file to be made, as in Settings
     source, # What the step reads; None: practice data
 ) -> str: # `out` for your own data; for practice the same name in the folder `practice` beside it
     "Where a result goes, said in full."
-    out = Path(out) if source is not None else Path(out).parent/"practice"/Path(out).name
+    out = Path(out)
+    if source is None and out.parent.name != "practice": out = out.parent/"practice"/out.name
     print(f"{'Practice (synthetic) data: ' if source is None else ''}{out.name} goes to {out.absolute()}")
     return str(out)
 
-# %% ../nbs/steps.ipynb #0ed82f5b
+# %% ../nbs/steps.ipynb #3e9a5788
 def find_practice(
     out:str|Path, # The folder that a step writes
     seed:int=0, # Of the practice data
@@ -39,7 +40,7 @@ def find_practice(
     home = next((p for p in out.parents if p.name == "practice"), out.parent/"practice")
     return home/f"seed_{seed}"
 
-# %% ../nbs/steps.ipynb #d13d6d4a
+# %% ../nbs/steps.ipynb #d1967c4b
 def make_practice_step(
     protocol:str, # e.g. "chromatin"
     step:str, # e.g. "patches"
@@ -54,7 +55,7 @@ def make_practice_step(
         module.run(None, str(folder), seed=seed, **getattr(module, "practice", {}))
     return folder
 
-# %% ../nbs/steps.ipynb #d997b71f
+# %% ../nbs/steps.ipynb #a687c865
 class StepError(UserError): "A step that lacks something to begin with."
 
 class Step:
@@ -78,7 +79,7 @@ class Step:
         self.settings = {k: v for k, v in self.given.items() if k not in known}
         self.settings |= {p: p in self.inputs for p in paths}
 
-# %% ../nbs/steps.ipynb #9255d1a5
+# %% ../nbs/steps.ipynb #4b250a0c
 @patch_to(Step)
 def read(self,
     argument:str, # One of `takes`
@@ -105,7 +106,7 @@ def find(self,
     folder = self.given[argument]
     return self.read(argument, kind) if folder and Path(folder, "dataset.json").exists() else None
 
-# %% ../nbs/steps.ipynb #76513ba2
+# %% ../nbs/steps.ipynb #81b0b909
 @patch_to(Step)
 def find_done(self) -> Dataset|None: # None: there is work to do
     "What an earlier run with the same settings and inputs has made; `DatasetError` where it had others."

@@ -403,7 +403,7 @@ def test_the_machine_dies_in_training_and_work_goes_on_on_another(remote, editio
         tmp_path / "drive" / "MyDrive" / "cellprotocols",
         colab_test.colab_variables(remote, tmp_path / "drive"),
     )
-    nb, practice = fill(editions["chromatin"], use_drive=True, every=1), "chromatin_practice"
+    nb, practice = fill(editions["chromatin"], use_drive=True, every=1), "chromatin/practice"
     first = tmp_path / "first"
     archive = drive / practice / ".24_train.partial.tar"
 
@@ -442,7 +442,7 @@ def test_the_machine_dies_in_training_and_work_goes_on_on_another(remote, editio
     assert again == trained, "a fold was trained twice"
     run = read_run(second)
     assert "Brought back" in said(cell(run, "drive")) and "Mounted" in said(cell(run, "drive"))
-    for ident in ("21-288566f7", "22-d5bc0d30", "23-03f11591"):
+    for ident in ("21-06486148", "22-d5bc0d30", "23-03f11591"):
         assert "done before, nothing to do" in said(cell(run, ident))
     assert "done before" not in said(cell(run, "24-299626d9")) and "macro-F1" in said(cell(run, "24-299626d9"))
     assert pictures(run) >= 20
@@ -477,7 +477,7 @@ def test_the_artifacts_edition_is_killed_in_training_and_goes_on(remote, edition
         tmp_path / "home",
         colab_test.colab_variables(remote),
     )
-    work = home / "work" / "artifacts_practice"
+    work = home / "work" / "artifacts" / "practice"
     models = work / ".54_train.partial" / "models"
     kill_when(colab_test.run_notebook(nb, home, variables), (models / "masker" / "checkpoint.safetensors").exists)
     learned = (models / "classifier.csv").read_bytes()

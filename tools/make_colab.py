@@ -13,7 +13,7 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
-from cellprotocols.protocols import PROTOCOLS, built_steps, read_options, read_takes, step_folder
+from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, read_options, read_takes, step_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 METADATA = {
@@ -131,7 +131,8 @@ def make_form(protocol, step, cell):
         )
         fields.append(form_field(o, "" if default is None else default))
         if o.name == "source":
-            below.append("source = in_work(source) if your_data else None")
+            last = step == STEPS[-1]  # what a report is about is there by then
+            below.append("source = in_work(source)" + ("" if last else " if your_data else None"))
         elif inside:
             below.append(f"{o.name} = {'beside_data' if str(o.default).endswith('.jsonl') else 'in_work'}({o.name})")
         elif default is None:
@@ -363,7 +364,7 @@ panel on the left. Left empty, every chapter practises on synthetic data.""",
 your_data = "" #@param {{type:"string"}}
 #@markdown A name for the results; a new one for every data set and for every change of settings:
 results = "my_{protocol}" #@param {{type:"string"}}
-work = f"work/{{results if your_data else '{protocol}_practice'}}"
+work = f"work/{{results}}" if your_data else "work/{protocol}/practice"
 def in_work(folder): return str(Path(work, folder)) if folder else ""
 def beside_data(log): # labels outlast a name for results
     return str(Path("work/labels", Path(your_data).stem or "{protocol}_practice", log)) if log else ""
