@@ -5,21 +5,23 @@
 # %% auto #0
 __all__ = ['choose_out', 'find_practice', 'make_practice_step', 'StepError', 'Step']
 
-# %% ../nbs/steps.ipynb #bb27da86
+# %% ../nbs/steps.ipynb #19fc6c06
 import inspect
+import io
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
 from fastcore.basics import patch_to
-from filelock import FileLock
 
 from .dataset import Dataset, read_dataset
 from .errors import UserError
+from .files import Lock
 from .protocols import step_folder
 from .writer import DatasetWriter, is_done
 
-# %% ../nbs/steps.ipynb #de10e018
+# %% ../nbs/steps.ipynb #4e6e5707
 def choose_out(
     out:str|Path, # A folder or file to be made, as in Settings
     source, # What the step reads; None: practice data
@@ -30,7 +32,7 @@ def choose_out(
     print(f"{'Practice (synthetic) data: ' if source is None else ''}{out.name} goes to {out.absolute()}")
     return str(out)
 
-# %% ../nbs/steps.ipynb #3e9a5788
+# %% ../nbs/steps.ipynb #c7a707fa
 def find_practice(
     out:str|Path, # The folder that a step writes
     seed:int=0, # Of the practice data
@@ -40,7 +42,7 @@ def find_practice(
     home = next((p for p in out.parents if p.name == "practice"), out.parent/"practice")
     return home/f"seed_{seed}"
 
-# %% ../nbs/steps.ipynb #d1967c4b
+# %% ../nbs/steps.ipynb #d91c0e35
 def make_practice_step(
     protocol:str, # e.g. "chromatin"
     step:str, # e.g. "patches"
@@ -51,11 +53,13 @@ def make_practice_step(
     module = import_module(f"cellprotocols.{protocol}.{step}")
     folder = find_practice(out, seed)/step_folder(protocol, step)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.practice.lock")):
-        module.run(None, str(folder), seed=seed, **getattr(module, "practice", {}))
+    with Lock(folder.with_name(f"{folder.name}.practice"), wait=3600):
+        done = (folder/"dataset.json").exists()
+        with redirect_stdout(io.StringIO()) if done else nullcontext(): # what was done before is not worth a line
+            module.run(None, str(folder), seed=seed, **getattr(module, "practice", {}))
     return folder
 
-# %% ../nbs/steps.ipynb #a687c865
+# %% ../nbs/steps.ipynb #ed8dfa5a
 class StepError(UserError): "A step that lacks something to begin with."
 
 class Step:
@@ -79,7 +83,7 @@ class Step:
         self.settings = {k: v for k, v in self.given.items() if k not in known}
         self.settings |= {p: p in self.inputs for p in paths}
 
-# %% ../nbs/steps.ipynb #4b250a0c
+# %% ../nbs/steps.ipynb #5fe6261a
 @patch_to(Step)
 def read(self,
     argument:str, # One of `takes`
@@ -106,7 +110,7 @@ def find(self,
     folder = self.given[argument]
     return self.read(argument, kind) if folder and Path(folder, "dataset.json").exists() else None
 
-# %% ../nbs/steps.ipynb #81b0b909
+# %% ../nbs/steps.ipynb #dfd32c38
 @patch_to(Step)
 def find_done(self) -> Dataset|None: # None: there is work to do
     "What an earlier run with the same settings and inputs has made; `DatasetError` where it had others."
