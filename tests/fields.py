@@ -42,9 +42,8 @@ class DarkIsDirt(MaskNet):
         return (0.8 - x) * 40
 
 
-@pytest.fixture(scope="session")
-def masker(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "masker"
+def write_masker(folder, **more):
+    "A bundle that calls dirt whatever is dark."
     write_bundle(
         folder,
         DarkIsDirt(),
@@ -56,5 +55,12 @@ def masker(tmp_path_factory):
         px_um=0.6,
         normalisation=dict(sigma=80.0, shrink=2),
         thresholds=dict(artifact=0.5),
+        **more,
     )
+
+
+@pytest.fixture(scope="session")
+def masker(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "masker"
+    write_masker(folder)
     return folder.parent

@@ -13,13 +13,12 @@ import pytest
 import tifffile
 import torch
 from scipy import ndimage
-from fields import DarkIsDirt, sums, write
+from fields import DarkIsDirt, sums, write, write_masker
 from fields import masker  # noqa: F401 (a fixture)
 
 from cellprotocols import pseudomasks, weak
 from cellprotocols.artifacts import annotate, infer, patches, selfsupervise, train, visualize
 from cellprotocols.artifacts.annotate import CLASSES
-from cellprotocols.bundle import write_bundle
 from cellprotocols.architectures import count_parameters
 from cellprotocols.classify import StageClassifier
 from cellprotocols.cli import main, run_steps
@@ -184,18 +183,7 @@ def test_e3_masks_are_scored_by_masks_a_person_made_and_of_the_same_size(tmp_pat
     labels = annotate.run(str(tmp_path / "practice"), str(tmp_path / "51"))
     tiles = patches.run(str(tmp_path / "51"), str(tmp_path / "52"))
     trained = type("Trained", (), dict(path=tmp_path / "54", items=labels.items.assign(split="test")))
-    write_bundle(
-        tmp_path / "54" / "masker",
-        DarkIsDirt(),
-        "DarkIsDirt",
-        dict(channels=1, n_classes=1),
-        ["artifact"],
-        ["light"],
-        np.ones((1, 1, 32, 32), np.float32),
-        px_um=0.6,
-        normalisation=dict(sigma=80.0, shrink=2),
-        thresholds=dict(artifact=0.5),
-    )
+    write_masker(tmp_path / "54" / "masker")
     scores = train.score_masks(trained, tiles, tmp_path / "practice" / "masks").set_index("metric").value
     assert scores["iou"] > 0.1
     assert train.score_masks(trained, tiles, tmp_path / "nowhere").empty
@@ -616,19 +604,7 @@ def test_painted_masks_score_what_was_delivered_and_only_wells_not_learned_from(
 def test_what_a_well_was_to_the_model_is_in_the_table(tmp_path, masker):
     for w in range(3):
         write(tmp_path / "in" / f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", np.full((64, 64), 30_000, np.uint16))
-    write_bundle(
-        tmp_path / "masker",
-        DarkIsDirt(),
-        "DarkIsDirt",
-        dict(channels=1, n_classes=1),
-        ["artifact"],
-        ["light"],
-        np.ones((1, 1, 32, 32), np.float32),
-        px_um=0.6,
-        normalisation=dict(sigma=80.0, shrink=2),
-        thresholds=dict(artifact=0.5),
-        split=dict(by="group", train=["r2c2"], test=["r2c3"]),
-    )
+    write_masker(tmp_path / "masker", split=dict(by="group", train=["r2c2"], test=["r2c3"]))
     annotate.run(str(tmp_path / "in"), str(tmp_path / "51"))
     assert infer.run(
         str(tmp_path / "51"), str(tmp_path / "55"), model=str(tmp_path / "masker")
@@ -672,19 +648,7 @@ def test_the_log_of_the_brush_is_enough_and_the_eraser_says_clean(masked, tmp_pa
 def test_fields_to_be_painted_are_chosen_by_chance_and_not_of_wells_that_were_learned_from(tmp_path, masker):
     for w in range(6):
         write(tmp_path / "in" / f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", np.full((64, 64), 30_000, np.uint16))
-    write_bundle(
-        tmp_path / "masker",
-        DarkIsDirt(),
-        "DarkIsDirt",
-        dict(channels=1, n_classes=1),
-        ["artifact"],
-        ["light"],
-        np.ones((1, 1, 32, 32), np.float32),
-        px_um=0.6,
-        normalisation=dict(sigma=80.0, shrink=2),
-        thresholds=dict(artifact=0.5),
-        split=dict(by="group", train=["r2c2", "r2c3"], valid=["r2c7"]),
-    )
+    write_masker(tmp_path / "masker", split=dict(by="group", train=["r2c2", "r2c3"], valid=["r2c7"]))
     annotate.run(str(tmp_path / "in"), str(tmp_path / "51"))
     infer.run(str(tmp_path / "51"), str(tmp_path / "run" / "55_infer"), model=str(tmp_path / "masker"))
     brush = visualize.make_explorer(str(tmp_path / "run"), n=3)
