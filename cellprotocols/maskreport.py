@@ -185,6 +185,7 @@ def show_stain_objects(
     ax.set_title("Stain that would be masked: good is near 0", loc="left", fontsize=10, weight="bold")
     return ax
 
+# %% ../nbs/maskreport.ipynb #78cf8d42
 def make_learning_section(
     curves:dict, # Title: .csv of a training curve; those that exist are shown
     agreement:Path, # .csv with threshold, precision, recall

@@ -221,7 +221,7 @@ def find_stain(
     at = np.reshape(ndimage.center_of_mass(names > 0, names, np.arange(1, n + 1)), (n, 2)).round().astype(int)
     np.add.at(middles, tuple(at.T), 1)
     near = cv2.boxFilter(middles, -1, (2*reach + 1,)*2, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return (near > crowd - .5) | (1 - soften(light, 5) > shade) & (busy > calm*np.percentile(busy, 5))
+    return (near > crowd - .5) | (1 - soften(light, 8) > shade) & (busy > calm*np.percentile(busy, 5))
 
 # %% ../nbs/objects.ipynb #eab49dbe
 def _find_plain_stain(x, area, crowd, rim, fringe, large, dark):

@@ -201,8 +201,9 @@ def _count_objects(prob, stain, min_area):
     found = []
     for cut in CUTS:
         names, n = ndimage.label(prob >= cut, np.ones((3, 3)))
-        large = np.bincount(names.ravel(), minlength=n + 1)[1:] >= min_area
-        found.append(int((large & (np.asarray(ndimage.mean(stain, names, np.arange(1, n + 1))) > .5)).sum()) if n else 0)
+        size = np.bincount(names.ravel(), minlength=n + 1)[1:]
+        inside = np.bincount(names.ravel(), stain.ravel(), minlength=n + 1)[1:]
+        found.append(int(((size >= min_area) & (inside > size/2)).sum()))
     return np.array(found)
 
 def count_stain_objects(
