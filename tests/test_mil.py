@@ -87,7 +87,7 @@ def test_mean_stays_unless_attention_wins():
     y = np.arange(48) % 2
     x = (rng.normal(size=(48, 20, 8)) + y[:, None, None] * 0.8).astype(np.float32)
     easy = make_bags(x.reshape(-1, 8), np.repeat(np.arange(48), 20))
-    choice = choose_pool(easy, y, np.arange(48) // 4, k=3, epochs=10, device="cpu")
+    choice = choose_pool(easy, y, np.arange(48) // 4, k=3, epochs=30, device="cpu")
     assert choice.pool == "mean", choice.why
     assert choice.scores["mean"] > 0.9
     hard, y, _ = made(120, 3)
