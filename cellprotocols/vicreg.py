@@ -81,7 +81,7 @@ def train_encoder(
         raise EmbedError(f"{patches.shape[0]} patches", "at least 16, better a thousand, to learn from",
                          "use measurements instead")
     model = _make_projected(patches.shape[3], patches.shape[1], seed)
-    train_model(model, (read_standardised(patches, valid, most, seed)[0], None), out=out, epochs=epochs, lr=2e-3, batch=256,
-                metric="loss", patience=None, minutes=minutes, seed=seed, loss=vicreg_loss, prepare=make_two_views,
-                weight_decay=1e-4, amp=False)
+    x, _ = read_standardised(patches, valid, most, seed)
+    train_model(model, (x, None), out=out, epochs=epochs, lr=2e-3, batch=256, metric="loss",
+                patience=None, minutes=minutes, seed=seed, loss=vicreg_loss, prepare=make_two_views, weight_decay=1e-4, amp=False)
     return Backbone(model.encoder.cpu(), "learned", batch=512)
