@@ -6,7 +6,7 @@
 __all__ = ['COLUMNS', 'PRESETS', 'dino_loss', 'DinoHead', 'Dino', 'measure_rank', 'Health', 'find_trouble', 'DinoPreset',
            'choose_prototypes', 'make_dino', 'train_dino']
 
-# %% ../nbs/dino.ipynb #726721f5
+# %% ../nbs/dino.ipynb #efe6ad46
 import copy
 import math
 import warnings
@@ -30,7 +30,7 @@ from .maps import measure_knn_purity
 from .multicrop import CropPlan, make_views
 from .train import History, keep_generators, train_model
 
-# %% ../nbs/dino.ipynb #a1770b28
+# %% ../nbs/dino.ipynb #0ca97fd8
 def dino_loss(
     student:torch.Tensor, # (V, B, K) scores of V views, the two global ones first
     teacher:torch.Tensor, # (2, B, K) scores of the global views
@@ -45,7 +45,7 @@ def dino_loss(
     pairs = 2 * len(s) - 2
     return -((q.sum(0) * s.sum(0)).sum(-1) - same) / pairs
 
-# %% ../nbs/dino.ipynb #01a93e3b
+# %% ../nbs/dino.ipynb #2ec53f39
 class DinoHead(nn.Module):
     "Three layers, a unit sphere, prototypes."
     def __init__(self,
@@ -67,7 +67,7 @@ class DinoHead(nn.Module):
 
     def forward(self, x): return self.prototypes(F.normalize(self.layers(x).float(), dim=-1))
 
-# %% ../nbs/dino.ipynb #cfdc52d1
+# %% ../nbs/dino.ipynb #61e4fb49
 class Dino(nn.Module):
     "Student, teacher and centre; trained by `train_dino`."
     def __init__(self,
@@ -118,7 +118,7 @@ class Dino(nn.Module):
         self.seen.zero_()
         self.n_seen.zero_()
 
-# %% ../nbs/dino.ipynb #acbfba67
+# %% ../nbs/dino.ipynb #82ea58b4
 def measure_rank(
     embeddings:np.ndarray, # (N, D)
 ) -> float: # 1 to min(N, D)
@@ -129,7 +129,7 @@ def measure_rank(
     p = s / s.sum()
     return float(np.exp(-(p * np.log(p + 1e-12)).sum()))
 
-# %% ../nbs/dino.ipynb #b9188549
+# %% ../nbs/dino.ipynb #143bb78b
 COLUMNS = "step rank knn entropy centre".split()
 
 class Health:
@@ -157,7 +157,7 @@ class Health:
         if self.model.file: write_whole(self.model.file, self.table.to_csv(index=False).encode())
         return rank if self.labels is None else knn
 
-# %% ../nbs/dino.ipynb #acc45065
+# %% ../nbs/dino.ipynb #c186d018
 def find_trouble(
     table:pd.DataFrame, # step, rank, knn, entropy, centre: `Health.table`, the untrained network first
     prototypes:int, # K
@@ -176,7 +176,7 @@ def find_trouble(
                     f"{last.knn:.2f}): use measurements or a packaged backbone instead, or train longer")
     return said
 
-# %% ../nbs/dino.ipynb #67bf9a90
+# %% ../nbs/dino.ipynb #c5e4b269
 class DinoPreset(NamedTuple):
     "What goes together."
     network:str # "compact", or a network of timm
@@ -205,7 +205,7 @@ def choose_prototypes(
     "About one prototype for four patches."
     return int(2 ** np.clip(round(math.log2(max(n, 1) / 4)), 7, 13))
 
-# %% ../nbs/dino.ipynb #e05f8131
+# %% ../nbs/dino.ipynb #66d46ca8
 def make_dino(
     preset:str, # Name of a preset
     channels:int, # Of the patches
@@ -228,7 +228,7 @@ def make_dino(
         known = dict(out=p.prototypes or choose_prototypes(n), hidden=p.hidden, momentum=p.momentum, frozen=frozen)
         return Dino(net, width, **known | changes)
 
-# %% ../nbs/dino.ipynb #d959266c
+# %% ../nbs/dino.ipynb #4c02850b
 class _Views:
     "Views to learn from; the patch itself to be judged by."
     def __init__(self, plan): self.plan = plan
@@ -240,15 +240,24 @@ def _mean_loss(pred, y=None):
     "The loss of a batch; 0 for embeddings, which are not judged by it."
     return pred.mean() if pred.ndim == 1 else pred.new_zeros(())
 
-def _judge_before(model, x, health):
-    "The untrained network, for comparison."
-    if len(health.table): return
+def _begin_watch(model, x, labels, groups):
+    "The judge, which has seen the untrained network."
+    health = Health(model, labels, groups)
+    if len(health.table): return health
     with torch.inference_mode():
         parts = [model.eval()(part) for part in torch.as_tensor(x).split(256)]
     health(torch.cat(parts).numpy())
     model.train()
+    return health
 
-# %% ../nbs/dino.ipynb #be6b81d2
+def _read_patches(patches, valid, most, seed):
+    "Patches to learn from, their rows, and which of them the network is judged by."
+    x, rows = read_standardised(patches, valid, most, seed)
+    if len(x) < 16: raise EmbedError(f"{len(x)} patches", "at least 16, better a thousand, to learn from",
+                                     "use measurements or a packaged backbone instead")
+    return x, rows, np.linspace(0, len(x) - 1, min(2000, len(x))).astype(int)
+
+# %% ../nbs/dino.ipynb #da617a19
 def train_dino(
     patches, # (N, S, S, C), array or zarr, any dtype
     valid=None, # (N, S, S) bool, array or zarr; None: all pixels are real
@@ -257,7 +266,7 @@ def train_dino(
     preset:str="auto", # "compact", "fast", "faithful"; "auto": compact on a CPU, fast on a GPU
     out:str|Path|None=None, # Folder for checkpoint and health.csv; call again with the same to go on
     epochs:int|None=None, # Passes over the patches; None: the preset's
-    batch:int=128, # Patches a step; memory is saved by parts, the step stays
+    batch:int=128, # Patches a step
     patience:int|None=15, # Stop after so many epochs in which rank or neighbours get no better; None: never
     minutes:float|None=None, # Time budget
     most:int=200_000, # Learn from at most so many patches, drawn at random
@@ -268,15 +277,11 @@ def train_dino(
     "Let a network teach itself on patches (DINO), watched by rank and by neighbours of other groups."
     device = torch.device(device or pick_device())
     preset = {"auto": "compact" if device.type == "cpu" else "fast"}.get(preset, preset)
-    x, rows = read_standardised(patches, valid, most, seed)
-    if len(x) < 16: raise EmbedError(f"{len(x)} patches", "at least 16, better a thousand, to learn from",
-                                     "use measurements or a packaged backbone instead")
+    x, rows, judged = _read_patches(patches, valid, most, seed)
     model, p = make_dino(preset, x.shape[1], len(x), seed, **changes), PRESETS[preset]
-    judged = np.linspace(0, len(x) - 1, min(2000, len(x))).astype(int)
-    known = labels is not None and [np.asarray(v)[rows][judged] for v in (labels, groups)]
     model.file = out and Path(out)/"health.csv"
-    health = Health(model, *(known or (None, None)))
-    _judge_before(model, x[judged], health)
+    known = [v if v is None else np.asarray(v)[rows][judged] for v in (labels, groups)]
+    health = _begin_watch(model, x[judged], *known)
     history = train_model(model, (x, None), (x[judged], None), out=out, epochs=epochs or p.epochs, batch=batch,
         lr=p.lr * batch / 256, warmup=p.warmup, weight_decay=p.weight_decay, clip=p.clip, patience=patience,
         minutes=minutes, seed=seed, device=device, loss=_mean_loss, prepare=_Views(p.plan), metric=health)

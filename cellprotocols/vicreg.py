@@ -82,6 +82,6 @@ def train_encoder(
                          "use measurements instead")
     model = _make_projected(patches.shape[3], patches.shape[1], seed)
     x, _ = read_standardised(patches, valid, most, seed)
-    train_model(model, (x, None), out=out, epochs=epochs, lr=2e-3, batch=256, metric="loss",
-                patience=None, minutes=minutes, seed=seed, loss=vicreg_loss, prepare=make_two_views, weight_decay=1e-4, amp=False)
+    train_model(model, (x, None), out=out, epochs=epochs, lr=2e-3, batch=256, metric="loss", patience=None,
+                minutes=minutes, seed=seed, loss=vicreg_loss, prepare=make_two_views, weight_decay=1e-4, amp=False)
     return Backbone(model.encoder.cpu(), "learned", batch=512)
