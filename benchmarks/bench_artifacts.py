@@ -280,7 +280,7 @@ def bench_unet(t, lights, tiles, taught, name, a):
     )
     best, curve = choose_mask_threshold(masker, x["valid"], y["valid"])
     found = count_stain_objects(masker, tiles, taught.clean["valid"]) * t.tiles.map(len).mean()
-    at = choose_quiet_threshold(best, found)
+    at = choose_quiet_threshold(best, found, highest=0.95 if taught.classifier else 0.5)
     print(f"{name}: threshold {at:.2f} (best F1 {best:.2f}); stain objects a field, at each cut: {found.round(1)}")
     for views, called in ((1, name), (4, f"{name}_4_views")):
         probs = {

@@ -148,6 +148,8 @@ def test_the_cut_goes_up_until_stain_is_left_alone_and_no_further():
     tiles[:, 60:70, 60:70] = 0.05  # a black thing is no stain
     assert count_stain_objects(Shade(), tiles, [0, 1])[-1] == 0
     assert choose_quiet_threshold(0.3, found * 0 + 5, 1) == 0.95, "none will do: the highest"
+    assert choose_quiet_threshold(0.3, found * 0 + 5, 1, highest=0.5) == 0.5
+    assert choose_quiet_threshold(0.7, found * 0 + 5, 1, highest=0.5) == 0.7, "never below where it began"
 
 
 def test_empty_ground_raises_no_cut():
