@@ -204,13 +204,27 @@ def read_images(
     images = {i: img for i, img, _ in iter_pixels(items, find_label_root(labels), size)}
     return [images[i] for i in range(len(items))]
 
+# %% ../nbs/cellsets.ipynb #999f1a83
+def _check_order(names, files):
+    "Refuse the same channels in another order; say it where channels are called otherwise."
+    names = list(map(tuple, names))
+    kinds = {n: i for i, n in reversed(list(enumerate(names)))} # each with its first row
+    usual = max(kinds, key=lambda n: (names.count(n), -kinds[n])) if len(kinds) > 1 else names[0]
+    for other, i in kinds.items():
+        if other != usual and sorted(other) == sorted(usual):
+            seen = f"the channels of {files.iloc[i]} are {', '.join(other)}, those of most images {', '.join(usual)}"
+            raise LabelledError(seen, "channels in one order", "export the odd ones again, or leave them out")
+    if len(kinds) == 1: return
+    said = "; ".join(f"{', '.join(n)} ({files.iloc[i]})" for n, i in list(kinds.items())[:4])
+    print(f"  channels have {len(kinds)} sets of names and are taken by their place: {said}")
+
 # %% ../nbs/cellsets.ipynb #19614eb6
 def check_alike(
     shapes:pd.DataFrame, # From `read_shapes`
     files:pd.Series, # The file of each row
 ) -> tuple: # The channel names of the whole set; `LabelledError` where images do not go together
     "One dtype; one number of channels, or gray and colour mixed."
-    only_colours = all("".join(n) in ("gray", "RGB", "RGBA") for n in shapes.names)
+    only_colours = all(list(n) in (["gray"], ["R", "G", "B"]) for n in shapes.names)
     for column in ("dtype",) if only_colours else ("dtype", "channels"):
         kinds = shapes[column].astype(str)
         common = kinds.mode()[0]
@@ -218,7 +232,8 @@ def check_alike(
         if not len(odd): continue
         seen = f"{kinds[odd[0]]} {column} in {files.iloc[odd[0]]}, but {common} in most images ({len(odd)} differ)"
         raise LabelledError(seen, f"one {column} in all images", "convert or remove the odd ones")
-    return min(set(map(tuple, shapes.names)), key=lambda n: (len(n) == 1, len(n)))  # gray and colour are read as colour
+    if not only_colours: _check_order(shapes.names, files)
+    return min(set(map(tuple, shapes.names)), key=lambda n: (len(n) == 1, len(n), n)) # gray and colour: colour
 
 # %% ../nbs/cellsets.ipynb #198f3980
 def read_pixel_sizes(

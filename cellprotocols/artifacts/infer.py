@@ -82,7 +82,7 @@ def _mask_image(path, bundle, classifier, dust, s) -> tuple: # row of the table,
                px_um=px or np.nan, dtype=was.dtype.name)
     cleaned = clean_field(img, mask, s["fill"], WAYS)
     whole = was.astype(cleaned.dtype)
-    whole[..., [c != "A" for c in channels]] = cleaned
+    whole[..., channels.shown] = cleaned
     return row, mask, whole, channels
 
 # %% ../../nbs/artifacts/55_infer.ipynb #8ae54af9
