@@ -41,7 +41,7 @@ def _brightness(img, dark) -> np.ndarray:
     x = (high - x if dark else x - low) / (high - low)
     return np.clip(x, 0, 1.2)
 
-# %% ../nbs/cells.ipynb #73773d18
+# %% ../nbs/cells.ipynb #8c4b5e33
 def _take_valid(img) -> tuple: # The part that holds something, without holes; the slices it is; what is valid in it
     "The valid part of a field."
     x, invalid = np.asarray(img), find_invalid(img) if np.ndim(img) in (2, 3) and np.size(img) else np.zeros(1, bool)
@@ -194,17 +194,19 @@ def score_detections(
     scores = dict(precision=share(hits, n_found), recall=share(hits, n_truth), f1=share(2 * hits, n_truth + n_found))
     return scores | dict(n_truth=n_truth, n_found=n_found)
 
-# %% ../nbs/cells.ipynb #1b8ba776
+# %% ../nbs/cells.ipynb #81f8a55b
 def _pack_colours(x) -> np.ndarray:
     "Colours (H, W, 3) as one number a pixel; grey ones as their grey level."
     if (x == x[..., :1]).all(): return x[..., 0]
     if x.dtype.kind not in "ub" or x.dtype.itemsize > 2:
-        raise CellError(f"coloured label images of {x.dtype}", "whole numbers in one channel, or colours of 8 or 16 bit")
+        need = "whole numbers in one channel, or colours of 8 or 16 bit"
+        raise CellError(f"coloured label images of {x.dtype}", need)
     bits = 8*x.dtype.itemsize
     packed = sum(x[..., c].astype(np.int64) << bits*c for c in range(x.shape[2]))
     n = len(pd.unique(packed.ravel()))
     if n > 65_536 or n > .02*packed.size + 8:
-        seen = f"{n} colours in {x.shape[0]} x {x.shape[1]} px: a picture, or labels that were smoothed or saved as a JPEG"
+        size = f"{x.shape[0]} x {x.shape[1]} px"
+        seen = f"{n} colours in {size}: a picture, or labels that were smoothed or saved as a JPEG"
         raise CellError(seen, "one colour an object, black where nothing is", "export them as a TIFF of whole numbers")
     if packed.all(): raise CellError("coloured label images without black", "black (0) where nothing is")
     return packed
@@ -217,7 +219,7 @@ def _to_whole(x) -> np.ndarray:
     raise CellError(f"a {x.dtype} array with fractions", "a label image, (H, W) of whole numbers")
 
 def to_labels(
-    img:np.ndarray, # Label image as it was read, (H, W) or (H, W, C): whole numbers, or colours; 0 or black = background
+    img:np.ndarray, # Label image as read, (H, W) or (H, W, C): whole numbers, or colours; 0 or black = background
     channels:list=(), # Names of its channels; `Channels` where some are transparency
 ) -> tuple: # labels (H, W) int32 from 1 on in the order of their ids; ids (n,), what they are called in the file
     "Number the objects of a label image, whatever it is encoded in; numbers below 0 are background."

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['Hints', 'give_hints', 'find_hints', 'to_hints', 'choose_series', 'Notes', 'take_note']
 
-# %% ../nbs/hints.ipynb #f3cebe03
+# %% ../nbs/hints.ipynb #7324f3f0
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from weakref import WeakSet
 
 from .errors import UserError
 
-# %% ../nbs/hints.ipynb #88c1e1c3
+# %% ../nbs/hints.ipynb #d6a48f01
 @dataclass(frozen=True)
 class Hints:
     "How files are to be read where they do not say it themselves."
-    axes: str = "" # A letter an axis, in the file's order: T, Z, C, Y, X, P (place), S (colour); in an .npz also N (image)
+    axes: str = "" # A letter an axis, in the file's order: T, Z, C, Y, X, P (place), S (colour), in an .npz N (image)
     series: str = "" # Which image or place of a file that holds several, from 0
     channels: str = "" # Channels to read, by number or name, e.g. "0,2"; "": all
     px_um: float = 0. # Side of a pixel, um; 0: as the file says
@@ -27,17 +27,20 @@ class Hints:
     def __post_init__(self):
         axes = self.axes.upper().replace(",", "")
         if axes and (len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes) <= set("TZCYXPSN")):
-            raise UserError(f"the axes {self.axes!r}", "a letter an axis: T, Z, C, P, and always Y and X", 'e.g. axes="TCYX"')
+            need = "a letter an axis: T, Z, C, P, and always Y and X"
+            raise UserError(f"the axes {self.axes!r}", need, 'for example axes="TCYX"')
         if self.series and not self.series.isdecimal():
-            raise UserError(f"the series {self.series!r}", "the number of an image in its file, from 0", 'e.g. series="1"')
-        if not 0 <= self.px_um < 1e6: raise UserError(f"a pixel of {self.px_um} um", "its side in um", "e.g. px_um=0.33")
+            need = "the number of an image in its file, from 0"
+            raise UserError(f"the series {self.series!r}", need, 'for example series="1"')
+        if not 0 <= self.px_um < 1e6:
+            raise UserError(f"a pixel of {self.px_um} um", "its side in um", 'for example px_um="0.33"')
         object.__setattr__(self, "axes", axes)
 
     def told(self) -> dict: # Without what was left as it is
         "What a person has said."
         return {k: v for k, v in asdict(self).items() if v and k not in ("raw", "ask")}
 
-# %% ../nbs/hints.ipynb #b2b0ec04
+# %% ../nbs/hints.ipynb #1f42568e
 _given = {} # resolved path of a file or folder -> Hints
 
 def give_hints(
@@ -63,7 +66,7 @@ def to_hints(
     names = {f.name for f in fields(Hints)}
     return Hints(**{k: v for k, v in (given | more).items() if k in names})
 
-# %% ../nbs/hints.ipynb #2d4cca22
+# %% ../nbs/hints.ipynb #ff780e0a
 def choose_series(
     names:list, # What each image of the file is called, with its size
     hints:Hints, # `series` says which
@@ -78,10 +81,11 @@ def choose_series(
     if len(names) > 1:
         other = next(i for i in range(len(names)) if i != usual)
         there = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        notes.append(f"the file holds {len(names)} images ({there}): number {usual} is read; for another series, e.g. {other}")
+        said = f"the file holds {len(names)} images ({there}): number {usual} is read"
+        notes.append(f"{said}; another is read with series, e.g. {other}")
     return usual
 
-# %% ../nbs/hints.ipynb #65bafe30
+# %% ../nbs/hints.ipynb #24eae342
 _listening = WeakSet()
 
 class Notes:

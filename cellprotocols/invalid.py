@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['find_invalid', 'find_inner', 'make_filled']
 
-# %% ../nbs/invalid.ipynb #7ee58398
+# %% ../nbs/invalid.ipynb #3f53256c
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-# %% ../nbs/invalid.ipynb #37d2d670
+# %% ../nbs/invalid.ipynb #ffae948b
 def _count_flat(lines) -> int:
     "How many lines from the first on have one and the same value."
     if not (lines[0] == lines[0, 0]).all(): return 0
@@ -41,7 +41,7 @@ def _corners(x) -> np.ndarray:
     whole = ~found
     return found if low > .25*(middle - low) and whole.sum() > .9*convex_hull_image(whole).sum() else none
 
-# %% ../nbs/invalid.ipynb #973dcd44
+# %% ../nbs/invalid.ipynb #00c83359
 def _find_rim(x) -> np.ndarray:
     "A rim of bands, of corners, or of bands round a field with corners."
     bands = _bands(x)
@@ -53,7 +53,7 @@ def _find_rim(x) -> np.ndarray:
 
 def find_invalid(
     img:np.ndarray, # Field or patch, (H, W) or (H, W, C), any dtype; what a masked array masks counts
-) -> np.ndarray: # (H, W) bool, True where nothing was recorded in some channel; none in an image without any pixel to keep
+) -> np.ndarray: # (H, W) bool, True where nothing was recorded in some channel; never all of them
     "Find the pixels that hold nothing."
     mask, x = np.ma.getmaskarray(img), np.asarray(img)
     x, mask = (a[..., None] if a.ndim == 2 else a for a in (x, mask))
@@ -64,7 +64,7 @@ def find_invalid(
     rim = _find_rim(np.where(bad[..., None], np.nan, x) if bad.any() and x.dtype.kind == "f" else x)
     return bad if rim.all() else bad | rim
 
-# %% ../nbs/invalid.ipynb #0186859d
+# %% ../nbs/invalid.ipynb #04259371
 def find_inner(
     invalid:np.ndarray, # (H, W) bool, not all True
 ) -> tuple: # Two slices, of rows and columns

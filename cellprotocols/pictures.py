@@ -20,7 +20,7 @@ from .layouts import to_upright, to_upright_header
 from .scales import choose_px_um, to_number
 from .sources import Channels, Header, ImageError, Source, find_format, make_channels
 
-# %% ../nbs/pictures.ipynb #20f65ae7
+# %% ../nbs/pictures.ipynb #025dc275
 def _cut_off(kind, file):
     return ImageError(f"the {kind} ends in the middle of the picture", do="it was cut off: copy it again", file=file)
 
@@ -34,7 +34,8 @@ def _iter_chunks(src, most=10_000):
         yield kind, at + 8, n
         if kind in (b"IDAT", b"IEND"): return
         at += 12 + n
-    raise ImageError(f"the PNG's header has more than {most:,} parts", do="the file is damaged: copy it again", file=src.name)
+    seen = f"the PNG's header has more than {most:,} parts"
+    raise ImageError(seen, do="the file is damaged: copy it again", file=src.name)
 
 # %% ../nbs/pictures.ipynb #213a3b93
 _png_channels = {0: ["gray"], 2: ["R", "G", "B"], 3: ["R", "G", "B"], 4: ["gray", "A"], 6: ["R", "G", "B", "A"]}
@@ -53,7 +54,7 @@ def read_png_header(
         if unit == 1: px = tuple(to_number(1e6 / dots if dots else None, low=1e-3, high=20.) for dots in (y, x))
     return h, w, names, np.uint16 if depth == 16 else np.uint8, px
 
-# %% ../nbs/pictures.ipynb #08db3116
+# %% ../nbs/pictures.ipynb #7e7e3b3c
 def _iter_segments(src, most=100_000):
     "The segments of a JPEG up to its pixels: marker, offset, length; raises `ImageError` where they end too early."
     at = 2
@@ -114,7 +115,7 @@ def _palette(img):
     lut = np.vstack([lut, np.zeros((256 - len(lut), 3), np.uint8)])
     return lut[:, :1] if (lut == lut[:, :1]).all() else lut
 
-# %% ../nbs/pictures.ipynb #c76217b4
+# %% ../nbs/pictures.ipynb #15c7b43b
 def _find_exif(src, kind):
     "The EXIF block of a JPEG or PNG, or nothing."
     if kind == "png": found = [(at, n) for k, at, n in _iter_chunks(src) if k == b"eXIf"]
@@ -158,7 +159,7 @@ def check_png(
     if h * ((w * depth * len(_png_channels[colour]) // (3 if colour == 3 else 1)) // 8) > 1100 * packed + 1000:
         raise ImageError(f"the PNG promises {w} x {h} px and holds far less", do="copy it again", file=file)
 
-# %% ../nbs/pictures.ipynb #471fafdd
+# %% ../nbs/pictures.ipynb #4d2f9e47
 _marker = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.S) # of a segment; others belong to the pixels
 
 def check_jpeg(
@@ -190,8 +191,8 @@ def _decode_jpeg(src, raw):
     check_jpeg(data, src.name)
     img = imagecodecs.jpeg8_decode(data)
     if img.ndim < 3 or img.shape[2] != 4: return img
-    turned = any(m == 0xEE and src.at(at, 5) == b"Adobe" for m, at, _ in _iter_segments(src)) # Adobe stores light, not ink
-    light = img.astype(np.float32) if turned else 255 - img.astype(np.float32)
+    adobe = any(m == 0xEE and src.at(at, 5) == b"Adobe" for m, at, _ in _iter_segments(src))
+    light = img.astype(np.float32) if adobe else 255 - img.astype(np.float32) # Adobe stores light, not ink
     return np.rint(light[..., :3] * light[..., 3:] / 255).astype(np.uint8)
 
 def _decode_bmp(src, raw):
@@ -212,7 +213,8 @@ def _is_indexed(src, kind):
 def _say_colours(names, kind, indexed, raw, notes, file) -> list:
     "The channels that are read, and what is said of them."
     if raw and kind == "jpeg":
-        raise ImageError("a JPEG changes numbers when it is saved", "label images as TIFF or PNG", "export them again", file)
+        seen = "a JPEG changes numbers when it is saved"
+        raise ImageError(seen, "label images as TIFF or PNG", "export them again", file)
     if indexed and raw: return ["gray"]
     if indexed: notes.append("indexed colours were looked up: the numbers are those of the picture, not of the file")
     if names != ["C", "M", "Y", "K"]: return names

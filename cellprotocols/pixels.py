@@ -13,26 +13,38 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .hints import find_hints, take_note
 from .images import check_single, open_image
 from .invalid import find_invalid, make_filled
 from .labelled import LabelledError, find_image_array, read_npy_header, read_npz_headers, zip_errors
+from .layouts import to_tzcyx
 from .light import to_colours
 from .patches import cut_movie
 from .progress import track
 from .quality import find_padding
 
 # %% ../nbs/pixels.ipynb #1dec04e9
-def _to_hwc(a):
-    "(H, W), (C, H, W) or (H, W, C) -> (H, W, C): the short axis is the channels."
-    if a.ndim == 2: return a[..., None]
-    return np.moveaxis(a, 0, -1) if a.shape[0] <= 16 and a.shape[0] < min(a.shape[1:]) else a
+def _choose_axes(shape, path):
+    "The axes of the images in an array (N, ...), told or assumed."
+    told = find_hints(path).axes.replace("S", "C").replace("N", "")
+    if told and len(told) == len(shape) - 1 and set(told) <= set("CYX"): return told
+    if told:
+        seen = f"axes={told!r} for an array {shape}"
+        raise LabelledError(seen, "a letter an axis", 'for example axes="NCYX"', path)
+    if len(shape) == 3: return "YX"
+    first = shape[1] <= 16 and shape[1] < min(shape[2:])
+    said = f"axis {1 if first else 3} of the array {shape} is taken as the channels"
+    take_note(path, f"{said}; say otherwise with axes, e.g. {'NYXC' if first else 'NCYX'}")
+    return "CYX" if first else "YXC"
+
+def _to_hwc(a, axes): return np.moveaxis(to_tzcyx(a, axes)[0, 0], 0, -1)
 
 def _iter_npz(path, rows):
     "The images of an .npz that are in `rows` {image: row}, streamed."
     heads = read_npz_headers(path)
     name = find_image_array(heads, path)
     shape, _, dtype = heads[name]
-    size = int(np.prod(shape[1:]))*dtype.itemsize
+    size, axes = int(np.prod(shape[1:]))*dtype.itemsize, _choose_axes(shape, path)
     with zipfile.ZipFile(path) as z, z.open(name + ".npy") as f:
         read_npy_header(f)
         for i in range(shape[0]):
@@ -40,7 +52,7 @@ def _iter_npz(path, rows):
             if len(raw) < size:
                 seen = f"the array ends at image {i} of {shape[0]}"
                 raise LabelledError(seen, "the whole file", "copy it again", file=path)
-            if i in rows: yield rows[i], _to_hwc(np.frombuffer(raw, dtype).reshape(shape[1:]))
+            if i in rows: yield rows[i], _to_hwc(np.frombuffer(raw, dtype).reshape(shape[1:]), axes)
 
 # %% ../nbs/pixels.ipynb #6e622817
 def _iter_members(path, members):
@@ -112,7 +124,7 @@ def _shapes_npz(path, rows):
     "One shape for all rows: it is in the header of the array."
     heads = read_npz_headers(path)
     shape, _, dtype = heads[find_image_array(heads, path)]
-    one = _to_hwc(np.empty(shape[1:], np.bool_)).shape
+    one = _to_hwc(np.empty(shape[1:], np.bool_), _choose_axes(shape, path)).shape
     return [(*one, dtype, [f"C{c}" for c in range(one[2])])]*len(rows)
 
 def _shape_of(img):

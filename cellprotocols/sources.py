@@ -146,7 +146,7 @@ class Channels(list):
         super().__init__(names)
         self.alpha = tuple(alpha)
 
-    def find(self, wanted): # "0,2" or "GFP,RFP" -> places; a name wins over a number; `ImageError` for what is not there
+    def find(self, wanted): # "0,2" or "GFP,RFP" -> places; a name wins over a number; else `ImageError`
         "The places of some channels, by name or number."
         return [self._find_one(w.strip()) for w in str(wanted).split(",")]
 

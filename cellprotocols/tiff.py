@@ -45,7 +45,7 @@ def _check_declared(page, file, most=10_000_000):
         seen = f"its OME metadata declares {max(planes, *sizes):.0f} planes"
         raise ImageError(seen, do="the file is damaged: export it again", file=file)
 
-# %% ../nbs/tiff.ipynb #b9605ab2
+# %% ../nbs/tiff.ipynb #0a52107c
 def _check_companions(page, src):
     "Refuse OME metadata that names files outside the folder of the file."
     if "FileName" not in page.description or "<OME" not in page.description[:4096]: return
@@ -57,7 +57,7 @@ def _check_companions(page, src):
         seen, need = f"its OME metadata names the file {name!r}", "files beside it, in its folder"
         raise ImageError(seen, need, "export it again, or bring the files into one folder", src.name)
 
-# %% ../nbs/tiff.ipynb #8252c6e4
+# %% ../nbs/tiff.ipynb #8ed53fd1
 def _told_axes(axes, shape, told, unknown, file):
     "The axes as a person names them, those of length 1 left out or not; a file that knows better stays as it is."
     long = [i for i, n in enumerate(shape) if n > 1]
@@ -203,7 +203,7 @@ def _paint(img, lut):
     "Look up the first channel's colours; further channels (alpha) stay."
     return np.concatenate([lut[img[..., 0].astype(np.intp)], img[..., 1:].astype(np.uint8)], axis=-1)
 
-# %% ../nbs/tiff.ipynb #e515276f
+# %% ../nbs/tiff.ipynb #6c6d28fd
 def _white(tif, key, kind):
     "The number that is black in a min-is-white image of a page's type; 0 where nobody says."
     if key.dtype.kind in "bu": return 2**(1 if key.dtype.kind == "b" else key.bitspersample) - 1

@@ -48,7 +48,7 @@ def _read_nd2(f, hints=Hints()):
     lay.fixed = {"P": choose_series([f"place {p}" for p in range(sizes["P"])], hints, notes)} if "P" in sizes else {}
     names, px, dt = _nd2_scale(f)
     px_um, px_yx = choose_px_um(px, notes)
-    if "S" in sizes and sizes.get("C", 1) == 1: names = Channels(["R", "G", "B", "A"][:sizes["S"]], range(3, sizes["S"]))
+    if "S" in sizes and sizes.get("C", 1) == 1: names = Channels("RGBA"[:sizes["S"]], range(3, sizes["S"]))
     where = {tuple(i.get(a, 0) for a in lead): n for n, i in enumerate(f.loop_indices)}
     def plane(t, z):
         _, at = next(lay.pages(t, z))

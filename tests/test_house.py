@@ -19,9 +19,9 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
     "errors progress doctor protocols device files tables agreement sources layouts scales names pictures tiffpages tiff vendors "
-    "images origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores synth hints "
+    "images origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores synth hints invalid "
     "synth_dirt style viz galleries plots overlays",
-    "invalid patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
+    "patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
     "clicks cellsets light flatfield dust fill exports",
     "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured recipes "
     "embed maps probe suggest vicreg cutpaste weak pseudomasks teach cam unet published dino mil autoencoder",
