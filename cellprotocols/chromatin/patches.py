@@ -13,7 +13,8 @@ from ..pixels import has_clicks, read_shapes
 from ..movies import choose_channels
 from ..patches import to_px
 from ..progress import track
-from ..cellsets import check_alike, find_label_root, iter_patches, measure_patches, read_pixel_sizes
+from cellprotocols.cellsets import (check_alike, find_label_root, iter_patches, measure_patches, read_images,
+    read_pixel_sizes)
 from ..steps import Step
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
@@ -47,7 +48,18 @@ def _say(made) -> str:
     dirty = f", dirty {t.dirty.sum()}" if "dirty" in t else ""
     what = f"{n} patches of {side} x {side} px, {channels} channel(s), {made['patches'].dtype}"
     edge, copies = (t.real < 1).sum(), t.sha1.duplicated().sum()
-    return f"{what}; blank {t.blank.sum()}, at the edge {edge}, exact copies {copies}{dirty}"
+    noise = f"nothing but noise seen in {t.blank.sum()}" + (" (blank.png)" if (t.blank & (t.label != "")).any() else "")
+    return f"{what}; {noise}, at the edge {edge}, exact copies {copies}{dirty}"
+
+def _draw_blank(w, labels):
+    "A picture of the labelled cells in whose patches nothing but noise can be seen, if there are any."
+    rows = w.rows()
+    rows = rows[rows.blank & (rows.label != "")].head(40)
+    if not len(rows): return
+    from cellprotocols.galleries import make_sheet # pictures: only where there is something to show
+    items = labels.items.set_index("item_id", drop=False).loc[rows.item_id]
+    images, title = read_images(labels, items, int(rows["size"].iloc[0])), "Is there a cell in any of these?"
+    w.write_file("blank.png", make_sheet(images, items.label.tolist(), title, labels.settings["classes"]))
 
 # %% ../../nbs/chromatin/22_patches.ipynb #48c36524
 def run(
@@ -77,5 +89,6 @@ def run(
             table = _flag(measure_patches(rows, patches, valid, px_um), patches, gate)
             w.append(k, table, patches=patches, valid=valid)
         w.write_file("channels.txt", "\n".join(names[c] for c in keep) + "\n")
+        _draw_blank(w, labels)
         made = w.commit()
     return step.end(made, _say(made))
