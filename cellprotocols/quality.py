@@ -16,7 +16,7 @@ def _runs(flat, axis):
     return np.logical_and.accumulate(flat, axis) | np.flip(np.logical_and.accumulate(np.flip(flat, axis), axis), axis)
 
 def _flat_bands(lines) -> tuple:
-    "Lines (n, lines, px, C) from the sides inwards that hold one value; which pixels have the value of the nearer side."
+    "Lines (n, lines, px, C) from the sides inwards that hold one value; which pixels have that of the nearer side."
     first_half = np.arange(lines.shape[1])[:, None] < lines.shape[1] // 2
     ends = np.where(first_half, lines[:, :1, 0], lines[:, -1:, 0])
     same = (lines == ends[:, :, None]).all(3)
@@ -39,7 +39,7 @@ def find_padding(
     x = np.asarray(patches)
     x = x if x.ndim == 4 else x[..., None]
     (rows, same_y), (columns, same_x) = _flat_bands(x), _flat_bands(x.swapaxes(1, 2))
-    no_border = (rows[:, :, None] | columns[:, None]).mean((1, 2)) > .9 # an empty patch, or a small thing on flat ground
+    no_border = (rows[:, :, None] | columns[:, None]).mean((1, 2)) > .9 # empty, or a small thing on flat ground
     rows, columns = _without_ground(rows, same_y, columns), _without_ground(columns, same_x, rows)
     return (rows[:, :, None] | columns[:, None]) & ~no_border[:, None, None]
 
@@ -83,7 +83,7 @@ def _halve(a) -> np.ndarray:
     return a[:, :h, :w].reshape(len(a), h // 2, 2, w // 2, 2).sum((2, 4))
 
 def _list_means(x, ok) -> list:
-    "(side of a block in px, means of blocks, are half of a block's pixels real?), from 2 x 2 px to a quarter of the patch."
+    "(side of a block in px, means, are half of its pixels real?), from 2 x 2 px to a quarter of the patch."
     total, count, block, levels = x, ok.astype(np.float32), 1, []
     while x.shape[1] // (2 * block) >= 4:
         total, count, block = _halve(total), _halve(count), 2 * block

@@ -799,7 +799,9 @@ def test_what_cannot_be_learned_is_refused(capsys, tmp_path, what):
     check_clean(tmp_path / "out", ("21_annotate", "22_patches"))
 
 
-@pytest.mark.parametrize("make,says", [(t_one_example, "rare (1 cell) lives in one group"), (t_blank, "nothing but noise")])
+@pytest.mark.parametrize(
+    "make,says", [(t_one_example, "rare (1 cell) lives in one group"), (t_blank, "nothing but noise")]
+)
 def test_what_can_hardly_be_learned_is_said_and_learned(capsys, tmp_path, make, says):
     source, more = make(tmp_path / "data")
     for words in train_words(source, tmp_path / "out", *more):

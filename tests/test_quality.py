@@ -86,14 +86,12 @@ CELLS = dict(
     dark_disc=lambda g, s: 200 + g.normal(0, 4, (s, s)) - 40 * disc(s, s / 6, soft=1),
     ring=lambda g, s: 100 + g.normal(0, 4, (s, s)) + 60 * (disc(s, s / 3) - disc(s, s / 3 - 3)),
     texture=lambda g, s: 120 + 180 * gaussian_filter(g.normal(0, 1, (s, s)), 2),
-    textured_nucleus=lambda g, s: 40
-    + g.normal(0, 3, (s, s))
-    + disc(s, 0.3 * s) * (20 + 20 * gaussian_filter(g.normal(0, 1, (s, s)), 1.2)),
+    textured_nucleus=lambda g, s: (
+        40 + g.normal(0, 3, (s, s)) + disc(s, 0.3 * s) * (20 + 20 * gaussian_filter(g.normal(0, 1, (s, s)), 1.2))
+    ),
     cut_out=lambda g, s: disc(s, 0.3 * s) * (80 + g.normal(0, 10, (s, s))),
     colour=lambda g, s: (
-        np.array([220, 200, 210.0])
-        + g.normal(0, 3, (s, s, 3))
-        - disc(s, 0.25 * s)[..., None] * np.array([5, 60, 5.0])
+        np.array([220, 200, 210.0]) + g.normal(0, 3, (s, s, 3)) - disc(s, 0.25 * s)[..., None] * np.array([5, 60, 5.0])
     ),
 )
 EMPTY = dict(

@@ -13,8 +13,8 @@ from ..pixels import has_clicks, read_shapes
 from ..movies import choose_channels
 from ..patches import to_px
 from ..progress import track
-from cellprotocols.cellsets import (check_alike, find_label_root, iter_patches, measure_patches, read_images,
-    read_pixel_sizes)
+from ..cellsets import (check_alike, check_contradictions, find_contradictions, find_label_root,
+    iter_patches, measure_patches, read_images, read_pixel_sizes)
 from ..steps import Step
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
@@ -90,5 +90,6 @@ def run(
             w.append(k, table, patches=patches, valid=valid)
         w.write_file("channels.txt", "\n".join(names[c] for c in keep) + "\n")
         _draw_blank(w, labels)
+        w.write_file("contradictions.csv", find_contradictions(w.rows(), ["sha1"]))
         made = w.commit()
-    return step.end(made, _say(made))
+    return step.end(made, _say(made), *check_contradictions(made.items, ["sha1"]))
