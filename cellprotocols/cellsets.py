@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_cells', 'order_classes', 'make_items', 'name_cells', 'count_groups', 'check_classes', 'find_contradictions',
            'check_contradictions', 'choose_cells', 'choose_examples', 'find_label_root', 'read_images', 'check_alike',
-           'read_pixel_sizes', 'iter_patches', 'measure_patches', 'find_copies']
+           'iter_patches', 'measure_patches', 'find_copies']
 
 # %% ../nbs/cellsets.ipynb #9dc2315e
 import hashlib, unicodedata
@@ -20,9 +20,9 @@ from .errors import os_errors
 from .images import open_image
 from .names import natural_key
 from .labelled import LabelledError, read_labelled
-from .pixels import iter_pixels
+from .pixels import has_clicks, iter_pixels
 from .movies import find_unlabelled
-from .patches import to_patches
+from .patches import make_square, to_size
 from .quality import check_patches
 from .progress import track
 from .split import find_duplicates
@@ -95,9 +95,12 @@ def _sum_file(path) -> str:
 def make_items(
     table:pd.DataFrame, # From `read_cells`
     root:str|Path, # The folder that `file` is relative to
-) -> pd.DataFrame: # With item_id first; group never empty; sha256, by, at, flagged
+    px_um:float=0., # Pixel size, um, of cells whose table does not say it; 0: not known here
+) -> pd.DataFrame: # With item_id first; group never empty; px_um (NaN: as the file says); sha256, by, at, flagged
     "Add ids, checksums and who labelled; say it when there are no groups."
     table = table.reset_index(drop=True)
+    if px_um < 0: raise LabelledError(f"a pixel size of {px_um:g} um", "a positive number", "for example --px-um 0.33")
+    table["px_um"] = (table.px_um if "px_um" in table else pd.Series(np.nan, table.index)).fillna(px_um or np.nan)
     numbered = [f"cell_{i:06d}" for i in range(len(table))]
     table.insert(0, "item_id", table.pop("item_id") if "item_id" in table else numbered) # clicks keep their names
     if (table.group == "").all():
@@ -262,25 +265,26 @@ def check_alike(
         raise LabelledError(seen, f"one {column} in all images", "convert or remove the odd ones")
     return min(set(map(tuple, shapes.names)), key=lambda n: (len(n) == 1, len(n)))  # gray and colour are read as colour
 
-# %% ../nbs/cellsets.ipynb #198f3980
-def read_pixel_sizes(
-    files:list, # Files of movies or fields, relative to `root`
-    root:str|Path, # The folder they are in
-) -> dict: # file -> um; NaN where it does not say; `LabelledError` if they differ by more than 5 %
-    "The pixel size of every movie."
-    sizes = {}
-    for f in files:
-        with open_image(Path(root)/f) as movie: sizes[f] = movie.px_um or np.nan
-    known = [v for v in sizes.values() if v == v]
-    if not known or max(known) <= 1.05*min(known): return sizes
-    seen = f"the movies' pixels measure from {min(known):.3g} to {max(known):.3g} um"
-    raise LabelledError(seen, "one scale in all", "rescale the odd ones, or run them apart")
-
 # %% ../nbs/cellsets.ipynb #76c67444
 def _keep_channels(img, n, keep) -> np.ndarray:
     "Repeat a gray image for every colour where the set is coloured; keep the wanted channels."
     if img.shape[2] == 1 and n > 1: img = np.repeat(img, n, axis=2)
     return img[..., keep]
+
+def _iter_scaled(items, root, size, factor) -> Iterator:
+    "The images of all rows, each enlarged by its factor."
+    clicks = has_clicks(items)
+    for f in np.unique(factor):
+        rows = np.flatnonzero(factor == f)
+        for i, img, real in iter_pixels(items.iloc[rows], root, 2*round(size/f/2)):
+            h, w = (size, size) if clicks else (max(1, round(n*f)) for n in img.shape[:2])
+            if (h, w) != img.shape[:2]: img, real = to_size(img, h, w), to_size(real.astype(np.float32), h, w) > .5
+            yield rows[i], img, real
+
+def _to_piece(items, held) -> tuple:
+    "Rows, patches and their real pixels as arrays."
+    at, patches, valid = zip(*held)
+    return items.iloc[list(at)], np.stack(patches), np.stack(valid)
 
 def iter_patches(
     items:pd.DataFrame, # Rows with `file` and `member`, and for clicks t, z, y, x
@@ -288,35 +292,29 @@ def iter_patches(
     size:int, # Side of a patch, px
     n_channels:int, # Channels of the set
     keep:list, # The channels to keep
-    piece:int=512, # Patches that are held at once
+    factor:np.ndarray|None=None, # (N,) enlarge each image by this; None: as they are
+    most:int=2**25, # Pixels of patches that are held at once
 ) -> Iterator: # (rows, patches (n, size, size, C), valid (n, size, size) bool)
-    "Read or cut the cells and bring them to one size, piece by piece."
-    def flush():
-        real = to_patches([v[..., None] for v in valids], size)[..., 0]
-        return items.iloc[at], to_patches(imgs, size), real
-    at, imgs, valids = [], [], []
-    for i, img, real in iter_pixels(items, root, size):
-        at.append(i)
-        imgs.append(_keep_channels(img, n_channels, keep))
-        valids.append(real)
-        if len(at) < piece: continue
-        yield flush()
-        at, imgs, valids = [], [], []
-    if at: yield flush()
+    "Read or cut the cells and bring them to one scale and one size, piece by piece."
+    piece, held = int(np.clip(most//size**2, 8, 512)), []
+    for i, img, real in _iter_scaled(items, root, size, np.ones(len(items)) if factor is None else factor):
+        held.append((i, *make_square(_keep_channels(img, n_channels, keep), real, size)))
+        if len(held) == piece: yield _to_piece(items, held)
+        if len(held) == piece: held = []
+    if held: yield _to_piece(items, held)
 
 # %% ../nbs/cellsets.ipynb #396d636a
 def measure_patches(
     rows:pd.DataFrame, # Rows of these patches, from `iter_patches`
     patches:np.ndarray, # (n, size, size, C)
     valid:np.ndarray, # (n, size, size) bool
-    px_um:dict={}, # file -> um, from `read_pixel_sizes`
-) -> pd.DataFrame: # The rows with field_id, y, x, size, px_um, real (share), sha1 and the numbers of `check_patches`
+) -> pd.DataFrame: # The rows with field_id, y, x, size, real (share), sha1 and the numbers of `check_patches`
     "Where each patch is, and its quality numbers."
     rows, size = rows.reset_index(drop=True), patches.shape[1]
     where = rows.file + rows.member.where(rows.member == "", "/" + rows.member)
     at = dict(y=rows.y, x=rows.x) if "y" in rows else dict(y=size/2, x=size/2)
     sums = [hashlib.sha1(np.ascontiguousarray(p)).hexdigest() for p in patches]
-    place = dict(field_id=where, size=size, px_um=rows.file.map(px_um), real=valid.mean((1, 2)), sha1=sums)
+    place = dict(field_id=where, size=size, real=valid.mean((1, 2)), sha1=sums)
     return rows.assign(**place, **at).join(check_patches(patches, valid))
 
 # %% ../nbs/cellsets.ipynb #4bf698cc

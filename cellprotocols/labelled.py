@@ -131,13 +131,23 @@ def _are_clicks(t, files, root, clicks, path):
     return files.duplicated().any() or _lie_inside(t, files, root)
 
 # %% ../nbs/labelled.ipynb #59484112
+def _with_pixel_sizes(out, t, path) -> pd.DataFrame:
+    "With the column px_um, if the table has one; NaN where it says nothing."
+    if "px_um" not in t: return out
+    text = t["px_um"].str.strip()
+    um = pd.to_numeric(text.replace("", np.nan), errors="coerce")
+    bad = np.flatnonzero((text != "") & ~(um > 0) | np.isinf(um))
+    if not len(bad): return out.assign(px_um=um.to_numpy(float))
+    seen = f"{text.iloc[bad[0]]!r} in column 'px_um', row {bad[0]+2} is not a pixel size ({len(bad)} such rows)"
+    raise LabelledError(seen, "um per pixel, or nothing", file=path)
+
 def read_cells_csv(
     path:str|Path, # The CSV
     label:str="label", # Column with the class; empty entries are cells without a label
     group:str="group", # Column with the group; need not exist under its default name
     file:str="", # Column with the image file; "": found by itself
     clicks:str="auto", # Do y and x say where the cells are in larger images? "yes", "no" or "auto"
-) -> pd.DataFrame: # file, member, label, group and, for clicks, t, z, y, x and maybe movie
+) -> pd.DataFrame: # file, member, label, group, maybe px_um (um) and, for clicks, t, z, y, x and maybe movie
     "Read a table of image files, or of clicks in images, with labels and groups."
     path = Path(path)
     t = _read_csv(path)
@@ -147,7 +157,7 @@ def read_cells_csv(
     if _are_clicks(t, out.file, path.parent, clicks, path):
         for c in "tzyx": out[c] = _numbers(t, c, path) if c in t else 0.
         if "movie" in t: out["movie"] = t["movie"].str.strip()
-    return out
+    return _with_pixel_sizes(out, t, path)
 
 # %% ../nbs/labelled.ipynb #275cf2b3
 _damage = (
@@ -223,7 +233,7 @@ def read_cells_npz(
     members = [str(i) for i in range(n)]
     out = pd.DataFrame(dict(file=path.name, member=members, label=_column(t, label, "label", path)))
     out["group"] = _group_column(t, group, path)
-    return out
+    return _with_pixel_sizes(out, t, path)
 
 # %% ../nbs/labelled.ipynb #26a84f73
 def _is_text(name): return name.isascii() or name.encode("utf-8", "replace").decode() == name

@@ -10,6 +10,7 @@ from cellprotocols.cellsets import check_contradictions, find_contradictions
 from cellprotocols.chromatin import annotate, patches
 from cellprotocols.dataset import read_dataset
 from cellprotocols.images import write_image
+from cellprotocols.labelled import LabelledError
 
 
 def picture(path, size=32, seed=0, radius=None, noise=4, **kw):
@@ -19,7 +20,7 @@ def picture(path, size=32, seed=0, radius=None, noise=4, **kw):
     inside = (y - h / 2) ** 2 + (x - w / 2) ** 2 < (radius or min(h, w) / 4) ** 2
     img = 40 + 120 * inside + np.random.default_rng(seed).normal(0, noise, (h, w))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, np.clip(img, 0, 255).astype(np.uint8)[None], **kw)
+    write_image(path, np.clip(img, 0, 255).astype(np.uint8), **kw)
     return path
 
 
@@ -88,3 +89,105 @@ def test_small_classes_are_said_when_cells_are_brought_together(tmp_path, capsys
     said = capsys.readouterr().out
     assert "rare (1 cell) lives in one group" in said and "leave_out" in said
     assert (made.items.label == "rare").sum() == 1
+
+
+# --- size and scale of images that are cells already
+
+
+@pytest.mark.parametrize("size,side", [(300, 300), (256, 256), (120, 120), (71, 72), ((90, 60), 90)])
+def test_a_patch_is_the_image_whatever_its_size(tmp_path, capsys, size, side):
+    made = through(folders(tmp_path / "cells", n=2, size=size), tmp_path)
+    assert made["patches"].shape == (4, side, side, 1)
+    h, w = (size, size) if np.isscalar(size) else size
+    assert made["valid"][:].sum((1, 2)).tolist() == [h * w] * 4 and (made.items.height == h).all()
+    said = capsys.readouterr().out
+    assert ("filled around" in said) == ((h, w) != (side, side)) and "middle" not in said
+    assert (made.path / "sizes.png").exists() == ((h, w) != (side, side))
+
+
+def test_what_is_filled_around_an_image_is_its_own_rim_and_not_real(tmp_path):
+    folders(tmp_path / "cells", "a", n=2, size=40, noise=0)
+    folders(tmp_path / "cells", "b", n=2, size=20, noise=0)
+    made = through(tmp_path / "cells", tmp_path)
+    small = np.flatnonzero(made.items.height == 20)
+    assert made["patches"].shape[1] == 40 and len(small) == 2
+    for i in small:
+        patch, valid = made["patches"][int(i)][..., 0], made["valid"][int(i)]
+        assert valid.sum() == 400 and (patch[~valid] == 40).all() and patch[valid].max() == 160
+
+
+def test_mixed_sizes_without_pixel_sizes_are_said_and_drawn(tmp_path, capsys):
+    folders(tmp_path / "cells", "a", n=2, size=96)
+    folders(tmp_path / "cells", "b", n=2, size=(30, 41))
+    made = through(tmp_path / "cells", tmp_path)
+    said = capsys.readouterr().out
+    assert "images of 2 sizes, from 30 to 96 px high and 41 to 96 px wide" in said and "--px-um" in said
+    assert (made.path / "sizes.png").read_bytes()[1:4] == b"PNG" and made.items.px_um.isna().all()
+
+
+def test_a_size_that_cuts_is_asked_for_and_said(tmp_path, capsys):
+    folders(tmp_path / "cells", n=2, size=96)
+    annotate.run(str(tmp_path / "cells"), str(tmp_path / "21"))
+    made = patches.run(str(tmp_path / "21"), str(tmp_path / "22"), size=64)
+    assert made["patches"].shape[1] == 64 and made["valid"][:].all()
+    assert "of 4 only the middle is used, because a size of 64 px was asked for" in capsys.readouterr().out
+
+
+def width_of(patch):
+    "Of the disc, px."
+    return (patch[..., 0] > 100).sum(1).max()
+
+
+def test_known_pixel_sizes_bring_cells_to_one_scale(tmp_path, capsys):
+    "The same cells, 10 um wide, by two microscopes: in a patch they are equally wide, and the scale is kept."
+    rows = []
+    for k, (um, size, n) in enumerate([(0.25, 80, 3), (0.5, 40, 2)]):
+        for i in range(n):
+            picture(tmp_path / f"m{k}_{i}.tif", size=size, radius=5 / um, seed=i, px_um=um)
+            rows.append(dict(file=f"m{k}_{i}.tif", label="ab"[i % 2], group=f"g{i}"))
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    made = through(tmp_path / "t.csv", tmp_path)
+    assert "2 of 5 cells are rescaled to the 0.25 um per px of most" in capsys.readouterr().out
+    assert np.allclose(made.items.px_um, 0.25) and made["patches"].shape[1] == 80
+    assert made.items.factor.tolist() == [1, 1, 1, 2, 2] and made.items.height.tolist() == [80, 80, 80, 40, 40]
+    assert all(abs(width_of(p) - 40) <= 2 for p in made["patches"][:])
+
+
+def test_the_table_says_the_pixel_size_before_the_file_and_the_option_for_the_rest(tmp_path):
+    for i in range(4):
+        picture(tmp_path / f"{i}.tif", seed=i, px_um=9.0)
+    rows = pd.DataFrame(dict(file=[f"{i}.tif" for i in range(4)], label=list("abab"), group=list("1122")))
+    rows.assign(px_um=["0.5", "0.5", "", ""]).to_csv(tmp_path / "t.csv", index=False)
+    made = through(tmp_path / "t.csv", tmp_path / "one", px_um=0.5)
+    assert np.allclose(made.items.px_um, 0.5) and (made.items.factor == 1).all()
+    rows.assign(px_um=["0.5", "none", "", ""]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(LabelledError, match="'none' in column 'px_um', row 3"):
+        through(tmp_path / "t.csv", tmp_path / "two")
+
+
+def test_some_scales_unknown_is_a_question(tmp_path):
+    for i, um in enumerate([0.25, 0.5, None, None]):
+        picture(tmp_path / f"{i}.tif", seed=i, px_um=um)
+    rows = pd.DataFrame(dict(file=[f"{i}.tif" for i in range(4)], label=list("abab"), group=list("1122")))
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(LabelledError, match=r"2 images do not say \(2.tif.*column px_um"):
+        through(tmp_path / "t.csv", tmp_path)
+
+
+def test_one_huge_image_is_a_question(tmp_path):
+    folders(tmp_path / "cells", n=2, size=20)
+    picture(tmp_path / "cells" / "a" / "slide0" / "whole_field.tif", size=400)
+    with pytest.raises(LabelledError, match="largest image measures 400 px"):
+        through(tmp_path / "cells", tmp_path)
+
+
+def test_clicks_in_movies_of_two_scales_are_cut_at_one(tmp_path):
+    rows = []
+    for name, um, size in [("x.tif", 0.25, 160), ("y.tif", 0.5, 80)]:
+        picture(tmp_path / name, size=size, radius=5 / um, px_um=um)
+        rows += [dict(file=name, t=0, y=size / 2, x=size / 2, label=c, group=name + c) for c in "ab"]
+    rows += [dict(rows[0], y=70, label="b", group="more")]
+    pd.DataFrame(rows).to_csv(tmp_path / "c.csv", index=False)
+    made = through(tmp_path / "c.csv", tmp_path, clicks="yes")
+    assert made["patches"].shape[1] == 64 and np.allclose(made.items.px_um, 0.25)
+    assert all(abs(width_of(p) - 40) <= 2 for p in made["patches"][:])

@@ -92,6 +92,7 @@ def run(
     link_radius:float=30., # Clicks nearer than this may be one cell, px
     link_gap:int=12, # ... if at most this many frames apart
     log:str="", # The label log of notebook 21: clicks in movies, or corrections of labels
+    px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
@@ -99,7 +100,7 @@ def run(
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
     root = find_root(source)
     cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT)
-    table = _correct(make_items(cells, root), source, log)
+    table = _correct(make_items(cells, root, px_um), source, log)
     names, content = order_classes(table.label, classes, STATES), hashlib.sha256(table.to_csv(index=False).encode())
     step.settings.update(_place(source, root, out, step.practice), clicked=bool(find_unlabelled(source)), classes=names)
     step.settings["content_of_source"] = content.hexdigest()[:12]
