@@ -217,7 +217,7 @@ def scale_patches(
         patches = np.stack([to_size(p, side, side) for p in patches])
         valid = np.stack([to_size(v.astype(np.float32), side, side) > .5 for v in valid])
     if size == patches.shape[1]: return patches, valid
-    if not len(patches): return np.zeros((0, size, size, patches.shape[3]), patches.dtype), np.zeros((0, size, size), bool)
+    if not len(patches): return patches.reshape(0, size, size, patches.shape[3]), valid.reshape(0, size, size)
     made, real = zip(*(make_square(p, v, size) for p, v in zip(patches, valid)))
     return np.stack(made), np.stack(real)
 

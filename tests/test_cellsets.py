@@ -10,7 +10,8 @@ from cellprotocols.cellsets import check_contradictions, find_contradictions
 from cellprotocols.chromatin import annotate, patches
 from cellprotocols.dataset import read_dataset
 from cellprotocols.images import write_image
-from cellprotocols.labelled import LabelledError
+from cellprotocols.imagesets import read_image_set
+from cellprotocols.labelled import LabelledError, read_labelled
 
 
 def picture(path, size=32, seed=0, radius=None, noise=4, **kw):
@@ -191,3 +192,80 @@ def test_clicks_in_movies_of_two_scales_are_cut_at_one(tmp_path):
     made = through(tmp_path / "c.csv", tmp_path, clicks="yes")
     assert made["patches"].shape[1] == 64 and np.allclose(made.items.px_um, 0.25)
     assert all(abs(width_of(p) - 40) <= 2 for p in made["patches"][:])
+
+
+# --- class folders inside folders
+
+
+@pytest.mark.parametrize(
+    "paths,labels,groups",
+    [
+        ("images/a images/b", "a b", None),
+        ("train/a train/b", "a b", None),
+        ("train/a train/b test/a val/b", "a b a b", None),
+        ("data/images/a data/images/b", "a b", None),
+        ("images/train/a images/test/b", "a b", None),
+        ("a/s1 b/s2", "a b", "s1 s2"),
+        ("images/a/s1 images/b/s2", "a b", "s1 s2"),
+        ("slide_1/a slide_1/b slide_2/a", "a b a", "slide_1 slide_1 slide_2"),
+        ("a/images b/images", "a b", None),
+        ("a/train b/test", "a b", None),
+    ],
+)
+def test_class_folders_inside_folders_are_understood(tmp_path, paths, labels, groups):
+    for i, p in enumerate(paths.split()):
+        picture(tmp_path / "set" / p / f"{i}.tif", seed=i)
+    t = read_labelled(tmp_path / "set").sort_values("file", key=lambda f: f.str[-5], ignore_index=True)
+    assert t.label.tolist() == labels.split()
+    assert t.group.tolist() == (groups.split() if groups else [""] * len(t))
+    assert all((tmp_path / "set" / f).is_file() for f in t.file)
+
+
+@pytest.mark.parametrize(
+    "paths,says",
+    [
+        ("images", "--source .*images"),
+        ("my_cells/a my_cells/b", "one folder, 'my_cells', and the folders 'a', 'b' in it.*--source .*my_cells"),
+        ("train/a train/b test", "images without a class folder in 'test'.*--source .*train"),
+        ("train/a train/b other/c", "beside them 'other'.*--source .*train"),
+        ("mitosis/slide1 mitosis/slide2", "one folder, 'mitosis'"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_with_the_line_that_helps(tmp_path, paths, says):
+    for i, p in enumerate(paths.split()):
+        picture(tmp_path / "set" / p / f"{i}.tif", seed=i)
+    with pytest.raises(LabelledError, match=says):
+        annotate.run(str(tmp_path / "set"), str(tmp_path / "21"))
+
+
+@pytest.mark.parametrize("inside", ("images/a images/b", "images", "a b"))
+def test_a_table_beside_folders_is_a_question(tmp_path, inside):
+    for i, p in enumerate(inside.split()):
+        picture(tmp_path / p / f"{i}.tif", seed=i)
+    first = inside.split()[0]
+    (tmp_path / "cells.csv").write_text(f"file,label\n{first}/0.tif,mitosis\n")
+    with pytest.raises(LabelledError, match="a table, cells.csv, that names images.*--source .*cells.csv.*--source"):
+        annotate.run(str(tmp_path), str(tmp_path / "out" / "21"))
+    assert read_labelled(tmp_path / "cells.csv").label.tolist() == ["mitosis"]
+
+
+def test_a_text_beside_class_folders_is_no_table(tmp_path):
+    folders(tmp_path, n=2)
+    (tmp_path / "README.txt").write_text("Cells of two states, January\n")
+    (tmp_path / "notes.csv").write_text("day,what\n1,stained\n")
+    assert len(read_labelled(tmp_path)) == 4
+
+
+def test_images_beside_class_folders_are_counted(tmp_path, capsys):
+    folders(tmp_path, n=2)
+    picture(tmp_path / "overview.tif")
+    assert len(read_labelled(tmp_path)) == 4
+    assert "1 images directly in" in capsys.readouterr().out
+
+
+def test_class_folders_of_whole_images_inside_folders(tmp_path, capsys):
+    for i, p in enumerate(("images/clean", "images/artifact", "images")):
+        picture(tmp_path / p / f"{i}.tif", seed=i)
+    t, root = read_image_set(tmp_path, ("clean", "artifact"))
+    assert dict(zip(t.file, t.label)) == {"images/clean/0.tif": "clean", "images/artifact/1.tif": "artifact"}
+    assert "1 images in no class folder" in capsys.readouterr().out
