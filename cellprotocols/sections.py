@@ -184,7 +184,7 @@ def _draw_data(patches, known, px_um) -> list:
     collage = show_collage(images, known.label[some].tolist(), classes=classes, px_um=px_um)
     first = make_figure(collage, "A few cells of each class, drawn at random, one brightness scale.")
     counts = show_counts(known.label, classes=classes, flagged=known.blank)
-    second = make_figure(counts, "Cells of each class; the brown bar counts patches in which nothing but noise can be seen.")
+    second = make_figure(counts, "Cells of each class; the brown bar counts patches that show nothing but noise.")
     focus = show_histogram(patches.items.tenengrad, xlabel="sharpness relative to contrast", title="Focus")
     third = make_figure(focus, "One hump is good; a tail to the left are blurred cells.")
     return [first, second, *_draw_blank(patches, known, classes), third]
@@ -195,7 +195,7 @@ def _draw_blank(patches, known, classes) -> list:
     if not len(blank): return []
     images = [patches["patches"][int(i)] for i in blank.index[:40]]
     ax = show_patches(images, blank.label[:40].tolist(), classes, title="Is there a cell in any of these?")
-    return [make_figure(ax, f"Nothing but noise can be seen in {len(blank)} labelled patches; the first {len(images)}.")]
+    return [make_figure(ax, f"Nothing but noise can be seen in {len(blank)} labelled patches ({len(images)} shown).")]
 
 # %% ../nbs/sections.ipynb #f19dca6a
 def make_training_section(
