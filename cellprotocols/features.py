@@ -370,6 +370,7 @@ def _light_off_centre(light, core):
     y, x = (core.shape[0] - 1)/2, (core.shape[1] - 1)/2
     return np.hypot(ly/total - y*share - (my/n - y), lx/total - x*share - (mx/n - x))
 
+# %% ../nbs/features.ipynb #031d2ccd
 @_Compiled
 def _mean_where(d, where):
     "Mean of an image under a mask, 0 of nothing."
@@ -379,7 +380,6 @@ def _mean_where(d, where):
             if where[i, j]: total, n = total + d[i, j], n + 1
     return total/max(n, 1)
 
-# %% ../nbs/features.ipynb #031d2ccd
 def measure_brightness(
     x:np.ndarray, # One channel (H, W), grey levels
     background:float, # Grey levels
