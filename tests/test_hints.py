@@ -70,7 +70,7 @@ def test_what_was_assumed_is_printed_kept_and_reported(tmp_path, capsys):
 def test_the_page_says_what_was_assumed(tmp_path):
     tifffile.imwrite(tmp_path / "m.tif", np.zeros((9, 30, 40), np.uint8), photometric="minisblack")
     page = ImageAnnotator([tmp_path / "m.tif"], ["a", "b"], tmp_path / "log.jsonl")
-    page.answer({"ask": "field", "f": 0})
+    page.answer({"do": "field", "f": 0})
     assert any("taken as time" in p for p in page.problems)
 
 
