@@ -142,6 +142,7 @@ def _check_run(protocol, steps, given):
         text = read_step(protocol, step)
         _check_choices(given, [o for o in text.options if o.name not in text.takes])
 
+# %% ../nbs/cli.ipynb #2c9be0f4
 def _is_practice(protocol, steps, given) -> bool:
     "Does the first of the steps make up its data?"
     takes = read_step(protocol, steps[0]).takes
@@ -163,6 +164,7 @@ def _hush(quiet):
         if before is None: del os.environ["CELLPROTOCOLS_QUIET"]
         else: os.environ["CELLPROTOCOLS_QUIET"] = before
 
+# %% ../nbs/cli.ipynb #8fcf32ce
 def _start(command, given) -> Path: # The folder of the last step
     if command == "demo": return _demo(**given)
     return run_steps(**given) if command == "run" else _run_one(command, **given)
@@ -227,6 +229,7 @@ def _answer(args):
         say(f"cellprotocols: this should not happen: {type(e).__name__}: {first}; {again}")
         return 1
 
+# %% ../nbs/cli.ipynb #525fa22c
 def main(
     argv:list|None=None, # The words after `cellprotocols`; None: the command line's
 ) -> int: # 0 done, 1 something of ours broke, 2 something the user can mend, 130 stopped by the user

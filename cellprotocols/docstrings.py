@@ -47,7 +47,7 @@ def _complete(o, found):
     "The docstring of `o` with the comments below it."
     width = max(map(len, found), default=0)
     rows = [f"    {name:{width}}  {text}" for name, text in found.items()]
-    if rows: o.__doc__ = "\n".join([o.__doc__ or "", "", *rows]).lstrip("\n")
+    if rows and rows[0] not in (o.__doc__ or ""): o.__doc__ = "\n".join([o.__doc__ or "", "", *rows]).lstrip("\n")
 
 def _functions_of(module):
     "Functions of a module and of its classes, as they were written."

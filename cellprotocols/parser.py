@@ -22,6 +22,8 @@ USUAL = dict(
     artifacts="source out steps pattern log images views painted px_um".split(),
 )
 FILES = "source out log gate movie nuclei points images painted encoder".split()
+
+# %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {
     "run chromatin": {
         "run chromatin": "practice (synthetic) data",
@@ -51,6 +53,7 @@ EXAMPLES = {
     },
 }
 
+# %% ../nbs/parser.ipynb #764b4efa
 def _examples(command) -> dict:
     "Lines to copy and what each is for."
     found = EXAMPLES.get(command, {})
@@ -162,7 +165,7 @@ def _fill_step(p, protocol, step):
     _add_always(p)
 
 # %% ../nbs/parser.ipynb #a41d66ad
-THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="images, sorted into clean and artifact or not")
+THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="images, clean and artifact sorted or not")
 
 def _fill_app(p, protocol):
     things = THINGS.get(protocol, "images")
@@ -172,7 +175,8 @@ def _fill_app(p, protocol):
     add("--out", metavar="PATH", default=f"work/{protocol}", help=f"for labels and results (default: work/{protocol})")
     add("--classes", metavar="TEXT", default="", help=_help_of(labels["classes"]))
     add("--by", metavar="TEXT", default="", help="who labels (default: the name of this computer's user)")
-    add("--port", metavar="N", type=int, default=8866, help="port on this computer; 0: any that is free (default: 8866)")
+    port = "port on this computer; 0: any that is free (default: 8866)"
+    add("--port", metavar="N", type=int, default=8866, help=port)
     add("--browser", action=argparse.BooleanOptionalAction, default=True, help="open a browser (default: yes)")
     _add_always(p)
 
@@ -200,12 +204,14 @@ def _add_protocol(groups, sub, name, read):
         if not read(name, step): steps.add_parser(step, help=writes)
         else: _fill_step(_leaf(steps, f"{name} {step}", writes, read_step(name, step).says), name, step)
 
+# %% ../nbs/parser.ipynb #0719e64a
 def make_parser(
     words:list|None=None, # What was typed: only the options of what it names are read; None: all
 ) -> Parser: # Of all commands
     "The command line's parser, with the options of every step that is built."
     says = "Step-wise protocols for microscopists: images in, honest numbers and pictures out."
-    first = "\n  ".join(["examples:", *(f"cellprotocols {c}" for c in ("demo", "app chromatin", "run chromatin --help"))])
+    lines = ("examples:", "cellprotocols demo", "cellprotocols app chromatin", "cellprotocols run chromatin --help")
+    first = "\n  ".join(lines)
     p = Parser(prog="cellprotocols", description=f"{says}\n\n{first}", usage="cellprotocols command [options]")
     p.add_argument("--version", action="store_true", help="print the version")
     sub = p.add_subparsers(dest="command", metavar="command", prog="cellprotocols")
