@@ -1197,6 +1197,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'cellprotocols.labelled._lie_inside': ('labelled.html#_lie_inside', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._natural': ('labelled.html#_natural', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._numbers': ('labelled.html#_numbers', 'cellprotocols/labelled.py'),
+                                        'cellprotocols.labelled._propose_pattern': ( 'labelled.html#_propose_pattern',
+                                                                                     'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._read_any': ('labelled.html#_read_any', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._read_csv': ('labelled.html#_read_csv', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._text': ('labelled.html#_text', 'cellprotocols/labelled.py'),
