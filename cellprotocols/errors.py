@@ -70,11 +70,14 @@ def os_errors(
 # %% ../nbs/errors.ipynb #ae070054
 def check_lengths(
     error:type=UserError, # The error to raise
+    dims:int=1, # How many of the first dimensions have to agree
     **sized, # Name of an argument -> what was given; None: not given
-) -> int: # Their length
-    "Raise an error unless all are of one length."
-    lengths = {name: len(x) for name, x in sized.items() if x is not None}
+) -> int|tuple: # Their length, or their first dimensions
+    "Raise an error unless all are of one length, or of one shape."
+    def size(x): return len(x) if dims == 1 else tuple(x.shape[:dims])
+    lengths = {name: size(x) for name, x in sized.items() if x is not None}
     if len(set(lengths.values())) < 2: return next(iter(lengths.values()), 0)
     first, n = next(iter(lengths.items()))
     other, m = next((name, m) for name, m in lengths.items() if m != n)
-    raise error(f"{n} {first} and {m} {other}", "one for one", f"check where {first} and {other} come from")
+    seen = f"{n} {first} and {m} {other}" if dims == 1 else f"{first} of shape {n} and {other} of shape {m}"
+    raise error(seen, "one for one", f"check where {first} and {other} come from")

@@ -112,7 +112,8 @@ def make_cells(folder, shuffled=False, n=120, side=24):
     for i in range(n):
         k, slide = i % 3, i // 3 % 4
         seen = int(rng.integers(3)) if shuffled else k
-        img = np.clip(rng.normal(40 + 60 * seen, 12, (side, side)), 0, 255).astype(np.uint8)
+        disc = np.hypot(*(np.mgrid[:side, :side] - side / 2)) < side * (0.2 + 0.06 * seen)
+        img = np.clip(rng.normal(30 + 120 * disc, 9), 0, 255).astype(np.uint8)
         path = folder / "ABC"[k] / f"slide{slide}" / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(img).save(path)
