@@ -173,7 +173,7 @@ def test_blank_patches_are_pointed_out(tmp_path, capsys):
         files={"channels.txt": "gray\n"},
     )
     t = infer.run(str(tmp_path / "22"), str(tmp_path / "25"), make_bundle(tmp_path / "bundle")).items
-    assert t.blank.sum() == 7 and "7 of them show no cell" in capsys.readouterr().out
+    assert t.blank.sum() == 7 and "in 7 of them nothing but noise can be seen" in capsys.readouterr().out
 
 
 def test_temperature_is_used(tmp_path):
