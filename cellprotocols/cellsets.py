@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 
 from .clicks import find_annotation_zips, group_clicks, read_annotation_zip, read_clicks
 from .dataset import Dataset
-from .errors import UserError, os_errors
+from .errors import UserError, check_lengths, os_errors
 from .hints import Hints, give_hints, to_hints
 from .images import open_image
 from .names import IMAGE_SUFFIXES, natural_key
@@ -360,6 +360,7 @@ def find_copies(
     labels:pd.Series, # (N,) class names
 ) -> pd.DataFrame: # One row a pair: i, j, distance, exact, label_i, label_j, conflict (bool)
     "Pairs of patches that show the same thing, and whether their labels agree."
+    check_lengths(LabelledError, patches=patches, labels=labels)
     pairs, labels = find_duplicates(patches), np.asarray(labels)
     one, other = labels[pairs.i], labels[pairs.j]
     return pairs.assign(label_i=one, label_j=other, conflict=one != other)

@@ -16,6 +16,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 from scipy.spatial.distance import cdist
 
+from .errors import check_lengths
 from cellprotocols.style import (
     FAINT, MUTED, WARM, VizError, check_known, choose_class_colours, house_style, make_axes, show_legend, show_nothing,
     show_title, to_lines, to_names
@@ -53,6 +54,7 @@ def show_patches(
     colours:Sequence|None=None, # One colour a channel
 ) -> plt.Axes:
     "Show patches in a grid on one intensity scale."
+    check_lengths(VizError, patches=patches, labels=labels, captions=captions)
     shown, frames = range(min(n, len(patches))), None
     if labels is not None:
         names, known = to_names(labels, classes)
@@ -114,6 +116,7 @@ def show_collage(
     colours:Sequence|None=None, # One colour a channel
 ) -> plt.Axes: # One row a class, its count beside its name
     "Random examples of every class, one row each, on one intensity scale."
+    check_lengths(VizError, patches=patches, labels=labels)
     names, known = to_names(labels, classes)
     ax = make_axes(ax, .85 * n + 1.3, .85 * len(known) + .5)
     if not known: return show_nothing(ax, "no classes", title)
@@ -165,6 +168,7 @@ def find_medoids(
     seed:int=0, # In a place with over 500 cells the medoid is taken against 500 random ones
 ) -> pd.DataFrame: # One row an occupied place: `item`, `bx` and `by` (1 = left and bottom), `n` (its cells)
     "The most typical item of each occupied grid place."
+    check_lengths(VizError, xy=xy, features=features)
     xy = np.asarray(xy, float).reshape(-1, 2)
     ok = np.flatnonzero(np.isfinite(xy).all(1))
     if not len(ok): return pd.DataFrame(dict(item=[], bx=[], by=[], n=[]), dtype=int)
@@ -188,6 +192,7 @@ def make_montage(
     features:np.ndarray|None=None, # What "most typical" is measured in, (N, D); None: `xy`
 ) -> np.ndarray: # (M, M[, C]) with M = S * (bins + 1), dtype of `patches`, row 0 at the top; empty: the smallest value
     "A map made of cells: in each occupied place the medoid, never the mean."
+    check_lengths(VizError, patches=patches, xy=xy, features=features)
     medoids = find_medoids(xy, bins, features)
     if not len(medoids): raise VizError("no patches with a position", "at least one", "check the embedding for NaN")
     chosen = read_rows(patches, medoids.item)
@@ -231,6 +236,7 @@ def show_montage(
     colours:Sequence|None=None, # One colour a channel
 ) -> plt.Axes: # Same orientation as `show_embedding`
     "Show one typical cell at each place of the map."
+    check_lengths(VizError, patches=patches, xy=xy, features=features, labels=labels)
     medoids = find_medoids(xy, bins, features)
     ax = make_axes(ax, 6.6, 6.2)
     if not len(medoids): return show_nothing(ax, "no patches with a position", title)

@@ -27,9 +27,17 @@ from .split import make_blocks
 class LabelledError(UserError): "A labelled set that cannot be used as it is."
 
 # %% ../nbs/labelled.ipynb #6abac1f1
+def _propose_pattern(names) -> str:
+    "A pattern for the part of the names that repeats, a word and its number."
+    for word in dict.fromkeys(re.findall(r"[A-Za-z]+(?=\d)", names[0])):
+        found = [re.search(rf"{word}\d+", n) for n in names]
+        kinds = {m[0] for m in found if m}
+        if all(found) and 1 < len(kinds) <= len(names)/2: return rf"({word}\d+)"
+    return r"(plate\d+)"
+
 def _group_by_pattern(names, pattern):
     "The part of each name that the pattern's bracket holds."
-    do = r"write for example group=r'(plate\d+)'"
+    do = f'for example group="{_propose_pattern(names)}"; or a folder a group inside each class folder, and no pattern'
     try: found = [re.search(pattern, n) for n in names]
     except re.error as e:
         raise LabelledError(f"the group pattern {pattern!r} is not a regular expression ({e})", do=do) from e

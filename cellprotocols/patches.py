@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 from .invalid import find_invalid, make_filled
 
 # %% ../nbs/patches.ipynb #a3366b68
@@ -264,6 +264,7 @@ def normalise(
 ) -> np.ndarray: # float32, same shape
     "Shift and scale each patch and channel to mean 0 and deviation 1 over its valid pixels."
     patches = np.asarray(patches)
+    check_lengths(PatchError, 3, patches=patches, valid=valid)
     if valid is None: valid = np.ones(patches.shape[:3], bool)
     floor = _at_least_a_grey_level if patches.dtype.kind in "iub" else _at_least_rounding  # a float has no grey levels
     out = np.empty(patches.shape, np.float32)

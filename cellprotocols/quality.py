@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from .errors import check_lengths
+
 # %% ../nbs/quality.ipynb #48f364e6
 def _runs(flat, axis):
     "Unbroken runs of True that begin at either end."
@@ -129,6 +131,7 @@ def _contrast(x, ok, whole, min_area) -> dict:
 # %% ../nbs/quality.ipynb #f7e2cac9
 def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
     "Apply `numbers(x, ok, whole)` to pieces of the patches, one channel at a time; keep the largest over channels."
+    check_lengths(dims=3, patches=patches, valid=valid)
     parts, whole = [], np.dtype(patches.dtype).kind in "iub"
     for i in range(0, patches.shape[0], chunk):
         piece = np.asarray(patches[i:i + chunk])
