@@ -51,10 +51,11 @@ def read_source(
     out:str|Path, # The folder of this step; practice images lie beside it
     pattern:str="", # As for `run`
     seed:int=0, # Of the practice images
+    anywhere:bool=False, # As for `run`
 ) -> tuple: # table: file, label, group; the folder that the files are in
     "The images, and what is known of them."
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
-    return read_image_set(source, CLASSES, ("unsure",), pattern)
+    return read_image_set(source, CLASSES, ("unsure",), pattern, anywhere)
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #c5df1177
 def make_annotator(
@@ -94,7 +95,7 @@ def _apply_labels(
 ) -> pd.DataFrame:
     "The labels that a person has given since; says it when there are none, or of one kind only."
     how = "notebook 51, or cellprotocols app artifacts --source <images>"
-    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no {log}")
+    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no label log {log}")
     elif log: table = apply_log(table, log)
     have = set(table.label) & set(CLASSES)
     if not have:
@@ -112,11 +113,12 @@ def run(
     out:str="work/artifacts/51_annotate", # Folder that is made
     pattern:str="", # Regular expression with one bracket: the well in the file name; else as an Operetta writes it
     log:str="", # The label log of notebook 51: decisions of a person
+    anywhere:bool=False, # May a table name images outside its own folder?
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled images together; one row per image with its label and its group. No file is moved or changed."
-    step = Step("artifacts.annotate", run, locals(), free=["log"], practice=is_practice(source))
-    table, root = read_source(source, out, pattern, seed)
+    step = Step("artifacts.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
+    table, root = read_source(source, out, pattern, seed, anywhere)
     table = _apply_labels(_fill_table(table, root), log)
     content = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12]
     near = Path(out).resolve().parent
