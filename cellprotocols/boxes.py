@@ -204,7 +204,8 @@ def choose_boxes(
     say_left_out(file, [e.seen for e in odd.values()], len(t))
     good = np.setdiff1d(np.arange(len(t)), [*odd])
     cut = [i for i in good if np.abs(inside[i] - sides[i]).max() > 1e-3]
-    say_left_out(file, [f"{say(i)} is {_listed(sides[i])}" for i in cut], len(t), then="stick out of the image and are cut")
+    told = [f"{say(i)} is {_listed(sides[i])}" for i in cut]
+    say_left_out(file, told, len(t), then="stick out of the image and are cut")
     t[["y0", "x0", "y1", "x1"]] = inside
     return check_boxes(t.iloc[good], names, sizes, file)
 

@@ -70,6 +70,7 @@ def _id(value):
     if isinstance(value, float): return int(value) if value % 1 == 0 else None
     return value if isinstance(value, (int, str)) else None
 
+# %% ../nbs/coco.ipynb #6cce3e62
 def _entries(data, part, keys, file) -> dict:
     "id -> entry of one part of a COCO file."
     found = data.get(part) if isinstance(data, dict) else None
@@ -109,6 +110,7 @@ def _turned_box(x, y, w, h, degrees):
     wide, high = w*c + h*s, w*s + h*c
     return x + (w - wide)/2, y + (h - high)/2, wide, high
 
+# %% ../nbs/coco.ipynb #9c66594c
 def _rotation(a):
     "By how many degrees a box is turned, as CVAT and others write it."
     more = a.get("attributes")
@@ -137,6 +139,7 @@ def _score(a):
     if isinstance(score, (int, float)) and 0 <= score <= 1: return float(score)
     raise BoxError(f"annotation {a['id']} has the score {str(score)[:40]}", "a score from 0 to 1")
 
+# %% ../nbs/coco.ipynb #55d51b75
 def _coco_row(a, images, kinds, file):
     "One annotation as a row of the table."
     for key, known in (("image_id", images), ("category_id", kinds)):
@@ -147,6 +150,7 @@ def _coco_row(a, images, kinds, file):
     field, label = _text(image["file_name"], "a file_name", file), _text(label, "a category's name", file)
     return field, label, image.get("t", 0), y, x, y + h, x + w, _score(a)
 
+# %% ../nbs/coco.ipynb #11a42fca
 def _coco_rows(annotations, images, kinds, file):
     "The rows, what each is called; odd ones and crowds are left out with a warning."
     rows, names, odd, crowds, turned = [], [], [], [], []

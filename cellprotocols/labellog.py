@@ -86,7 +86,7 @@ def _read_header(line):
     return header if isinstance(header, dict) and isinstance(header.get("label_log"), int) else {}
 
 def _check_header(data, log, dataset):
-    "The first line must be a header and, where both are known, name this dataset; decisions go on behind a damaged one."
+    "The first line is a header and, where both are known, names this dataset; a damaged one is passed over."
     first, _, rest = data.partition(b"\n")
     header = _read_header(first)
     if not header:
@@ -368,7 +368,8 @@ def read_last_classes(
     said = read_labels(log, dataset).drop_duplicates("item", keep="last")
     lists = said.label.map(lambda v: isinstance(v, list)).astype(bool)
     if lists.any():
-        warnings.warn(f"{Path(log).name}: {lists.sum()} labels are lists and no classes; they are left out", stacklevel=3)
+        told = f"{lists.sum()} labels are lists and no classes; they are left out"
+        warnings.warn(f"{Path(log).name}: {told}", stacklevel=3)
     said = said[~lists].copy()
     said["label"] = said.label.map(lambda v: "" if v is None else str(v))
     return said

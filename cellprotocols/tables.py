@@ -200,7 +200,8 @@ def to_text(
         raise UnicodeError(_guess_encoding(data, e.start)) from None
     if "\0" not in text: return text
     wide = max(data[::2].count(0), data[1::2].count(0)) > len(data)//4
-    raise UnicodeError(f"it {'seems to be UTF-16 without a mark' if wide else 'holds NUL characters'}: save it as UTF-8")
+    why = "seems to be UTF-16 without a mark" if wide else "holds NUL characters"
+    raise UnicodeError(f"it {why}: save it as UTF-8")
 
 def _guess_encoding(data, at):
     "What bytes that are no UTF-8 may be."

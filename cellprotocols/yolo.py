@@ -218,7 +218,8 @@ def _match_files(files, images, folder):
     taken = {}
     for f, field in found.items():
         if field and taken.setdefault(field, f) != f:
-            seen = f"{taken[field].relative_to(folder)} and {f.relative_to(folder)} would both be labels of {field[0]!r}"
+            both = f"{taken[field].relative_to(folder)} and {f.relative_to(folder)}"
+            seen = f"{both} would both be labels of {field[0]!r}"
             raise BoxError(seen, "one file of labels an image", "read one folder at a time", folder)
     return {f: field for f, field in found.items() if field}
 
