@@ -42,6 +42,7 @@ def _is_finite(value):
     if isinstance(value, (list, tuple)): return all(map(_is_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
+# %% ../nbs/labellog.ipynb #cfd64ac4
 def _check_entry(entry):
     "A `ValueError` where a line is no header, no decision and no undo or redo of one."
     if not isinstance(entry, dict): raise ValueError("is no entry of a label log")
