@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError
+from .hints import find_hints, take_note
 from .images import open_image
 from .names import IMAGE_SUFFIXES, find_image_files, find_missing_cause, find_named_file, natural_key
 from .sheets import MISSING_WORDS, SheetError, find_column, make_names_alike, read_sheet, to_numbers
@@ -221,11 +222,19 @@ def find_image_array(
 ) -> str: # Its name; raises `LabelledError` if there is none
     "Which array of an .npz holds the images? One with a usual name, else the largest."
     found = [n for n, (shape, _, dt) in heads.items() if len(shape) in (3, 4) and dt.kind in "buif"]
+    wanted = find_hints(path).array
+    if wanted and wanted not in found:
+        seen = f"the array {wanted!r} was asked for, the file has images in {', '.join(found) or 'none'}"
+        raise LabelledError(seen, "an array (N, H, W), (N, C, H, W) or (N, H, W, C)", file=path)
     if not found:
         seen = f"no array of images among {', '.join(heads) or 'nothing'}"
         raise LabelledError(seen, "an array (N, H, W), (N, C, H, W) or (N, H, W, C)", file=path)
     def rank(n): return n.lower() in _usual_arrays, heads[n][2].kind != "b", np.prod(heads[n][0])
-    name = max(found, key=rank)
+    name = wanted or max(found, key=rank)
+    if len(found) > 1 and not wanted:
+        rest = ", ".join(f"{n!r} {heads[n][0]}" for n in found if n != name)
+        said = f"the images are in the array {name!r} {heads[name][0]}, not in {rest}"
+        take_note(path, f"{said}; another is read with array")
     if not heads[name][1]: return name
     seen, do = f"the array {name!r} is in Fortran order", "save it again with np.ascontiguousarray"
     raise LabelledError(seen, "C order", do, file=path)
@@ -244,7 +253,7 @@ def read_cells_npz(
     n = heads[find_image_array(heads, path)][0][0]
     if n == 0: raise LabelledError("the array of images is empty", "one image per cell", file=path)
     with zip_errors(path, "the whole file"), np.load(path) as z:
-        t = pd.DataFrame({k: _text(z[k]) for k, (shape, _, _) in heads.items() if shape == (n,)})
+        t = pd.DataFrame({k: _text(z[k]).ravel() for k, (shape, *_) in heads.items() if shape in ((n,), (n, 1))})
     members = [str(i) for i in range(n)]
     out = pd.DataFrame(dict(file=path.name, member=members, label=_column(t, label, "label", path)))
     out["group"] = _group_column(t, group, path)

@@ -127,6 +127,8 @@ def run(
     allowed:str="", # Which states may follow which, e.g. "A>B,B>C,any>D"; for the published states the cell cycle
     stay:float=.9, # Chance that a cell is in the same state one frame later
     device:str="", # cpu, cuda or mps; the fastest there is if not given
+    axes:str="", # What the axes of the movies are, where the files do not say it: a letter each, e.g. "TCYX"
+    series:str="", # Which image or place of files that hold several, from 0
     seed:int=0, # Of the practice data
 ): # The predictions, a `Dataset` with the array `embedding`
     "Name the state of every patch, or of every nucleus in whole movies."
@@ -134,6 +136,7 @@ def run(
     if practise: movie = str(make_practice_movie(find_practice(out, seed)/"movie", seed))
     step = Step("chromatin.infer", run, locals(), ["movie", "nuclei", "points"], ["device"], practise)
     bundle = _open_model(step)
+    if movie: step.tell(movie, channels="", px_um=0.) # these are chosen below
     step.settings.update(classes=bundle.classes, mode="movies" if movie else "patches")
     make_transitions(bundle.classes, choose_allowed(bundle.classes, allowed), stay) # a wrong rule is said at once
     patches, movies = (None, find_movies(movie)) if movie else (step.read("source", "patches"), [])
