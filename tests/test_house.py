@@ -18,7 +18,7 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    "errors progress doctor protocols device files tables sheets agreement sources layouts scales names pictures tiffpages tiff vendors "
+    "errors progress doctor protocols device files tables sheets agreement sources layouts scales names filenames pictures tiffpages tiff vendors "
     "images origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores synth hints invalid "
     "synth_dirt style viz galleries plots overlays",
     "patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
