@@ -90,6 +90,12 @@ def _make_controls() -> SimpleNamespace:
     box = w.VBox([w.HBox([start, end, pick]), said, frame])
     return SimpleNamespace(start=start, end=end, pick=pick, said=said, frame=frame, box=box)
 
+def _find_given(words) -> list:
+    "The options without logs that nobody has written to yet."
+    pairs = zip(words[::2], words[1::2])
+    given = [p for p in pairs if p[0] not in ("--log", "--painted") or Path(p[1]).exists()]
+    return [word for pair in given for word in pair]
+
 _MAIN = "import sys; from cellprotocols.cli import main; sys.exit(main())"
 
 # %% ../nbs/app.ipynb #b650b31c
@@ -120,7 +126,7 @@ class Results:
         "Start a run in a new folder."
         if self.job and self.job.rc is None: return
         self.start.disabled, self.end.disabled = True, False
-        words = ["run", self.protocol, *self.words, "--out", str(choose_run(self.out))]
+        words = ["run", self.protocol, *_find_given(self.words), "--out", str(choose_run(self.out))]
         self.job = Job([sys.executable, "-c", _MAIN, *words], self._heard)
 
     def _heard(self, job):

@@ -21,8 +21,8 @@ _WORDS = {
     "t": "t time timepoint tp frame fr sk hour hours hr min minute minutes day days",
     "c": "c ch chan channel wv wl wavelength lambda",
     "z": "z slice plane zplane",
-    "p": "p pos position s site series xy fov field well row r col tile m scene stage place roi cell crop patch object nucleus "
-         "patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region section movie",
+    "p": "p pos position s site series xy fov field well row r col tile m scene stage place roi cell crop patch object "
+         "nucleus patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region section movie",
 } # What stands before a number
 _AXIS = {word: axis for axis, words in _WORDS.items() for word in words.split()}
 
@@ -103,7 +103,8 @@ def _place_frames(times, notes):
     step = gcd(*np.diff(order).tolist()) if len(order) > 1 else 1
     length = (order[-1] - order[0])//step + 1
     if length > 2*len(order) + 10:
-        notes.append(f"the times in the names are irregular ({order[0]}, {order[1]}, ...): frames are counted one by one")
+        seen = f"the times in the names are irregular ({order[0]}, {order[1]}, ...)"
+        notes.append(f"{seen}: frames are counted one by one")
         return {t: i for i, t in enumerate(order)}, len(order), None
     if length > len(order):
         gone = sorted(set(range(length)) - {(t - order[0])//step for t in order})

@@ -5,17 +5,20 @@
 # %% auto #0
 __all__ = ['find_invalid', 'find_inner', 'make_filled']
 
-# %% ../nbs/invalid.ipynb #3f53256c
+# %% ../nbs/invalid.ipynb #f518ebd0
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-# %% ../nbs/invalid.ipynb #ffae948b
+# %% ../nbs/invalid.ipynb #64c0ec80
 def _count_flat(lines) -> int:
     "How many lines from the first on have one and the same value."
     if not (lines[0] == lines[0, 0]).all(): return 0
     flat = (lines == lines[0, 0]).all((1, 2))
-    return len(flat) if flat.all() else int(flat.argmin())
+    n = len(flat) if flat.all() else int(flat.argmin())
+    if n > 1 or len(lines) < 3: return n
+    one, two, three = (np.median(line).astype(float) for line in lines[:3])
+    return n if abs(two - one) > 2*abs(three - two) else 0 # a slope is no rim
 
 def _bands(x) -> np.ndarray:
     "Rows and columns from the sides inwards that have the one value of their side."
@@ -41,7 +44,7 @@ def _corners(x) -> np.ndarray:
     whole = ~found
     return found if low > .25*(middle - low) and whole.sum() > .9*convex_hull_image(whole).sum() else none
 
-# %% ../nbs/invalid.ipynb #00c83359
+# %% ../nbs/invalid.ipynb #78753bad
 def _find_rim(x) -> np.ndarray:
     "A rim of bands, of corners, or of bands round a field with corners."
     bands = _bands(x)
@@ -64,7 +67,7 @@ def find_invalid(
     rim = _find_rim(np.where(bad[..., None], np.nan, x) if bad.any() and x.dtype.kind == "f" else x)
     return bad if rim.all() else bad | rim
 
-# %% ../nbs/invalid.ipynb #04259371
+# %% ../nbs/invalid.ipynb #c970d340
 def find_inner(
     invalid:np.ndarray, # (H, W) bool, not all True
 ) -> tuple: # Two slices, of rows and columns

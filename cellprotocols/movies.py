@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import cv2, numpy as np, pandas as pd
+import numpy as np, pandas as pd
 from scipy.spatial import cKDTree
 
 from .cells import CellError, estimate_diameter, find_centroids, find_nuclei, to_labels
@@ -21,7 +21,7 @@ from .errors import UserError
 from .filenames import find_series, is_template, read_template
 from .images import open_image
 from .names import IMAGE_SUFFIXES, natural_key
-from .patches import cut_valid, to_patches
+from .patches import cut_valid, make_square, to_size
 from .progress import track
 from .sheets import SheetError, find_column, read_sheet, to_numbers
 from .sources import Channels, ImageError
@@ -246,24 +246,20 @@ def choose_max_distance(
     return distance
 
 # %% ../nbs/movies.ipynb #fc5dda81
-def _resize(img, side) -> np.ndarray:
-    "One (S, S[, C]) image to (side, side[, C]), same dtype where OpenCV knows it, else float32."
-    x = img if img.dtype.name in ("uint8", "uint16", "int16", "float32", "float64") else img.astype(np.float32)
-    how = cv2.INTER_AREA if side < img.shape[0] else cv2.INTER_LINEAR
-    return cv2.resize(x, (side, side), interpolation=how).reshape(side, side, *img.shape[2:])
-
 def scale_patches(
     patches:np.ndarray, # (N, S, S, C), any dtype
     valid:np.ndarray, # (N, S, S) bool
     side:int, # Rescale them to this side, px
-    size:int, # Then cut or mirror them to this side, px
+    size:int, # Then cut them, or fill around them, to this side, px
 ) -> tuple: # patches (N, size, size, C), valid (N, size, size)
     "Bring patches to the scale and the size of a model."
     if side != patches.shape[1] and len(patches):
-        patches = np.stack([_resize(p, side) for p in patches])
-        valid = np.stack([_resize(v.astype(np.float32), side) > .5 for v in valid])
+        patches = np.stack([to_size(p, side, side) for p in patches])
+        valid = np.stack([to_size(v.astype(np.float32), side, side) > .5 for v in valid])
     if size == patches.shape[1]: return patches, valid
-    return to_patches(patches, size), to_patches(valid[..., None], size)[..., 0]
+    if not len(patches): return patches.reshape(0, size, size, patches.shape[3]), valid.reshape(0, size, size)
+    made, real = zip(*(make_square(p, v, size) for p, v in zip(patches, valid)))
+    return np.stack(made), np.stack(real)
 
 # %% ../nbs/movies.ipynb #03042780
 def cut_cells(

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['PatchError', 'find_valid', 'cut_patches', 'to_px', 'cut_valid', 'cut_movie', 'to_channels', 'mirror_indices',
-           'to_patches', 'normalise']
+           'to_patches', 'to_size', 'make_square', 'normalise']
 
 # %% ../nbs/patches.ipynb #a15e5819
 from collections.abc import Iterable, Iterator
 
+import cv2
 import numpy as np
 import pandas as pd
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 from .invalid import find_invalid, make_filled
 
 # %% ../nbs/patches.ipynb #a3366b68
@@ -212,6 +213,35 @@ def to_patches(
     made = [img[along(img.shape[0])[:, None], along(img.shape[1])] for img in _same_channels(images)]
     return np.stack(made) if made else np.zeros((0, size, size, 1), np.uint8)
 
+# %% ../nbs/patches.ipynb #cb14f70b
+def to_size(
+    img:np.ndarray, # (H, W) or (H, W, C), any dtype
+    height:int, # px
+    width:int, # px
+) -> np.ndarray: # (height, width[, C]), the same dtype where OpenCV knows it, else float32
+    "Rescale an image: means of pixels where it gets smaller, linear where it gets larger."
+    x = img if img.dtype.name in ("uint8", "uint16", "int16", "float32", "float64") else img.astype(np.float32)
+    how = cv2.INTER_AREA if height < img.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(x, (width, height), interpolation=how).reshape(height, width, *img.shape[2:])
+
+def make_square(
+    img:np.ndarray, # (H, W, C), any dtype
+    valid:np.ndarray, # (H, W) bool, its real pixels
+    size:int, # Side, px
+) -> tuple: # (size, size, C), same dtype; its real pixels, (size, size) bool
+    "Put an image into the middle of a square: what is larger is cut, around what is smaller is the level of its rim."
+    y, x = ((n - size)//2 for n in img.shape[:2])
+    img, valid = (a[max(0, y):max(0, y) + size, max(0, x):max(0, x) + size] for a in (img, valid))
+    if img.shape[:2] == (size, size): return img, valid
+    rim = np.ones(valid.shape, bool)
+    rim[1:-1, 1:-1] = False
+    ring = img[rim & valid] if (rim & valid).any() else img.reshape(-1, img.shape[2])
+    made = np.empty((size, size, img.shape[2]), img.dtype)
+    made[:] = np.median(ring, axis=0).astype(img.dtype)
+    real, (h, w), top, left = np.zeros((size, size), bool), valid.shape, max(0, -y), max(0, -x)
+    made[top:top+h, left:left+w], real[top:top+h, left:left+w] = img, valid
+    return made, real
+
 # %% ../nbs/patches.ipynb #443e42fd
 def _standardise(patches, valid, clip, floor) -> np.ndarray:
     "Mean 0 and deviation 1 over the valid pixels; `floor(mean, n)` is the least deviation."
@@ -234,6 +264,7 @@ def normalise(
 ) -> np.ndarray: # float32, same shape
     "Shift and scale each patch and channel to mean 0 and deviation 1 over its valid pixels."
     patches = np.asarray(patches)
+    check_lengths(PatchError, 3, patches=patches, valid=valid)
     if valid is None: valid = np.ones(patches.shape[:3], bool)
     floor = _at_least_a_grey_level if patches.dtype.kind in "iub" else _at_least_rounding  # a float has no grey levels
     out = np.empty(patches.shape, np.float32)

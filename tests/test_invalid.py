@@ -36,6 +36,12 @@ def test_cells_beside_a_rim_are_those_of_the_part_alone(kind):
     assert estimate_diameter(img) == estimate_diameter(part)
 
 
+def test_a_rim_of_one_pixel():
+    thin = np.random.default_rng(0).poisson(90, (60, 60)).astype(np.uint16)
+    thin[:, -1] = 0
+    assert find_invalid(thin).sum() == 60 and find_invalid(thin)[:, -1].all()
+
+
 def test_a_rim_in_a_dim_field():
     dim = np.random.default_rng(0).poisson(9, (100, 100)).astype(np.uint8)
     dim[:20] = dim[:, 90:] = 0
@@ -44,7 +50,7 @@ def test_a_rim_in_a_dim_field():
     assert np.array_equal(find_invalid(dim), want)
 
 
-@pytest.mark.parametrize("k", range(4))
+@pytest.mark.parametrize("k", range(5))
 def test_dark_backgrounds_are_no_rim(k):
     yy, xx = np.mgrid[:100, :100]
     blobs = sum(np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 60) for y, x in [(30, 40), (60, 70), (70, 20)])
@@ -53,6 +59,7 @@ def test_dark_backgrounds_are_no_rim(k):
         (200 * blobs).astype(np.uint8),  # drawn cells
         np.random.default_rng(0).poisson(0.2, (100, 100)).astype(np.uint16),  # single photons
         np.zeros((100, 100), np.uint8),
+        np.tile(np.arange(100, dtype=np.uint8), (100, 1)),  # a slope
     ][k]
     assert not find_invalid(img).any()
 

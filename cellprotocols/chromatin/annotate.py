@@ -20,7 +20,8 @@ from ..labellog import apply_log
 from ..movies import find_unlabelled
 from ..progress import track
 from ..review import choose_palette, make_grid
-from ..cellsets import check_openable, make_items, name_cells, order_classes, read_cells
+from ..cellsets import (check_classes, check_contradictions, check_openable, make_items, name_cells,
+    order_classes, read_cells)
 from ..steps import Step, find_practice
 from ..synth import make_movie
 
@@ -74,6 +75,10 @@ def _say(items, classes) -> str:
     rest = f", not labelled {counts['']}" if "" in counts else ""
     return f"{len(items)} cells in {items.group.nunique()} groups: {known}{rest}"
 
+def _warn(items, classes) -> list:
+    "What a person should know before going on: pictures with two labels, classes that cannot be judged."
+    return check_contradictions(items, ["sha256", "member", "t", "z", "y", "x"]) + check_classes(items, classes)
+
 # %% ../../nbs/chromatin/21_annotate.ipynb #ba4af4e5
 def run(
     source:str|None=None, # Movies with a log, annotation zips, class folders, .csv or .npz; None: practice movies
@@ -100,7 +105,7 @@ def run(
     root = find_root(source)
     step.tell(root)
     cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT, anywhere)
-    table = _correct(make_items(cells, root), source, log)
+    table = _correct(make_items(cells, root, px_um), source, log)
     check_openable(table.file, root)
     names, content = order_classes(table.label, classes, STATES), hashlib.sha256(table.to_csv(index=False).encode())
     step.settings.update(_place(source, root, out, step.practice), clicked=bool(find_unlabelled(source)), classes=names)
@@ -109,7 +114,7 @@ def run(
     with step.write("labels") as w:
         w.append("all", table)
         made = w.commit()
-    return step.end(made, _say(table, names))
+    return step.end(made, _say(table, names), *_warn(table, names))
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #090a42cf
 def make_annotator(

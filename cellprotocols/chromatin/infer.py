@@ -72,7 +72,7 @@ def _say_patches(t, classes) -> list:
     counts, learned = t.predicted.value_counts(), (t.split == "train").sum()
     said = [f"{len(t)} patches: " + ", ".join(f"{c} {counts.get(c, 0)}" for c in classes)]
     blank = t.blank.sum() if "blank" in t else 0
-    if blank: said.append(f"{blank} of them show no cell (column blank): what is said about these means nothing")
+    if blank: said.append(f"in {blank} of them nothing but noise can be seen (column blank): look before believing it")
     honest = "the honest predictions for these are in 24_train"
     if learned: said.append(f"{learned} of them the model has learned from: {honest}")
     return said
