@@ -22,7 +22,8 @@ _WORDS = {
     "c": "c ch chan channel wv wl wavelength lambda",
     "z": "z slice plane zplane",
     "p": "p pos position s site series xy fov field well row r col tile m scene stage place roi cell crop patch object "
-         "nucleus patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region section movie",
+         "nucleus patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region section "
+         "movie",
 } # What stands before a number
 _AXIS = {word: axis for axis, words in _WORDS.items() for word in words.split()}
 
@@ -87,8 +88,11 @@ class FileSeries(NamedTuple):
     dt_min: float|None = None # Minutes from frame to frame, where the names say them
 
     @property
-    def missing(self): return frozenset(set(range(self.shape[0])) - {t for t, *_ in self.files})
+    def missing(self) -> frozenset:
+        "Frames without a file."
+        return frozenset(set(range(self.shape[0])) - {t for t, *_ in self.files})
 
+# %% ../nbs/filenames.ipynb #f289fd4c
 def _to_time(text):
     "A time in a name as a number: of a frame, or of minutes where days, hours and minutes are given."
     if m := re.fullmatch(r"(\d+)d(\d+)h(\d+)m", text): return (int(m[1])*24 + int(m[2]))*60 + int(m[3])
@@ -97,6 +101,7 @@ def _to_time(text):
         return int((day - np.datetime64("1970-01-01T00:00")).astype(int))
     return int(text[:18])
 
+# %% ../nbs/filenames.ipynb #1a07f62e
 def _place_frames(times, notes):
     "Times as numbers of frames, from 0; gaps stay where the times are regular otherwise."
     order = sorted(set(times))
@@ -135,12 +140,14 @@ def _make_series(name, found, notes):
     timed = re.search("[dh]", found[0][1].get("t", ""))
     return FileSeries(name, files, shape, levels["c"], notes, float(step) if timed and step and n_t > 1 else None)
 
+# %% ../nbs/filenames.ipynb #e35939b1
 def is_template(
     path:"str|Path", # A path
 ) -> bool: # False where there is such a file
     "Is this a name with {t}, {c}, {z} or {p} for what varies?"
     return re.search(r"\{[tczp]\}", Path(path).name) is not None and not Path(path).exists()
 
+# %% ../nbs/filenames.ipynb #41b28bcb
 def read_template(
     path:"str|Path", # Folder and name with {t}, {c}, {z}, {p} for what varies, * for anything
 ) -> list: # `FileSeries`, one a place; `ImageError` where no file has such a name
@@ -167,6 +174,7 @@ def _leave_masks(files):
     said = [f"{len(left)} masks or small pictures beside the images are left out ({left[0]}, ...)"] if left else []
     return [f for f in files if f.name not in set(left)], said
 
+# %% ../nbs/filenames.ipynb #18eab8bc
 def _ask(folder, family, spans, vary, unknown):
     "Ask what the numbers mean that no word explains, with an example of the answer."
     known = {axis for (*_, axis), v in zip(spans, vary) if v}
@@ -214,6 +222,7 @@ def _join_channels(folder, named):
         else: out[key] = [(f, v | {"c": dye}) for name, dye in members for f, v in named[name]]
     return out
 
+# %% ../nbs/filenames.ipynb #cf843871
 def find_series(
     folder:"str|Path", # For messages
     files:list, # Paths of single images

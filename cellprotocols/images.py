@@ -199,6 +199,7 @@ def _open_sequence(files, limit, name, hints=None):
     head = replace(first, shape=(len(files), *first.shape[1:]), axes=axes, dt_s=None, notes=list(notes))
     return ImageFile(name, head, plane, sources=[_Named(f) for f in files])
 
+# %% ../nbs/images.ipynb #0946380e
 def _open_series(series, limit, name, hints=None):
     "Single images as one movie, by what their names say; frames that are missing are empty."
     first = next(iter(series.files.values()))
@@ -225,6 +226,7 @@ def _open_series(series, limit, name, hints=None):
     img.missing = series.missing
     return img
 
+# %% ../nbs/images.ipynb #24e6cf86
 def _open_folder(folder, limit, hints=None):
     "The images of a folder as one movie, by their names; or of a name with {t}, {c}, {z} for what varies."
     if not folder.is_dir(): found = read_template(folder)
