@@ -633,6 +633,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cellprotocols.cli._hush': ('cli.html#_hush', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._is_practice': ('cli.html#_is_practice', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._list': ('cli.html#_list', 'cellprotocols/cli.py'),
+                                   'cellprotocols.cli._main': ('cli.html#_main', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._note_once': ('cli.html#_note_once', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._parse_steps': ('cli.html#_parse_steps', 'cellprotocols/cli.py'),
                                    'cellprotocols.cli._run': ('cli.html#_run', 'cellprotocols/cli.py'),
