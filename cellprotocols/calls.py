@@ -9,17 +9,19 @@ __all__ = ['make_calls', 'find_patch_side', 'choose_scale', 'make_answer', 'writ
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
 from .bundle import Bundle, check_input
 from .classify import predict_patches
-from .dataset import Dataset
+from .dataset import Dataset, take_rows
+from .domain import check_domain, check_inputs, find_limit, make_held, measure_inputs, to_domain
 from .writer import DatasetWriter
 from .images import open_image
 from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance, choose_points,
-    find_labels, make_finder, measure_diameter, scale_patches, write_cells)
+    cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
 from .progress import track
 
 # %% ../nbs/calls.ipynb #dd3f260f
@@ -62,11 +64,15 @@ def choose_scale(
 def make_answer(
     bundle:Bundle, # The model
     device=None, # None: the fastest there is
+    answered:float=.99, # Share of held-out training cells that count as like the training set
 ) -> Callable: # Takes a stream of (patches, valid), gives (calls, dict(embedding=vectors)) a piece
-    "A model as a function of a stream of pieces."
+    "A model as a function of a stream of pieces; calls get novelty and unlike where the model knows its limits."
+    domain = to_domain(bundle.read_arrays("domain"))
+    if domain is not None: find_limit(make_held(domain), answered) # a wrong share is said at once
     def answer(pieces):
         for prob, embedding in predict_patches(bundle.model, pieces, bundle.temperature, device):
-            yield make_calls(prob, bundle.classes), dict(embedding=embedding)
+            calls = make_calls(prob, bundle.classes)
+            yield calls.join(check_domain(domain, embedding, calls.entropy, answered)), dict(embedding=embedding)
     return answer
 
 # %% ../nbs/calls.ipynb #a93111fd
@@ -75,25 +81,50 @@ def _iter_scaled(patches, first, side, size) -> Iterator:
     for i in range(first*512, len(patches), 512):
         yield scale_patches(patches["patches"][i:i+512], patches["valid"][i:i+512], side, size)
 
+def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut off that nobody may judge, bool
+    "What becomes of patches that are not of the model's size."
+    if side == size: return [], False
+    t, was = patches.items, patches["patches"].shape[1]
+    how = "their middle is used" if side > size else "what is missing is filled by mirroring"
+    if scaled: return [f"patches of {side} px at the model's scale, it reads {size} px: {how}"], False
+    middle = bool((t.y == t["size"]/2).all() and (t.x == t["size"]/2).all()) # images of one cell each, not clicks
+    whole = side > size and middle
+    why = "their pixel size or that of the training is not known, so they are not rescaled"
+    said = f"patches of {was} px, in training they had {size} px: {why}; {how}"
+    return [said + "; cells that are cut off are marked as unlike" if whole else said], whole
+
+def _compare(w, bundle, sample, said, name):
+    "Say what differs from the training images, on the screen and in a file."
+    known = (bundle.info.get("data") or {}).get("inputs", {})
+    if len(sample[0]): said = said + check_inputs(known, measure_inputs(*sample), bundle.channels)
+    for s in said: print(f"  NOT AS IN TRAINING: {s}")
+    if said: w.write_file(name, "\n".join(said) + "\n")
+
+# %% ../nbs/calls.ipynb #746d8b14
 def write_patch_calls(
     w:DatasetWriter, # Where rows go; pieces that are there are not done again
     bundle:Bundle, # The model
     patches:Dataset, # Kind `patches`, with the arrays `patches` and `valid`
     seen:set=frozenset(), # item_ids the model has learned from
     device=None, # None: the fastest there is
+    answered:float=.99, # Share of held-out training cells that count as like the training set
 ):
     "Call all patches, piece by piece; those the model has learned from are of the split `train`, the others `new`."
     names, px = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines(), patches.items.px_um.median()
     factor = choose_scale(bundle, names, None if np.isnan(px) else float(px))
     side, size = round(patches["patches"].shape[1]*factor), find_patch_side(bundle)
+    said, cut = _say_size(patches, side, size, bool(px == px and bundle.px_um))
+    some = np.unique(np.linspace(0, len(patches) - 1, min(300, len(patches))).round().astype(int))
+    sample = scale_patches(*(take_rows(patches[a], some) for a in ("patches", "valid")), side, size)
+    _compare(w, bundle, sample, said, "differences.txt")
     known = ("item_id", "group", "label", "field_id", "t", "y", "x", "blank")
     items = patches.items[[c for c in known if c in patches.items]]
     items = items.assign(split=np.where(items.item_id.isin(seen), "train", "new"))
     done, n = len(w.done), -(-len(patches)//512)
-    answers = make_answer(bundle, device)(_iter_scaled(patches, done, side, size))
+    answers = make_answer(bundle, device, answered)(_iter_scaled(patches, done, side, size))
     for k, (calls, arrays) in enumerate(track(answers, "classifying patches", total=n - done), done):
-        rows = items.iloc[512*k:512*k + len(calls)].reset_index(drop=True)
-        w.append(k, rows.join(calls), **arrays)
+        rows = items.iloc[512*k:512*k + len(calls)].reset_index(drop=True).join(calls)
+        w.append(k, rows.assign(unlike=True) if cut else rows, **arrays)
 
 # %% ../nbs/calls.ipynb #3a9d233f
 def _open_labels(labels, movie, several):
@@ -120,6 +151,7 @@ def write_movie_calls(
     px_um:float=0., # Pixel size, um; 0: as the file says
     track_um:float=7., # A cell moves less than this from frame to frame, um
     device=None, # None: the fastest there is
+    answered:float=.99, # Share of held-out training cells that count as like the training set
 ) -> float|None: # The pixel size, um; None: unknown
     "Call every cell of a movie."
     with open_image(path) as img, _open_labels(labels, path.name, several) as masks:
@@ -132,5 +164,8 @@ def write_movie_calls(
         own = None if points is None else choose_points(points, path.name, len(img), several)
         find = make_finder(frames, masks, own, diameter_um/px_um if diameter_um else 0., looks)
         reach = choose_max_distance(track_um, px_um, lambda: measure_diameter(looks))
-        write_cells(w, frames, path.name, find, make_answer(bundle, device), 2*round(size/factor/2), size, reach)
+        side = 2*round(size/factor/2)
+        first = islice(cut_cells(((t, find(t)) for t in sorted({0, len(img)//2})), frames, side, size, most=1), 1)
+        for _, _, *sample in first: _compare(w, bundle, sample, [], f"differences_{path.stem}.txt")
+        write_cells(w, frames, path.name, find, make_answer(bundle, device, answered), side, size, reach)
     return px_um

@@ -13,6 +13,8 @@ import numpy as np, pandas as pd
 import torch
 
 from ..bundle import write_bundle
+from ..calls import make_calls
+from ..domain import to_held, measure_distance, measure_inputs, train_domain
 from ..inputs import to_images
 from ..measured import measure_all
 from ..recipes import Cells, NEEDS_FEATURES, choose_recipe, train_recipe
@@ -35,19 +37,23 @@ def _gather(patches, rows, classes, models) -> Cells:
     features = measure_all(pixels, valid) if set(models) & set(NEEDS_FEATURES) else None
     return Cells(pixels, valid, y, items.group.to_numpy(), len(classes), features)
 
-def _predict(fitted, cells, rows) -> np.ndarray:
-    "Logits of these rows; measurements that are there already are not taken again."
+def _predict(fitted, cells, rows) -> tuple: # logits, embedding
+    "What a model says of these rows; measurements that are there already are not taken again."
     with torch.inference_mode():
-        if hasattr(fitted, "judge"): return fitted.judge(torch.from_numpy(cells.features[rows])).numpy()
+        if hasattr(fitted, "judge"):
+            x = torch.from_numpy(cells.features[rows])
+            return fitted.judge(x).numpy(), fitted.scale(x).numpy()
         parts = [rows[i:i+256] for i in range(0, len(rows), 256)]
         pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in parts)
-        return np.concatenate([fitted(*piece).numpy() for piece in pieces])
+        return tuple(torch.cat(a).numpy() for a in zip(*(fitted.answer(*piece) for piece in pieces)))
 
 def _make_predict(model, cells, options) -> Callable:
-    "Train on some rows, predict others: what `predict_all_folds` asks for."
+    "Train on some rows, predict others: logits, and in a last column the distance to the training cells."
     def predict(train, test, folder):
         fitted, curve = train_recipe(model, cells, train, folder=folder, **options)
-        return _predict(fitted, cells, test), curve
+        domain = train_domain(_predict(fitted, cells, train)[1], cells.y[train])
+        logits, x = _predict(fitted, cells, test)
+        return np.column_stack([logits, measure_distance(domain, x)]), curve
     return predict
 
 # %% ../../nbs/chromatin/24_train.ipynb #b687375f
@@ -67,8 +73,7 @@ def _write_tables(w, patches, rows, cells, folds, probs, classes):
 def _list_predictions(patches, rows, classes, fold, prob) -> pd.DataFrame:
     "One row a cell: what a model said that has not seen its group."
     table = patches.items.iloc[rows][["item_id", "group", "label"]].reset_index(drop=True)
-    columns = {f"prob_{c}": prob[:, k] for k, c in enumerate(classes)}
-    return table.assign(split="test", fold=fold, predicted=np.asarray(classes)[prob.argmax(1)], **columns)
+    return table.assign(split="test", fold=fold).join(make_calls(prob, classes))
 
 # %% ../../nbs/chromatin/24_train.ipynb #1e721c37
 def _say(scores, model, random_split) -> str:
@@ -83,20 +88,27 @@ def _choose_models(model, compare) -> list:
     others = [m for m in compare.split(",") if m.strip()]
     return list(dict.fromkeys(choose_recipe(m.strip()) for m in (model, *others)))
 
+def _remember(fitted, cells, held) -> dict:
+    "What a bundle keeps of its training cells: where they lie."
+    x = _predict(fitted, cells, np.arange(len(cells.y)))[1]
+    domain = to_held(train_domain(x, cells.y), held.distance, held.entropy, cells.groups)
+    return dict(domain=domain._asdict())
+
 def _describe_bundle(patches, cells, classes, pretrained) -> dict:
     "What the final model needs to be used elsewhere."
     items, practice = patches.items, patches.settings["practice"]
     limits = "Practice (synthetic) data: not for real images." if practice else ("Cells of other microscopes, stains, "
         "magnifications or states than those it was trained on. Research use.")
+    inputs = measure_inputs(cells.patches, cells.valid, cells.groups)
     counts = dict(zip(classes, np.bincount(cells.y, minlength=len(classes)).tolist()))
     return dict(px_um=None if items.px_um.isna().all() else float(items.px_um.median()), limits=limits,
         normalisation={"inside the model": "grey levels as in the file"},
-        data=dict(fingerprint=patches.fingerprint, practice=practice, cells=counts),
+        data=dict(fingerprint=patches.fingerprint, practice=practice, cells=counts, inputs=inputs),
         split=dict(by="group", groups=int(len(np.unique(cells.groups)))),
         licence="see the licence of the pretrained weights" if pretrained else "Apache-2.0 (trained from scratch)",
         purpose=f"Names the state of a cell in a patch of {items['size'].iloc[0]} px: {', '.join(classes)}.")
 
-def _write_final(w, patches, cells, classes, scores, logits, options):
+def _write_final(w, patches, cells, classes, scores, logits, held, options):
     "Fit the final model on all cells, unless that is done, and keep it as a bundle."
     if (w.folder/"bundle").exists(): return
     model, rows, folder = w.plan["settings"]["models"][0], np.arange(len(cells.y)), w.folder.parent/"folds"/"final"
@@ -105,7 +117,7 @@ def _write_final(w, patches, cells, classes, scores, logits, options):
     channels = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
     write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, channels,
         to_images(cells.patches[:2]), temperature=find_temperature(logits, cells.y), metrics=honest,
-        **_describe_bundle(patches, cells, classes, options["pretrained"]))
+        arrays=_remember(fitted, cells, held), **_describe_bundle(patches, cells, classes, options["pretrained"]))
 
 # %% ../../nbs/chromatin/24_train.ipynb #b0cab52c
 def run(
@@ -134,12 +146,14 @@ def run(
         cells, scratch = _gather(patches, rows, classes, models), w.folder.parent/"folds"
         split = make_both_folds(np.asarray(classes)[cells.y], cells.groups, folds, seed)
         if not random_split: del split["random"]
-        logits = predict_all_folds({m: _make_predict(m, cells, options) for m in models}, split, scratch)
+        answers = predict_all_folds({m: _make_predict(m, cells, options) for m in models}, split, scratch)
+        logits, distance = {key: a[:, :-1] for key, a in answers.items()}, answers[models[0], "grouped"][:, -1]
         probs = {key: calibrate_folds(l, cells.y, split[key[1]]) for key, l in logits.items()}
         scores = _write_tables(w, patches, rows, cells, split, probs, classes)
         w.write_file("curves.csv", read_curves(scratch))
-        _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], options)
-        table = _list_predictions(patches, rows, classes, split["grouped"], probs[models[0], "grouped"])
+        prob = probs[models[0], "grouped"]
+        table = _list_predictions(patches, rows, classes, split["grouped"], prob).assign(distance=distance)
+        _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], table, options)
         if "all" not in w.done: w.append("all", table)
         made = w.commit()
     return step.end(made, *(_say(scores, m, random_split) for m in models))
