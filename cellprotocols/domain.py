@@ -7,7 +7,7 @@ __all__ = ['Domain', 'DomainError', 'choose_balanced', 'train_domain', 'measure_
            'make_held', 'find_limit', 'to_domain', 'check_domain', 'check_unlike', 'show_domain', 'measure_inputs',
            'check_inputs']
 
-# %% ../nbs/domain.ipynb #8cbc675c
+# %% ../nbs/domain.ipynb #5ae2a015
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from .errors import UserError
 from .quality import check_focus
 from .style import BLUE, INK, WARM, house_style, make_axes, show_title, tidy_axes
 
-# %% ../nbs/domain.ipynb #78d4da11
+# %% ../nbs/domain.ipynb #f615c175
 class Domain(NamedTuple):
     "Where the training items of a model lie; plain arrays."
     unit:np.ndarray # (D,) deviation of each number within the classes
@@ -32,7 +32,7 @@ class Domain(NamedTuple):
 
 class DomainError(UserError, ValueError): "Items that cannot be compared with the training items."
 
-# %% ../nbs/domain.ipynb #f7be9af8
+# %% ../nbs/domain.ipynb #7e6c6c96
 def choose_balanced(
     y:np.ndarray, # (N,) codes of classes
     most:int=2000, # Rows wanted
@@ -43,7 +43,7 @@ def choose_balanced(
     rank = pd.Series(np.asarray(y)[order]).groupby(np.asarray(y)[order]).cumcount().to_numpy()
     return np.sort(order[np.argsort(rank, kind="stable")[:most]])
 
-# %% ../nbs/domain.ipynb #58eb746a
+# %% ../nbs/domain.ipynb #083441fb
 def train_domain(
     x:np.ndarray, # (N, D) embedding of the training items, as the model makes it
     y:np.ndarray, # (N,) codes of their classes
@@ -69,7 +69,7 @@ def train_domain(
     parts = (unit, mean/unit, directions[:r].T, spread, np.array([rest]), *[np.zeros(0)]*3)
     return Domain(*(np.asarray(p, np.float32) for p in parts))
 
-# %% ../nbs/domain.ipynb #49099228
+# %% ../nbs/domain.ipynb #d501abd9
 def measure_distance(
     domain:Domain, # From `train_domain`
     x:np.ndarray, # (N, D) embedding of new items
@@ -87,7 +87,7 @@ def measure_distance(
         best = np.minimum(best, (along**2/domain.spread).sum(1) + off/domain.rest[0])
     return np.sqrt(best/x.shape[1]).astype(np.float32)
 
-# %% ../nbs/domain.ipynb #cdeca6a3
+# %% ../nbs/domain.ipynb #2413d681
 def to_held(
     domain:Domain, # Of the final model, from `train_domain`
     distance:np.ndarray, # (N,) of training items, by domains that have not seen their groups
@@ -102,7 +102,7 @@ def to_held(
     parts = dict(distance=np.asarray(distance)[rows], doubt=np.asarray(doubt)[rows], weight=1/n[ids]/len(n))
     return domain._replace(**{k: v.astype(np.float32) for k, v in parts.items()})
 
-# %% ../nbs/domain.ipynb #4c3c7c31
+# %% ../nbs/domain.ipynb #d514cefc
 def _standardise(values, usual, weight):
     "Deviations from what is usual."
     middle = (usual*weight).sum()
@@ -139,7 +139,7 @@ def find_limit(
     share = np.cumsum(held.weight.to_numpy(float))
     return float(held.novelty.iloc[min(np.searchsorted(share, answered*share[-1] - 1e-6), len(held) - 1)])
 
-# %% ../nbs/domain.ipynb #81b6fa64
+# %% ../nbs/domain.ipynb #4c9c467a
 def to_domain(
     arrays:dict, # From `Bundle.read_arrays("domain")`
 ) -> Domain|None: # None: there are none
@@ -150,7 +150,7 @@ def to_domain(
         raise DomainError(seen, "the arrays of `Domain`", "train the model again")
     return Domain(**{k: arrays[k] for k in Domain._fields})
 
-# %% ../nbs/domain.ipynb #ee7b9df4
+# %% ../nbs/domain.ipynb #66da8727
 def check_domain(
     domain:Domain|None, # With what is usual, from `to_held`; None: a model without one
     x:np.ndarray, # (N, D) embedding of new items
@@ -162,7 +162,7 @@ def check_domain(
     novelty = measure_novelty(domain, x, doubt)
     return pd.DataFrame(dict(novelty=novelty, unlike=novelty > find_limit(make_held(domain), answered)))
 
-# %% ../nbs/domain.ipynb #acd0139c
+# %% ../nbs/domain.ipynb #da268387
 def check_unlike(
     unlike:np.ndarray, # (N,) bool, from `check_domain`
     answered:float=.99, # As there
@@ -174,7 +174,7 @@ def check_unlike(
     if not many: return f"{text}; about {1 - answered:.1%} is usual", False
     return f"LOOK AT THESE FIRST: {text}; {1 - answered:.1%} is usual. What it says about them means nothing", True
 
-# %% ../nbs/domain.ipynb #f6a614e2
+# %% ../nbs/domain.ipynb #223b15dd
 @house_style()
 def show_domain(
     held:pd.DataFrame, # Of training items, from `make_held`
@@ -197,7 +197,7 @@ def show_domain(
     show_title(ax, title, "good: both lie on the same side of the limit")
     return ax
 
-# %% ../nbs/domain.ipynb #f4a5789d
+# %% ../nbs/domain.ipynb #3d1c63de
 def _levels(patches, valid) -> np.ndarray:
     "Dark end, middle and bright end (percentiles 1, 50, 99) of each patch and channel, (N, 3, C)."
     x = np.where(valid[..., None], np.asarray(patches, np.float64), np.nan)
@@ -231,7 +231,7 @@ def measure_inputs(
     numbers = {k: [float(f"{n:.4g}") for n in v] for k, v in found.items()}
     return dict(side=int(x.shape[1]), dtype=str(x.dtype), **numbers)
 
-# %% ../nbs/domain.ipynb #b76c108d
+# %% ../nbs/domain.ipynb #a0e55cbd
 def _differs(name, now, then, spread, least=1.25) -> list:
     "A ratio beyond what is usual among groups."
     change = np.log(max(now, 1e-9)/max(then, 1e-9))

@@ -170,7 +170,7 @@ def test_changed_contrast_and_dtype_are_said_and_marked(trained, tmp_path, capsy
     dim = make_source(tmp_path / "22", (patches // 6), labels, groups)
     made = infer.run(dim, str(tmp_path / "25"), str(tmp / "24"))
     said = capsys.readouterr().out
-    assert "NOT AS IN TRAINING: the contrast of gray" in said and "LOOK AT THESE FIRST" in said
+    assert "NOT AS IN TRAINING: the contrast of channel gray" in said and "LOOK AT THESE FIRST" in said
     assert made.items.unlike.mean() > 0.5
     assert "contrast" in (made.path / "differences.txt").read_text()
 
