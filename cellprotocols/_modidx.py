@@ -107,6 +107,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cellprotocols.app.Results._show': ('app.html#results._show', 'cellprotocols/app.py'),
                                    'cellprotocols.app.Results.refresh': ('app.html#results.refresh', 'cellprotocols/app.py'),
                                    'cellprotocols.app.Results.run': ('app.html#results.run', 'cellprotocols/app.py'),
+                                   'cellprotocols.app.Results.run_adapted': ('app.html#results.run_adapted', 'cellprotocols/app.py'),
+                                   'cellprotocols.app._can_adapt': ('app.html#_can_adapt', 'cellprotocols/app.py'),
                                    'cellprotocols.app._in_words': ('app.html#_in_words', 'cellprotocols/app.py'),
                                    'cellprotocols.app._make_controls': ('app.html#_make_controls', 'cellprotocols/app.py'),
                                    'cellprotocols.app._make_tab': ('app.html#_make_tab', 'cellprotocols/app.py'),
