@@ -156,9 +156,10 @@ def _write_final(w, patches, cells, classes, scores, logits, held, bundle, optio
     fitted, curve = _train(model, cells, rows, folder, options)
     honest = scores[(scores.model == model) & ~scores.optimistic][["metric", "value", "low", "high"]]
     channels = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
+    beside = _remember(fitted, cells, held, options.get("learned"))
     write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, channels,
         to_images(cells.patches[:2]), temperature=find_temperature(logits, cells.y), metrics=honest,
-        arrays=_remember(fitted, cells, held, options.get("learned")), **_describe_bundle(patches, cells, classes, options["pretrained"], bundle))
+        arrays=beside, **_describe_bundle(patches, cells, classes, options["pretrained"], bundle))
 
 # %% ../../nbs/chromatin/24_train.ipynb #b0cab52c
 def run(
