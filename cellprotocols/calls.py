@@ -18,7 +18,8 @@ import numpy as np, pandas as pd
 from .bundle import Bundle, check_input
 from .classify import predict_patches
 from .dataset import Dataset, take_rows
-from .domain import check_domain, check_inputs, find_limit, make_held, measure_inputs, to_domain
+from .domain import check_domain, check_inputs, check_shift, find_limit, make_held, measure_inputs
+from .domain import to_domain
 from .writer import DatasetWriter
 from .images import open_image
 from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance, choose_points,
@@ -66,6 +67,7 @@ def make_answer(
     bundle:Bundle, # The model
     device=None, # None: the fastest there is
     answered:float=.99, # Share of held-out training cells that count as like the training set
+    unlike:bool=False, # Mark all cells as unlike: something is wrong with all of them
 ) -> Callable: # Takes a stream of (patches, valid), gives (calls, dict(embedding=vectors)) a piece
     "A model as a function of a stream of pieces; calls get novelty and unlike where the model knows its limits."
     domain = to_domain(bundle.read_arrays("domain"))
@@ -73,10 +75,11 @@ def make_answer(
     def answer(pieces):
         for prob, embedding in predict_patches(bundle.model, pieces, bundle.temperature, device):
             calls = make_calls(prob, bundle.classes)
-            yield calls.join(check_domain(domain, embedding, calls.entropy, answered)), dict(embedding=embedding)
+            calls = calls.join(check_domain(domain, embedding, calls.entropy, answered))
+            yield calls.assign(unlike=True) if unlike else calls, dict(embedding=embedding)
     return answer
 
-# %% ../nbs/calls.ipynb #8ae9e3b7
+# %% ../nbs/calls.ipynb #458fc367
 def choose_sides(
     bundle:Bundle, # The model
     patches:Dataset, # Kind `patches`
@@ -104,14 +107,23 @@ def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut 
     said = f"patches of {was} px, in training they had {size} px: {why}; {how}"
     return [said + "; cells that are cut off are marked as unlike" if whole else said], whole
 
-def _compare(w, bundle, sample, said, name):
+def _compare(w, bundle, sample, said, name, answered) -> bool: # Are all cells to be marked?
     "Say what differs from the training images, on the screen and in a file."
     known = (bundle.info.get("data") or {}).get("inputs", {})
     if len(sample[0]): said = said + check_inputs(known, measure_inputs(*sample), bundle.channels)
+    shift = _find_shift(bundle, sample, answered) if len(sample[0]) else ""
+    said = [*said, *filter(None, [shift])]
     for s in said: print(f"  NOT AS IN TRAINING: {s}")
     if said: w.write_file(name, "\n".join(said) + "\n")
+    return bool(shift)
 
-# %% ../nbs/calls.ipynb #1b7f08c6
+def _find_shift(bundle, sample, answered) -> str:
+    "Are the cells of a sample as a whole further off than those of training?"
+    domain = to_domain(bundle.read_arrays("domain"))
+    if domain is None: return ""
+    return check_shift(domain, next(iter(predict_patches(bundle.model, [sample])))[1], answered)
+
+# %% ../nbs/calls.ipynb #bbf6fe9a
 def write_patch_calls(
     w:DatasetWriter, # Where rows go; pieces that are there are not done again
     bundle:Bundle, # The model
@@ -125,15 +137,15 @@ def write_patch_calls(
     said, cut = _say_size(patches, side, size, scaled)
     some = np.unique(np.linspace(0, len(patches) - 1, min(300, len(patches))).round().astype(int))
     sample = scale_patches(*(take_rows(patches[a], some) for a in ("patches", "valid")), side, size)
-    _compare(w, bundle, sample, said, "differences.txt")
+    cut = _compare(w, bundle, sample, said, "differences.txt", answered) or cut
     known = ("item_id", "group", "label", "field_id", "t", "y", "x", "blank")
     items = patches.items[[c for c in known if c in patches.items]]
     items = items.assign(split=np.where(items.item_id.isin(seen), "train", "new"))
     done, n = len(w.done), -(-len(patches)//512)
-    answers = make_answer(bundle, device, answered)(_iter_scaled(patches, done, side, size))
+    answers = make_answer(bundle, device, answered, cut)(_iter_scaled(patches, done, side, size))
     for k, (calls, arrays) in enumerate(track(answers, "classifying patches", total=n - done), done):
-        rows = items.iloc[512*k:512*k + len(calls)].reset_index(drop=True).join(calls)
-        w.append(k, rows.assign(unlike=True) if cut else rows, **arrays)
+        rows = items.iloc[512*k:512*k + len(calls)].reset_index(drop=True)
+        w.append(k, rows.join(calls), **arrays)
 
 # %% ../nbs/calls.ipynb #3a9d233f
 def _open_labels(labels, movie, several):
@@ -175,6 +187,7 @@ def write_movie_calls(
         reach = choose_max_distance(track_um, px_um, lambda: measure_diameter(looks))
         side = 2*round(size/factor/2)
         first = islice(cut_cells(((t, find(t)) for t in sorted({0, len(img)//2})), frames, side, size, most=1), 1)
-        for _, _, *sample in first: _compare(w, bundle, sample, [], f"differences_{path.stem}.txt")
-        write_cells(w, frames, path.name, find, make_answer(bundle, device, answered), side, size, reach)
+        file = f"differences_{path.stem}.txt"
+        unlike = any(_compare(w, bundle, sample, [], file, answered) for _, _, *sample in first)
+        write_cells(w, frames, path.name, find, make_answer(bundle, device, answered, unlike), side, size, reach)
     return px_um

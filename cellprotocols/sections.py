@@ -163,7 +163,7 @@ def make_trust_section(
     note = "If they can, the unsure cells may be left to a person."
     return Section("Can the probabilities be believed?", note, [sure, few])
 
-# %% ../nbs/sections.ipynb #54d9e9d0
+# %% ../nbs/sections.ipynb #83200649
 def make_limits_section(
     items:pd.DataFrame, # Calls of new cells, with novelty and unlike where the model knows its limits
     held:pd.DataFrame|None, # Held-out training cells, from `make_held`; None: the model does not know its limits

@@ -15,7 +15,7 @@ import torch
 from ..bundle import write_bundle
 from ..adapt import ADAPTING, make_learned, measure_numbers, read_learned, score_gain
 from ..calls import choose_sides, make_calls
-from ..domain import Domain, to_held, measure_distance, measure_inputs, train_domain
+from ..domain import Domain, measure_distance, measure_inputs, measure_shift, to_held, train_domain
 from ..inputs import to_images
 from ..measured import measure_all
 from ..recipes import Cells, NEEDS_FEATURES, choose_recipe, train_recipe
@@ -52,6 +52,7 @@ def _predict(fitted, cells, rows) -> tuple: # logits, embedding
         pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in parts)
         return tuple(torch.cat(a).numpy() for a in zip(*(fitted.answer(*piece) for piece in pieces)))
 
+# %% ../../nbs/chromatin/24_train.ipynb #47404b43
 def _train(model, cells, rows, folder, options) -> tuple: # the classifier, its curve
     "Learn by a recipe, or adapt an old model."
     if model in ADAPTING: return ADAPTING[model](cells, rows, **options)
@@ -66,12 +67,14 @@ def _learn_domain(fitted, cells, rows, learned) -> Domain:
     return train_domain(x, y)
 
 def _make_predict(model, cells, options) -> Callable:
-    "Train on some rows, predict others: logits, and in a last column the distance to the training cells."
+    "Train on some rows, predict others: logits, and two columns more, distance to the training cells and group's shift."
     def predict(train, test, folder):
         fitted, curve = _train(model, cells, train, folder, options)
         domain = _learn_domain(fitted, cells, train, options.get("learned"))
         logits, x = _predict(fitted, cells, test)
-        return np.column_stack([logits, measure_distance(domain, x)]), curve
+        groups, shift = cells.groups[test], np.empty(len(test))
+        for g in np.unique(groups): shift[groups == g] = measure_shift(domain, x[groups == g])
+        return np.column_stack([logits, measure_distance(domain, x), shift]), curve
     return predict
 
 # %% ../../nbs/chromatin/24_train.ipynb #b687375f
@@ -122,10 +125,11 @@ def _say_gain(w, cells, probs) -> list:
     before, after, gain = (f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in t.itertuples())
     return [f"macro-F1 on held-out groups of the new source: before {before}, adapted {after}; gained {gain}"]
 
+# %% ../../nbs/chromatin/24_train.ipynb #d596e5c9
 def _remember(fitted, cells, held, learned) -> dict:
     "What a bundle keeps of its training cells: where they lie, and the numbers of some to learn from again."
     rows, y, groups = np.arange(len(cells.y)), cells.y, cells.groups.astype(str)
-    domain = to_held(_learn_domain(fitted, cells, rows, learned), held.distance, held.entropy, groups)
+    domain = to_held(_learn_domain(fitted, cells, rows, learned), held.distance, held.entropy, groups, held["shift"])
     numbers = cells.features if hasattr(fitted, "judge") else _predict(fitted, cells, rows)[1]
     if learned:
         numbers, y = np.concatenate([numbers, learned["numbers"]]), np.concatenate([y, learned["label"]])
@@ -191,13 +195,13 @@ def run(
         split = make_both_folds(np.asarray(classes)[cells.y], cells.groups, folds, seed)
         if not random_split: del split["random"]
         answers = predict_all_folds({m: _make_predict(m, cells, options) for m in models}, split, scratch)
-        logits, distance = {key: a[:, :-1] for key, a in answers.items()}, answers[models[0], "grouped"][:, -1]
+        logits, last = {key: a[:, :-2] for key, a in answers.items()}, answers[models[0], "grouped"]
         probs = {key: calibrate_folds(l, cells.y, split[key[1]]) for key, l in logits.items()}
         scores = _write_tables(w, patches, rows, cells, split, probs, classes)
         w.write_file("curves.csv", read_curves(scratch))
         gained = _say_gain(w, cells, probs) if adapt else []
         prob = probs[models[0], "grouped"]
-        table = _list_predictions(patches, rows, classes, split["grouped"], prob).assign(distance=distance)
+        table = _list_predictions(patches, rows, classes, split["grouped"], prob).assign(distance=last[:, -2], shift=last[:, -1])
         _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], table, bundle, options)
         if "all" not in w.done: w.append("all", table)
         made = w.commit()
