@@ -7,7 +7,7 @@ __all__ = ['Domain', 'DomainError', 'choose_balanced', 'train_domain', 'measure_
            'measure_novelty', 'make_held', 'find_limit', 'to_domain', 'check_domain', 'check_shift', 'check_unlike',
            'show_domain', 'measure_inputs', 'check_inputs']
 
-# %% ../nbs/domain.ipynb #9644009f
+# %% ../nbs/domain.ipynb #8d4b9f58
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from .errors import UserError
 from .quality import check_focus
 from .style import BLUE, INK, WARM, house_style, make_axes, show_title, tidy_axes
 
-# %% ../nbs/domain.ipynb #0d57bc4e
+# %% ../nbs/domain.ipynb #16922164
 class Domain(NamedTuple):
     "Where the training items of a model lie; plain arrays."
     unit:np.ndarray # (D,) deviation of each number within the classes
@@ -33,7 +33,7 @@ class Domain(NamedTuple):
 
 class DomainError(UserError, ValueError): "Items that cannot be compared with the training items."
 
-# %% ../nbs/domain.ipynb #98d1ec6f
+# %% ../nbs/domain.ipynb #d94b7cd2
 def choose_balanced(
     y:np.ndarray, # (N,) codes of classes
     most:int=2000, # Rows wanted
@@ -44,7 +44,7 @@ def choose_balanced(
     rank = pd.Series(np.asarray(y)[order]).groupby(np.asarray(y)[order]).cumcount().to_numpy()
     return np.sort(order[np.argsort(rank, kind="stable")[:most]])
 
-# %% ../nbs/domain.ipynb #707cc45e
+# %% ../nbs/domain.ipynb #6a270540
 def train_domain(
     x:np.ndarray, # (N, D) embedding of the training items, as the model makes it
     y:np.ndarray, # (N,) codes of their classes
@@ -70,7 +70,7 @@ def train_domain(
     parts = (unit, mean/unit, directions[:r].T, spread, np.array([rest]), *[np.zeros(0)]*4)
     return Domain(*(np.asarray(p, np.float32) for p in parts))
 
-# %% ../nbs/domain.ipynb #e74c246a
+# %% ../nbs/domain.ipynb #36c8ec9a
 def measure_distance(
     domain:Domain, # From `train_domain`
     x:np.ndarray, # (N, D) embedding of new items
@@ -91,7 +91,7 @@ def _to_classes(domain, x) -> np.ndarray:
         found.append((along**2/domain.spread).sum(1) + off/domain.rest[0])
     return np.stack(found)
 
-# %% ../nbs/domain.ipynb #df31a9c2
+# %% ../nbs/domain.ipynb #ad1766c7
 def measure_shift(
     domain:Domain, # From `train_domain`
     x:np.ndarray, # (N, D) embedding of cells of one group or source
@@ -104,7 +104,7 @@ def measure_shift(
     r = np.concatenate([along/np.sqrt(domain.spread), (away - along @ domain.axes.T)/np.sqrt(domain.rest)], 1)
     return float(((r.sum(0)**2).sum() - (r**2).sum())/(n*(n - 1))/x.shape[1])
 
-# %% ../nbs/domain.ipynb #11024993
+# %% ../nbs/domain.ipynb #79383824
 def to_held(
     domain:Domain, # Of the final model, from `train_domain`
     distance:np.ndarray, # (N,) of training items, by domains that have not seen their groups
@@ -122,7 +122,7 @@ def to_held(
     parts["shift"] = of_group.dropna().to_numpy()
     return domain._replace(**{k: v.astype(np.float32) for k, v in parts.items()})
 
-# %% ../nbs/domain.ipynb #d4ad2305
+# %% ../nbs/domain.ipynb #ffa52f7f
 def _standardise(values, usual, weight):
     "Deviations from what is usual."
     middle = (usual*weight).sum()
@@ -159,7 +159,7 @@ def find_limit(
     share = np.cumsum(held.weight.to_numpy(float))
     return float(held.novelty.iloc[min(np.searchsorted(share, answered*share[-1] - 1e-6), len(held) - 1)])
 
-# %% ../nbs/domain.ipynb #8993928a
+# %% ../nbs/domain.ipynb #493086a5
 def to_domain(
     arrays:dict, # From `Bundle.read_arrays("domain")`
 ) -> Domain|None: # None: there are none
@@ -170,7 +170,7 @@ def to_domain(
         raise DomainError(seen, "the arrays of `Domain`", "train the model again")
     return Domain(**{k: arrays[k] for k in Domain._fields})
 
-# %% ../nbs/domain.ipynb #a943ac58
+# %% ../nbs/domain.ipynb #c5f63576
 def check_domain(
     domain:Domain|None, # With what is usual, from `to_held`; None: a model without one
     x:np.ndarray, # (N, D) embedding of new items
@@ -182,7 +182,7 @@ def check_domain(
     novelty = measure_novelty(domain, x, doubt)
     return pd.DataFrame(dict(novelty=novelty, unlike=novelty > find_limit(make_held(domain), answered)))
 
-# %% ../nbs/domain.ipynb #236cad29
+# %% ../nbs/domain.ipynb #b2ea46b6
 def check_shift(
     domain:Domain|None, # With what is usual, from `to_held`; None: a model without one
     x:np.ndarray, # (N, D) embedding of cells of a new source, some hundred are enough
@@ -195,7 +195,7 @@ def check_shift(
     usual = f"{answered:.0%} of the held-out groups of the training set lie within {limit:.2g}"
     return f"these cells as a whole are shifted by {shift:.2g}, {usual}: all of them are marked as unlike"
 
-# %% ../nbs/domain.ipynb #32819bb1
+# %% ../nbs/domain.ipynb #2d2c996e
 def check_unlike(
     unlike:np.ndarray, # (N,) bool, from `check_domain`
     answered:float=.99, # As there
@@ -207,7 +207,7 @@ def check_unlike(
     if not many: return f"{text}; about {1 - answered:.1%} is usual", False
     return f"LOOK AT THESE FIRST: {text}; {1 - answered:.1%} is usual. What it says about them means nothing", True
 
-# %% ../nbs/domain.ipynb #ca5790ba
+# %% ../nbs/domain.ipynb #a55f8808
 @house_style()
 def show_domain(
     held:pd.DataFrame, # Of training items, from `make_held`
@@ -230,7 +230,7 @@ def show_domain(
     show_title(ax, title, "good: both lie on the same side of the limit")
     return ax
 
-# %% ../nbs/domain.ipynb #0717f994
+# %% ../nbs/domain.ipynb #77aaa7c7
 def _levels(patches, valid) -> np.ndarray:
     "Dark end, middle and bright end (percentiles 1, 50, 99) of each patch and channel, (N, 3, C)."
     x = np.where(valid[..., None], np.asarray(patches, np.float64), np.nan)
@@ -264,7 +264,7 @@ def measure_inputs(
     numbers = {k: [float(f"{n:.4g}") for n in v] for k, v in found.items()}
     return dict(side=int(x.shape[1]), dtype=str(x.dtype), **numbers)
 
-# %% ../nbs/domain.ipynb #e7cc4637
+# %% ../nbs/domain.ipynb #af4138a4
 def _differs(name, now, then, spread, least=1.25) -> list:
     "A ratio beyond what is usual among groups."
     change = np.log(max(now, 1e-9)/max(then, 1e-9))

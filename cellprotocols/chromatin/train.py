@@ -52,7 +52,7 @@ def _predict(fitted, cells, rows) -> tuple: # logits, embedding
         pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in parts)
         return tuple(torch.cat(a).numpy() for a in zip(*(fitted.answer(*piece) for piece in pieces)))
 
-# %% ../../nbs/chromatin/24_train.ipynb #47404b43
+# %% ../../nbs/chromatin/24_train.ipynb #e197587a
 def _train(model, cells, rows, folder, options) -> tuple: # the classifier, its curve
     "Learn by a recipe, or adapt an old model."
     if model in ADAPTING: return ADAPTING[model](cells, rows, **options)
@@ -67,7 +67,7 @@ def _learn_domain(fitted, cells, rows, learned) -> Domain:
     return train_domain(x, y)
 
 def _make_predict(model, cells, options) -> Callable:
-    "Train on some rows, predict others: logits, and two columns more, distance to the training cells and group's shift."
+    "Train on some rows, predict others: logits, then the distance to the training cells, then the group's shift."
     def predict(train, test, folder):
         fitted, curve = _train(model, cells, train, folder, options)
         domain = _learn_domain(fitted, cells, train, options.get("learned"))
@@ -125,7 +125,7 @@ def _say_gain(w, cells, probs) -> list:
     before, after, gain = (f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in t.itertuples())
     return [f"macro-F1 on held-out groups of the new source: before {before}, adapted {after}; gained {gain}"]
 
-# %% ../../nbs/chromatin/24_train.ipynb #d596e5c9
+# %% ../../nbs/chromatin/24_train.ipynb #273b472a
 def _remember(fitted, cells, held, learned) -> dict:
     "What a bundle keeps of its training cells: where they lie, and the numbers of some to learn from again."
     rows, y, groups = np.arange(len(cells.y)), cells.y, cells.groups.astype(str)
@@ -201,7 +201,8 @@ def run(
         w.write_file("curves.csv", read_curves(scratch))
         gained = _say_gain(w, cells, probs) if adapt else []
         prob = probs[models[0], "grouped"]
-        table = _list_predictions(patches, rows, classes, split["grouped"], prob).assign(distance=last[:, -2], shift=last[:, -1])
+        table = _list_predictions(patches, rows, classes, split["grouped"], prob)
+        table = table.assign(distance=last[:, -2], shift=last[:, -1])
         _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], table, bundle, options)
         if "all" not in w.done: w.append("all", table)
         made = w.commit()
