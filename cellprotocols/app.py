@@ -100,6 +100,12 @@ def _can_adapt(protocol) -> bool:
     file = step_file(protocol, "train")
     return file.exists() and any(o.name == "adapt" for o in read_options(file.read_text(encoding="utf-8")))
 
+def _find_given(words) -> list:
+    "The options without logs that nobody has written to yet."
+    pairs = zip(words[::2], words[1::2])
+    given = [p for p in pairs if p[0] not in ("--log", "--painted") or Path(p[1]).exists()]
+    return [word for pair in given for word in pair]
+
 _MAIN = "import sys; from cellprotocols.cli import main; sys.exit(main())"
 
 # %% ../nbs/app.ipynb #b650b31c
@@ -137,7 +143,7 @@ class Results:
         "Start a run in a new folder; `more` are further options."
         if self.job and self.job.rc is None: return
         self.start.disabled, self.adapt.disabled, self.end.disabled = True, True, False
-        words = ["run", self.protocol, *self.words, *more, "--out", str(choose_run(self.out))]
+        words = ["run", self.protocol, *_find_given(self.words), *more, "--out", str(choose_run(self.out))]
         self.job = Job([sys.executable, "-c", _MAIN, *words], self._heard)
 
     def _heard(self, job):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_calls', 'find_patch_side', 'choose_scale', 'make_answer', 'choose_sides', 'write_patch_calls',
-           'write_movie_calls']
+           'show_model_channels', 'write_movie_calls']
 
 # %% ../nbs/calls.ipynb #54d578fe
 import warnings
@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
 from .bundle import Bundle, check_input
@@ -21,10 +22,11 @@ from .dataset import Dataset, take_rows
 from .domain import check_domain, check_inputs, check_shift, find_limit, make_held, measure_inputs
 from .domain import to_domain
 from .writer import DatasetWriter
-from .images import open_image
+from .images import open_image, open_labels
 from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance, choose_points,
     cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
 from .progress import track
+from .viz import show_channels, to_png
 
 # %% ../nbs/calls.ipynb #dd3f260f
 def make_calls(
@@ -147,14 +149,34 @@ def write_patch_calls(
         rows = items.iloc[512*k:512*k + len(calls)].reset_index(drop=True)
         w.append(k, rows.join(calls), **arrays)
 
+# %% ../nbs/calls.ipynb #95e08b24
+def show_model_channels(
+    img, # The movie, an `ImageFile`
+    keep:list, # Numbers of its channels that the model reads, in its order
+    known:list, # What the model calls them
+) -> plt.Axes:
+    "Beside one picture of each: which channel of a movie the model takes for which of its own."
+    names = [f"{k} <- {i} ({img.channels[i]})" for k, i in zip(known, keep)]
+    title = "Each picture should show what the model calls it (model <- movie)"
+    return show_channels(img.frame(len(img)//2)[..., keep], names, title=title, px_um=img.px_um)
+
+def _tell_channels(w, img, keep, known, file):
+    "Say which channels are read, and draw them, where there could be a doubt."
+    if len(img.channels) == len(keep) == 1: return
+    by = "name" if [img.channels[i] for i in keep] == list(known) else "place"
+    print(f"  channels by {by}: " + ", ".join(f"{k} <- {i} ({img.channels[i]})" for k, i in zip(known, keep)))
+    fig = show_model_channels(img, keep, known).figure
+    w.write_file(file, to_png(fig, max_kb=300))
+    plt.close(fig)
+
 # %% ../nbs/calls.ipynb #3a9d233f
 def _open_labels(labels, movie, several):
-    return open_image(find_labels(labels, movie, several)) if labels else nullcontext()
+    return open_labels(find_labels(labels, movie, several)) if labels else nullcontext()
 
 def _check_movie(img, path, px_um, diameter_um):
     "One plane a frame, and a pixel size where a diameter is given in um."
     if img.shape[1] > 1:
-        do = "project it first, for example by its maximum"
+        do = 'if z is time, say so with axes="TYX"; else project it first, for example by its maximum'
         raise MovieError(f"the movie has {img.shape[1]} z planes", "one plane a frame", do, path)
     if diameter_um and not px_um:
         raise MovieError("the movie does not say how large a pixel is", "its pixel size", "pass px_um", path)
@@ -181,6 +203,7 @@ def write_movie_calls(
         keep = choose_channels(img.channels, channels, bundle.channels)
         factor, size = choose_scale(bundle, [img.channels[c] for c in keep], px_um), find_patch_side(bundle)
         frames = MovieFrames(img, keep)
+        _tell_channels(w, img, keep, bundle.channels, f"channels_{path.name}.png" if several else "channels.png")
         looks = MovieFrames(img, choose_channels(img.channels, detect_channel)) if detect_channel else frames
         own = None if points is None else choose_points(points, path.name, len(img), several)
         find = make_finder(frames, masks, own, diameter_um/px_um if diameter_um else 0., looks)

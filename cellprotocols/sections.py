@@ -229,9 +229,18 @@ def _draw_data(patches, known, px_um) -> list:
     collage = show_collage(images, known.label[some].tolist(), classes=classes, px_um=px_um)
     first = make_figure(collage, "A few cells of each class, drawn at random, one brightness scale.")
     counts = show_counts(known.label, classes=classes, flagged=known.blank)
-    second = make_figure(counts, "Cells of each class; the second bar counts blank patches.")
+    second = make_figure(counts, "Cells of each class; the brown bar counts patches that show nothing but noise.")
     focus = show_histogram(patches.items.tenengrad, xlabel="sharpness relative to contrast", title="Focus")
-    return [first, second, make_figure(focus, "One hump is good; a tail to the left are blurred cells.")]
+    third = make_figure(focus, "One hump is good; a tail to the left are blurred cells.")
+    return [first, second, *_draw_blank(patches, known, classes), third]
+
+def _draw_blank(patches, known, classes) -> list:
+    "The labelled patches in which nothing but noise can be seen, if there are any."
+    blank = known[known.blank]
+    if not len(blank): return []
+    images = [patches["patches"][int(i)] for i in blank.index[:40]]
+    ax = show_patches(images, blank.label[:40].tolist(), classes, title="Is there a cell in any of these?")
+    return [make_figure(ax, f"Nothing but noise can be seen in {len(blank)} labelled patches ({len(images)} shown).")]
 
 # %% ../nbs/sections.ipynb #f19dca6a
 def make_training_section(

@@ -242,6 +242,46 @@ def test_what_the_hand_does_by_accident(bare, page, tmp_path):
     assert w.counts()["A"] == 1
 
 
+def test_no_key_is_lost_to_a_button_that_goes_away(bare, page, tmp_path):
+    "A button that is switched off, or replaced, while it holds the keyboard; a page on which nothing holds it."
+    page.add_init_script(  # a busy computer: what is put off comes late
+        "const set = window.setTimeout; window.setTimeout = (f, ms, ...a) => set(f, ms || 1500, ...a)"
+    )
+    prob = np.tile([0.8, 0.1, 0.1], (40, 1))
+    b = bare(w := make_grid(tmp_path, n=40, prob=prob))
+    page.locator(".cp-drawn").first.wait_for()
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    page.keyboard.press("2")  # at once after loading
+    wait_until(lambda: labels(w) == dict(i0="B"), "the first key arrives", 10)
+    h = Hand(page, "Label patches").saved()
+    undo = h.root.get_by_title("Undo (u)")
+    undo.click()  # the only label there is: the button has nothing left to undo
+    expect(undo).to_be_disabled()
+    h.press("Space", "Escape", "?")
+    expect(h.root.get_by_role("dialog", name="Keys")).to_be_visible()
+    h.press("Escape", "1").saved()
+    assert w.counts()["A"] == 1
+    undo.focus()
+    h.press("Enter")  # by keyboard alone
+    expect(undo).to_be_disabled()
+    h.press("3").saved()
+    assert w.counts() == dict(A=0, B=0, C=1)
+    h.root.get_by_label("review", exact=True).select_option("A")
+    h.root.get_by_role("button", name="Leave").click()  # the banner with the button is gone
+    h.wait("shown", 40).press("End", "2").saved()
+    assert labels(w)["i39"] == "B"
+    b.silent = True
+    h.press("Home", "1")
+    page.evaluate("close_widget()")
+    b.silent = False
+    b.load()
+    page.get_by_role("button", name="Save them now").click()
+    page.keyboard.press("End")
+    page.keyboard.press("3")
+    expect(page.locator(".cp")).to_have_attribute("data-pending", "0")
+    assert labels(w)["i0"] == "A" and labels(w)["i39"] == "C" and not page.errors
+
+
 def test_review_filters_and_orders(bare, page, tmp_path):
     rng = np.random.default_rng(1)
     truth = np.arange(120) % 3

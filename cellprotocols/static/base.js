@@ -177,7 +177,7 @@ class Desk {
     this.saver = new Saver(this.wire, this.setup.place, (act, answer) => this.saved(act, answer));
     this.root = h("section", { className: "cp", tabIndex: 0, role: "application", "aria-label": this.setup.title, "data-lm-suppress-shortcuts": "true",
       onkeydown: e => { this.byMouse = false; this.pressed(e); }, onpointerdown: () => { this.byMouse = true; this.focus(); },
-      onclick: () => this.byMouse && setTimeout(() => this.comeBack("button, input[type=range], input[type=checkbox]")), onchange: () => this.byMouse && setTimeout(() => this.comeBack("select")) });
+      onclick: () => this.byMouse && this.comeBack("button, input[type=range], input[type=checkbox]"), onchange: () => this.byMouse && setTimeout(() => this.comeBack("select")) });
     this.alert = h("div", { className: "cp-alert", role: "alert", hidden: true });
     this.status = h("span", { className: "cp-status", role: "status", "aria-live": "polite" }, "waiting for Python …");
     this.help = h("div", { className: "cp-help", role: "dialog", "aria-label": "Keys", hidden: true });
@@ -194,8 +194,24 @@ class Desk {
     this.key("?", "these keys", () => this.toggleHelp()); this.key("Escape", "", () => this.escape());
     this.wire.on("labels", msg => this.take(msg));
     this.wire.on("problem", msg => { this.problems = msg.problems; this.showState(); });
+    this.keepKeys();
     this.poll = setInterval(() => document.hidden || this.wire.asked.has(this.synced) || (this.synced = this.wire.ask("sync")), 5000);
     this.choose(0, true);
+  }
+
+  // a button that is switched off, hidden or taken away while it holds the keyboard would take the next keys with it
+  keepKeys() {
+    const usable = el => el.isConnected && !el.disabled && el.checkVisibility();
+    this.root.addEventListener("focusin", e => { this.held = e.target; });
+    this.root.addEventListener("focusout", e => queueMicrotask(() => { if (this.held === e.target && usable(e.target)) this.held = null; })); // the person went elsewhere
+    const back = () => { const at = document.activeElement; if (this.held && !usable(this.held) && (at === this.held || at === document.body)) this.root.focus({ preventScroll: true }); };
+    this.watcher = new MutationObserver(back);
+    this.watcher.observe(this.root, { subtree: true, childList: true, attributes: true, attributeFilter: ["disabled", "hidden"] });
+    this.stray = e => { if (e.target === document.body && this.takesStray()) { this.root.focus({ preventScroll: true }); this.pressed(e); } };
+    document.addEventListener("keydown", this.stray);
+  }
+  takesStray() { // on a page, keys that nothing else holds are for the first widget that is seen; a notebook has keys of its own
+    return !document.querySelector(".jp-NotebookPanel, #notebook-container") && [...document.querySelectorAll(".cp")].find(el => el.checkVisibility()) === this.root;
   }
 
   // what the mouse has set lets go of the keyboard: the next key is for the cells
@@ -310,5 +326,5 @@ class Desk {
       button("Save them now", "Save them now", () => { this.saver.adopt(left); this.left.remove(); }), " ", button("Forget them", "Forget them", () => { left.forEach(l => localStorage.removeItem(l.key)); this.left.remove(); }));
     this.alert.after(this.left);
   }
-  close() { clearInterval(this.poll); clearTimeout(this.later); this.saver.close(); this.wire.close(); }
+  close() { clearInterval(this.poll); clearTimeout(this.later); this.watcher.disconnect(); document.removeEventListener("keydown", this.stray); this.saver.close(); this.wire.close(); }
 }
