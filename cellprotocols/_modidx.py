@@ -529,8 +529,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'cellprotocols/chromatin/infer.py'),
                                                'cellprotocols.chromatin.infer._say_patches': ( 'chromatin/infer.html#_say_patches',
                                                                                                'cellprotocols/chromatin/infer.py'),
-                                               'cellprotocols.chromatin.infer._write_held': ( 'chromatin/infer.html#_write_held',
-                                                                                              'cellprotocols/chromatin/infer.py'),
                                                'cellprotocols.chromatin.infer._write_states': ( 'chromatin/infer.html#_write_states',
                                                                                                 'cellprotocols/chromatin/infer.py'),
                                                'cellprotocols.chromatin.infer.choose_allowed': ( 'chromatin/infer.html#choose_allowed',

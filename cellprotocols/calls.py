@@ -113,15 +113,16 @@ def _compare(w, bundle, sample, said, name, answered) -> bool: # Are all cells t
     "Say what differs from the training images, on the screen and in a file."
     known = (bundle.info.get("data") or {}).get("inputs", {})
     if len(sample[0]): said = said + check_inputs(known, measure_inputs(*sample), bundle.channels)
-    shift = _find_shift(bundle, sample, answered) if len(sample[0]) else ""
+    domain = to_domain(bundle.read_arrays("domain"))
+    if domain is not None: w.write_file("held.csv", make_held(domain)) # to compare with
+    shift = _find_shift(bundle, domain, sample, answered) if len(sample[0]) else ""
     said = [*said, *filter(None, [shift])]
     for s in said: print(f"  NOT AS IN TRAINING: {s}")
     if said: w.write_file(name, "\n".join(said) + "\n")
     return bool(shift)
 
-def _find_shift(bundle, sample, answered) -> str:
+def _find_shift(bundle, domain, sample, answered) -> str:
     "Are the cells of a sample as a whole further off than those of training?"
-    domain = to_domain(bundle.read_arrays("domain"))
     if domain is None: return ""
     return check_shift(domain, next(iter(predict_patches(bundle.model, [sample])))[1], answered)
 

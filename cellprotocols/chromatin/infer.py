@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from ..bundle import read_bundle
 from ..calls import write_movie_calls, write_patch_calls
 from .annotate import STATES
-from ..domain import make_held, check_unlike, to_domain
+from ..domain import check_unlike
 from ..exports import write_exports
 from ..files import Lock, write_whole
 from ..images import open_image, write_image
@@ -68,11 +68,6 @@ def _find_seen(bundle, trained, patches) -> set:
         return set(patches.items.item_id[patches.items.label != ""]) if known else set()
     known = trained.meta["inputs"]["source"]["fingerprint"] == patches.fingerprint
     return set(trained.items.item_id) if known else set()
-
-def _write_held(w, bundle):
-    "held.csv: how novel held-out training cells are, to compare with."
-    domain = to_domain(bundle.read_arrays("domain"))
-    if domain is not None: w.write_file("held.csv", make_held(domain))
 
 def _say_limits(t, answered) -> str:
     "Whether the model has any business judging these cells."
@@ -154,7 +149,6 @@ def run(
     patches, movies = (None, find_movies(movie)) if movie else (step.read("source", "patches"), [])
     if made := step.find_done(): return made
     with step.write("predictions") as w:
-        _write_held(w, bundle)
         if movie: rows = _infer_movies(w, bundle, movies, dict(step.given, device=device or None))
         else:
             seen = _find_seen(bundle, step.inputs["model"], patches)
