@@ -21,7 +21,16 @@ from cellprotocols.calls import make_calls
 from cellprotocols.calibration import to_prob
 from cellprotocols.chromatin import annotate, patches
 
-from cellprotocols.domain import check_domain, find_limit, make_held, measure_distance, to_held, train_domain
+from cellprotocols.domain import (
+    check_domain,
+    check_shift,
+    find_limit,
+    make_held,
+    measure_distance,
+    measure_shift,
+    to_held,
+    train_domain,
+)
 from cellprotocols.intervals import bootstrap
 from cellprotocols.measured import measure_all
 from cellprotocols.metrics import score_macro_f1
@@ -152,15 +161,17 @@ def call(model, x, classes, temperature=1.0):
 def fit_with_limits(x, y, groups, classes, folds=3):
     "The model, its domain with what is usual on held-out groups, and which held-out cells are right."
     fold = make_folds(y, groups, folds, seed=0)
-    distance, doubt, right = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y), bool)
+    distance, doubt, right, shift = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y), bool), np.zeros(len(y))
     for k in np.unique(fold):
         own, new = fold != k, fold == k
         model, domain = fit(x[own], y[own], groups[own], len(classes))
         calls = call(model, x[new], classes)
         distance[new], doubt[new] = measure_distance(domain, embed(model, x[new])), calls.entropy
+        for g in np.unique(groups[new]):
+            shift[groups == g] = measure_shift(domain, embed(model, x[groups == g]))
         right[new] = calls.predicted == classes[y[new]]
     model, domain = fit(x, y, groups, len(classes))
-    return model, to_held(domain, distance, doubt, groups), right
+    return model, to_held(domain, distance, doubt, groups, shift), right
 
 
 def span(i, digits=2):
@@ -187,8 +198,9 @@ def show_curve(s, out):
         f"\n{s['name']}: model of {len(old)} cells, {len(set(s['groups'][old]))} groups; limit {find_limit(make_held(domain)):.1f}; "
     )
     print(f"new source: {len(new)} cells of {len(set(g))} other groups\n")
+    print(f"shift: at most {np.quantile(domain.shift, 0.99):.2g} in 99 % of the held-out groups\n")
     print(
-        "| change | accuracy | mean confidence | marked unlike | accuracy of those not marked |\n|---|---|---|---|---|"
+        "| change | accuracy | mean confidence | cells beyond the limit | shift of all | marked |\n|---|---|---|---|---|---|"
     )
     for how, amount in [("none", 0), *((h, a) for h, v in AMOUNTS.items() for a in v)]:
         x = s["x"][new] if how == "none" else changed(s, out, how, amount)
@@ -196,11 +208,10 @@ def show_curve(s, out):
         unlike = check_domain(domain, embed(model, x), calls.entropy.to_numpy()).unlike.to_numpy()
         ok = (calls.predicted == s["classes"][y]).to_numpy()
         sure = calls[[f"prob_{c}" for c in s["classes"]]].max(axis=1).mean()
-        left = span(share(ok[~unlike], g[~unlike])) if (~unlike).sum() > 1 else "none left"
-        print(
-            f"| {how} {amount or ''} | {span(share(ok, g))} | {sure:.2f} | {span(share(unlike, g))} | {left} |",
-            flush=True,
-        )
+        shift = measure_shift(domain, embed(model, x))
+        marked = "all" if check_shift(domain, embed(model, x)) else f"{unlike.mean():.2f}"
+        row = f"{span(share(ok, g))} | {sure:.2f} | {span(share(unlike, g))} | {shift:.2g} | {marked}"
+        print(f"| {how} {amount or ''} | {row} |", flush=True)
 
 
 def show_withheld(s, every=1, folds=3):
