@@ -20,6 +20,7 @@ from .abstention import make_abstention_curve
 from .domain import check_unlike, show_domain
 from .metrics import confusion
 from .report import Callout, Facts, Figure, Inset, Number, Section, Table
+from .steps import read_notes
 from .galleries import show_collage, show_montage, show_patches, show_worst
 from .overlays import show_embedding, show_tracks_states
 from cellprotocols.plots import (
@@ -323,9 +324,10 @@ def make_settings_section(
     datasets:list, # What the report was made from; None is passed over
     packages:list=("torch", "scikit-learn", "scikit-image"), # Whose versions are told
 ) -> Section:
-    "Settings and versions of every step."
+    "Settings and versions of every step, and what readers of images had to assume."
     def say(v): return ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     steps = [d for d in datasets if d is not None]
     settings = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in steps]
     versions = {**steps[0].meta["versions"], **{p: version(p) for p in packages}}
-    return Section("Settings and versions", "", [*settings, Facts(versions, "Versions")])
+    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in steps for n in read_notes(d)]
+    return Section("Settings and versions", "", [*assumed, *settings, Facts(versions, "Versions")])

@@ -78,7 +78,7 @@ def _make_sections(f) -> list:
     if by_movie:
         rows = read_text_table(f.infer.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
         sections.append(make_movies_section(rows, f.classes, sorted(f.infer.path.glob("overlay*.png"))))
-    return [*sections, make_settings_section([f.patches, f.cells, f.trained, f.infer])]
+    return [*sections, make_settings_section([f.labels, f.patches, f.cells, f.trained, f.infer])]
 
 def _make_facts(f) -> dict:
     data = "practice (synthetic)" if f.practice else Path(f.labels.settings["source"]).name
