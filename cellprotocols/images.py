@@ -13,7 +13,7 @@ import os
 import threading
 import uuid
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -239,9 +239,12 @@ def _open_folder(folder, limit, hints=None):
     raise ImageError("the folder holds no images", need=", ".join(IMAGE_SUFFIXES), do="check the path", file=folder)
 
 # %% ../nbs/images.ipynb #ee90ae0a
+@cache
+def _find_memory(): return psutil.virtual_memory().total # asked once: it takes as long as opening a small picture
+
 def _open_any(path, limit, name, hints=None):
     "Open a file, a list or a folder, and tell what was assumed."
-    limit = psutil.virtual_memory().total // 4 if limit is None else limit
+    limit = _find_memory() // 4 if limit is None else limit
     with image_errors(path, "looking for it"):
         is_folder = isinstance(path, (str, os.PathLike)) and (Path(path).is_dir() or is_template(path))
     if is_folder: img = _open_folder(Path(path), limit, hints)
