@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from ..cellsets import check_openable
+from ..files import write_whole
 from ..hints import give_hints, to_hints
 from ..imagesets import read_checksums, read_image_set
 from ..labelled import LabelledError
