@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['find_nuisance', 'drop_nuisance', 'standardise_cultures']
 
-# %% ../nbs/batcheffect.ipynb #adf86608
+# %% ../nbs/batcheffect.ipynb #ee5eed10
 from collections.abc import Sequence
 
 import numpy as np
 
 from .embed import EmbedError, check_embedding
 
-# %% ../nbs/batcheffect.ipynb #984c52de
+# %% ../nbs/batcheffect.ipynb #40d0a649
 def _check_groups(x, groups, name):
     x, groups = check_embedding(x).astype(float), np.asarray(groups)
     if len(x) != len(groups): raise EmbedError(f"{len(x)} embeddings and {len(groups)} {name}", "one each")
@@ -25,7 +25,8 @@ def find_nuisance(
     most:int=3, # Directions, at most
 ) -> np.ndarray: # (r, D) orthonormal directions in which cultures of one line differ
     "Directions that tell cultures of the same line apart (nuisance attribute projection)."
-    (x, lines), (_, cultures) = _check_groups(x, lines, "lines"), _check_groups(x, cultures, "cultures")
+    x, lines = _check_groups(x, lines, "lines")
+    _, cultures = _check_groups(x, cultures, "cultures")
     away = []
     for line in np.unique(lines):
         own = np.unique(cultures[lines == line])
@@ -36,7 +37,7 @@ def find_nuisance(
     _, s, v = np.linalg.svd(np.concatenate(away), full_matrices=False)
     return v[:most][s[:most] > 1e-9 * s[0]]
 
-# %% ../nbs/batcheffect.ipynb #ce8e7bee
+# %% ../nbs/batcheffect.ipynb #789fc165
 def drop_nuisance(
     x:np.ndarray, # (N, D)
     nuisance:np.ndarray, # (r, D), from `find_nuisance` of training cultures
@@ -46,7 +47,7 @@ def drop_nuisance(
     x = check_embedding(x).astype(float)
     return x - strength * (x @ nuisance.T) @ nuisance
 
-# %% ../nbs/batcheffect.ipynb #0da2d845
+# %% ../nbs/batcheffect.ipynb #8daf982d
 def standardise_cultures(
     x:np.ndarray, # (N, D)
     cultures:Sequence, # (N,)
