@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['find_nuisance', 'drop_nuisance', 'standardise_cultures']
 
-# %% ../nbs/batcheffect.ipynb #ee5eed10
+# %% ../nbs/batcheffect.ipynb #44af7c04
 from collections.abc import Sequence
 
 import numpy as np
 
 from .embed import EmbedError, check_embedding
 
-# %% ../nbs/batcheffect.ipynb #40d0a649
+# %% ../nbs/batcheffect.ipynb #10a50f58
 def _check_groups(x, groups, name):
     x, groups = check_embedding(x).astype(float), np.asarray(groups)
     if len(x) != len(groups): raise EmbedError(f"{len(x)} embeddings and {len(groups)} {name}", "one each")
@@ -37,7 +37,7 @@ def find_nuisance(
     _, s, v = np.linalg.svd(np.concatenate(away), full_matrices=False)
     return v[:most][s[:most] > 1e-9 * s[0]]
 
-# %% ../nbs/batcheffect.ipynb #789fc165
+# %% ../nbs/batcheffect.ipynb #5014759d
 def drop_nuisance(
     x:np.ndarray, # (N, D)
     nuisance:np.ndarray, # (r, D), from `find_nuisance` of training cultures
@@ -47,7 +47,7 @@ def drop_nuisance(
     x = check_embedding(x).astype(float)
     return x - strength * (x @ nuisance.T) @ nuisance
 
-# %% ../nbs/batcheffect.ipynb #8daf982d
+# %% ../nbs/batcheffect.ipynb #8b883762
 def standardise_cultures(
     x:np.ndarray, # (N, D)
     cultures:Sequence, # (N,)
