@@ -77,7 +77,8 @@ def _make_sections(f) -> list:
     if f.cells is not None: sections.append(make_map_section(f.cells, f.patches, items))
     if by_movie:
         rows = read_text_table(f.infer.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
-        sections.append(make_movies_section(rows, f.classes, sorted(f.infer.path.glob("overlay*.png"))))
+        pictures = [*sorted(f.infer.path.glob("channels*.png"))[:1], *sorted(f.infer.path.glob("overlay*.png"))]
+        sections.append(make_movies_section(rows, f.classes, pictures))
     return [*sections, make_settings_section([f.labels, f.patches, f.cells, f.trained, f.infer])]
 
 def _make_facts(f) -> dict:
