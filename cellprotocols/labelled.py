@@ -278,7 +278,8 @@ def read_npz_headers(
         for n in z.namelist():
             with z.open(n) as f: shape, order, dtype = heads[n.removesuffix(".npy")] = read_npy_header(f)
             if math.prod(shape)*dtype.itemsize > z.getinfo(n).file_size and not dtype.hasobject:
-                raise ValueError(f"the array {n} says {shape} {dtype}, more than its {z.getinfo(n).file_size} bytes hold")
+                told = f"the array {n} says {shape} {dtype}"
+                raise ValueError(f"{told}, more than its {z.getinfo(n).file_size} bytes hold")
     bad = [n for n, (_, _, dt) in heads.items() if dt.hasobject]
     if not bad: return heads
     seen = f"the array {bad[0]!r} holds Python objects, which could run code when loaded"
