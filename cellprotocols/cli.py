@@ -161,13 +161,16 @@ def page_code(
 
 # %% ../nbs/cli.ipynb #469c36c9
 def _app(protocol, source, out, classes, by, port, browser):
-    from cellprotocols.app import serve_page, write_page
+    from cellprotocols.app import write_page
+    from cellprotocols.serve import choose_port, serve_page
     if source is not None and not Path(source).exists():
         needed = "a movie, a folder of movies or images, or what is labelled already"
         raise UserError("there is no such file or folder", needed, file=source)
+    port, log, first = choose_port(port), Path(out)/"labels.jsonl", Path(out)/step_folder(protocol, "annotate")
+    make = import_module(f"cellprotocols.{protocol}.annotate").make_annotator
+    make(source, log, first, classes=classes, by=by) # what cannot be labelled is said here, not on the page
     page = write_page(Path(out)/"page.ipynb", page_code(protocol, source, out, classes, by))
-    address = f"http://127.0.0.1:{port or '<see below>'}"
-    print(f"The page is at {address} (Ctrl+C ends it). Labels go to {Path(out)/'labels.jsonl'}.", flush=True)
+    print(f"Labels go to {log}.", flush=True)
     return serve_page(page, port, browser)
 
 # %% ../nbs/cli.ipynb #ae8aea01

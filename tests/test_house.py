@@ -25,7 +25,7 @@ ROWS = [
     "clicks cellsets light flatfield dust fill exports",
     "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured recipes "
     "embed maps probe suggest vicreg cutpaste weak pseudomasks teach cam unet published dino mil autoencoder",
-    "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport sections calls review app steps",
+    "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport sections calls review serve app steps",
     "scale cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
