@@ -84,9 +84,9 @@ class Annotator(anywidget.AnyWidget):
         self.labellog, self.problems = _open_log(log, by, dataset, round)
         self.by = self.labellog.by if self.labellog else by
         colours = choose_class_colours(self.classes)
-        setup = dict(title=title, task=_TASKS.get(kind, ""), classes=self.classes, colours=[colours[c] for c in self.classes],
-                     keys=list(CLASS_KEYS[:len(self.classes)]), target=self.target,
-                     by=self.by, place=_place(log, dataset, round), blind=bool(round))
+        setup = dict(title=title, task=_TASKS.get(kind, ""), classes=self.classes,
+                     colours=[colours[c] for c in self.classes], keys=list(CLASS_KEYS[:len(self.classes)]),
+                     target=self.target, by=self.by, place=_place(log, dataset, round), blind=bool(round))
         super().__init__(kind=kind, setup=setup | more)
         self.on_msg(lambda _, msg, buffers: self._receive(msg))
 

@@ -181,8 +181,9 @@ def choose_port(
         if os.name != "nt": s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try: s.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as e:
+            seen = f"port {port} cannot be used ({getattr(e, 'strerror', None) or e})"
             do = "close the page that uses it, or give another: --port 0 takes any that is free"
-            raise AppError(f"port {port} cannot be used ({getattr(e, 'strerror', None) or e})", "a free port", do) from e
+            raise AppError(seen, "a free port", do) from e
         return s.getsockname()[1]
 
 # %% ../nbs/serve.ipynb #de52d6b8

@@ -69,12 +69,26 @@ class Findings:
         at = {c: (found[c]*k).astype(int) for c in ("y0", "x0", "y1", "x1")}
         return found.assign(row=found.field_id.map(row), **at)[columns]
 
+# %% ../../nbs/artifacts/56_visualize.ipynb #27971fd9
+def _judge_masks(f, truth) -> tuple|None: # None: nothing speaks against the masks
+    "What painted masks and labels say against the masks, whatever else is known."
+    iou = [] if truth is None or "value" not in truth.pixels else truth.pixels[truth.pixels.metric == "iou"].value
+    if len(iou) and not iou.iloc[0] >= .1:
+        return (f"The masks are not what a person painted: the IoU is {iou.iloc[0]:.2f}, and 1 is best. "
+                "Label more images, and train again."), "bad"
+    dirty = f.items.label == "artifact"
+    if dirty.any() and not (f.items.area[dirty] > 0).any():
+        return (f"Nothing was masked in any of the {dirty.sum()} fields that are labelled artifact. "
+                "Label more images, and train again."), "bad"
+    return None
+
 # %% ../../nbs/artifacts/56_visualize.ipynb #4d2564eb
 def make_verdict(
     f:Findings, # What was found
+    truth=None, # From `score_painted`; None: nobody has painted
 ) -> Callout: # One sentence
     "Is it good enough to go on?"
-    text, kind = _judge(f)
+    text, kind = _judge_masks(f, truth) or _judge(f)
     practice = " These are practice (synthetic) data: the numbers say nothing about real images." if f.practice else ""
     return Callout(text + practice, kind)
 
@@ -132,7 +146,7 @@ def _write_page(path, f, truth, title):
     data = "practice (synthetic)" if f.practice else str(f.root.name)
     facts = {"fields": len(f.items), "wells": f.items.group.nunique(), "data": data}
     write_report(path, title or "Which pixels are dirt?", _make_sections(f, truth),
-                 f"Masked by a model that learned from {learned}", facts, make_verdict(f),
+                 f"Masked by a model that learned from {learned}", facts, make_verdict(f, truth),
                  make_numbers(f.items, f.scores, truth), str(date.today()))
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #206969b3
