@@ -170,6 +170,12 @@ class Runner:
         if job.rc == 0: self.done()
 
 # %% ../nbs/app.ipynb #b650b31c
+def _find_given(words) -> list:
+    "The options without logs that nobody has written to yet."
+    pairs = zip(words[::2], words[1::2])
+    given = [p for p in pairs if p[0] not in ("--log", "--painted") or Path(p[1]).exists()]
+    return [word for pair in given for word in pair]
+
 class Training(Runner):
     "Run the whole protocol with the labels that stand."
     def __init__(self,
@@ -187,7 +193,7 @@ class Training(Runner):
         stopped = self.job is not None and self.job.stopped
         goes_on = stopped and self.begun[1] == self._stamp()
         self.begun = (self.begun[0] if goes_on else choose_run(self.out), self._stamp())
-        return ["run", self.protocol, *self.options, "--out", self.begun[0]]
+        return ["run", self.protocol, *_find_given(self.options), "--out", self.begun[0]]
 
 # %% ../nbs/app.ipynb #47d5934e
 def _find_models(out) -> list:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['to_jpeg', 'to_figure', 'overlay_figure', 'make_masks_section', 'make_slider_section', 'show_stain',
            'make_stain_section', 'make_table_section', 'make_doubt_section', 'make_calls_section',
-           'show_precision_recall', 'make_learning_section', 'make_settings_section', 'make_numbers',
-           'make_painted_section', 'make_unusual_section']
+           'show_precision_recall', 'show_stain_objects', 'make_learning_section', 'make_settings_section',
+           'make_numbers', 'make_painted_section', 'make_unusual_section']
 
 # %% ../nbs/maskreport.ipynb #a552e8a9
 from collections.abc import Callable
@@ -20,7 +20,8 @@ from .light import make_overlay
 from .maskfiles import read_mask
 from .metrics import confusion
 from .painted import Painted
-from .report import Facts, Figure, Number, Section, Slider, Table
+from .report import Callout, Facts, Figure, Number, Section, Slider, Table
+from .steps import read_notes
 from .plots import show_calibration, show_confusion, show_curves, show_histogram
 from .viz import to_png
 
@@ -171,10 +172,26 @@ def show_precision_recall(
     ax.set_title("Agreement with drawn and pseudo-masks, validation wells", loc="left", fontsize=10, weight="bold")
     return ax
 
+def show_stain_objects(
+    curve:pd.DataFrame, # threshold, stain_objects
+    at:float|None=None, # The threshold that was chosen
+    ax=None, # Axes; None: a new figure
+): # The Axes
+    "How many objects a field the stain of validation wells gives at each threshold."
+    if ax is None: _, ax = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
+    ax.plot(curve.threshold, curve.stain_objects, color="#0072B2")
+    if at is not None: ax.axvline(at, color="#D55E00", lw=1, label=f"chosen: {at:.2f}")
+    if at is not None: ax.legend(frameon=False)
+    ax.set(xlabel="threshold", ylabel="objects a field", ylim=(0, None), xlim=(0, 1))
+    ax.set_title("Stain that would be masked: good is near 0", loc="left", fontsize=10, weight="bold")
+    return ax
+
+# %% ../nbs/maskreport.ipynb #78cf8d42
 def make_learning_section(
     curves:dict, # Title: .csv of a training curve; those that exist are shown
     agreement:Path, # .csv with threshold, precision, recall
     scores:pd.DataFrame, # metric, value, low, high of whole images; may be empty
+    at:float|None=None, # The threshold that was chosen
 ) -> Section:
     "Training curves, and the threshold."
     names = dict(auroc="AUROC: a dirty image scores above a clean one", accuracy="accuracy: images called right",
@@ -185,21 +202,26 @@ def make_learning_section(
              for title, file in curves.items() if Path(file).exists()]
     table = [Table(s[["metric", "value", "low", "high"]], "Whole images, test wells")] if len(s) else []
     said = ("From labels of whole images, where there are some, and from drawn dirt. "
-            "The agreement with these masks chooses the threshold; "
-            "it does not say how good the masks are: only masks painted by a person do.")
-    figure = to_figure(show_precision_recall(pd.read_csv(agreement)), "Precision and recall against these masks.")
-    return Section("How was it learned?", said, [*table, *found, figure])
+            "The agreement with these masks, and the stain that has to be left alone, choose the threshold; "
+            "neither says how good the masks are: only masks painted by a person do.")
+    curve = pd.read_csv(agreement)
+    found += [to_figure(show_precision_recall(curve), "Precision and recall against these masks.")]
+    if "stain_objects" in curve:
+        found += [to_figure(show_stain_objects(curve, at), "Objects that the U-Net finds in the stain of validation "
+                            "wells, where nothing looks like dirt.")]
+    return Section("How was it learned?", said, [*table, *found])
 
 # %% ../nbs/maskreport.ipynb #03bd5b9f
 def make_settings_section(
     datasets:list, # `Dataset`s whose settings are shown, the last with its versions
     packages:tuple=("torch", "timm", "scikit-image"), # Further versions
 ) -> Section:
-    "Settings and versions."
+    "Settings and versions, and what readers of images had to assume."
     say = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     facts = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in datasets]
     versions = {**datasets[-1].meta["versions"], **{p: version(p) for p in packages}}
-    return Section("Settings and versions", "", [*facts, Facts(versions, "Versions")])
+    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in datasets for n in read_notes(d)]
+    return Section("Settings and versions", "", [*assumed, *facts, Facts(versions, "Versions")])
 
 # %% ../nbs/maskreport.ipynb #d508b6fc
 def make_numbers(

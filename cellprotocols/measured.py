@@ -14,6 +14,7 @@ from torch import nn
 
 from .architectures import register
 from .classify import CellClassifier
+from .errors import check_lengths
 from .features import measure_cells
 from .calibration import find_temperature
 from .progress import track
@@ -171,6 +172,7 @@ def train_learners(
     seed:int=0, # Of the trees
 ) -> MeasuredClassifier:
     "Fit the scale and the learners."
+    check_lengths(x=x, y=y)
     scale = MeasureScale(x.shape[1]).fit(x)
     z = scale(torch.from_numpy(x)).numpy()
     trees = train_trees(z, y, n_classes, n_trees, seed) if n_trees else None

@@ -12,15 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import cv2, numpy as np, pandas as pd
+import numpy as np, pandas as pd
 from scipy.spatial import cKDTree
 
-from .cells import estimate_diameter, find_centroids, find_nuclei
+from .cells import CellError, estimate_diameter, find_centroids, find_nuclei, to_labels
 from .errors import UserError
 from .images import open_image
 from .names import IMAGE_SUFFIXES, natural_key
-from .patches import cut_patches, to_patches, find_valid
+from .patches import cut_valid, make_square, to_size
 from .progress import track
+from .sources import Channels, ImageError
 from .tracks import follow
 from .writer import DatasetWriter
 
@@ -59,6 +60,18 @@ def find_unlabelled(
     folders = [d for d in source.iterdir() if d.is_dir() and not d.name.startswith(".")]
     return [] if any(map(_images_in, folders)) else _images_in(source)
 
+# %% ../nbs/movies.ipynb #a9ced5cd
+def _find_known(names, known) -> list:
+    "The places of known channels: by name, the first to the first where names repeat; else by place."
+    if all(known.count(c) == names.count(c) for c in known):
+        nth = [known[:k].count(c) for k, c in enumerate(known)]
+        return [[i for i, n in enumerate(names) if n == c][k] for c, k in zip(known, nth)]
+    if len(names.shown) == len(known): return names.shown
+    there = ", ".join(f"{i} ({n})" for i, n in enumerate(names))
+    seen = f"{len(known)} channels are read ({', '.join(known)}), the images have {there}"
+    do = 'say which, in their order: channels="' + ",".join(map(str, range(len(known)))) + '"'
+    raise MovieError(seen, "channels that can be told by their names or places", do)
+
 # %% ../nbs/movies.ipynb #7295ef01
 def choose_channels(
     names:list, # The channels of the images
@@ -66,14 +79,10 @@ def choose_channels(
     known:list=(), # Names to look for, in this order
 ) -> list: # Their numbers; `MovieError` for a channel that is not there
     "Which channels to read."
-    if not wanted and known and set(known) <= set(names): return [names.index(c) for c in known]
-    if not wanted: return [i for i, n in enumerate(names) if n.lower() not in ("alpha", "a")] or [0]
-    numbers = {**{str(i): i for i in range(len(names))}, **{n: i for i, n in reversed(list(enumerate(names)))}}
-    found = [numbers.get(w.strip()) for w in wanted.split(",")]
-    if None not in found: return found
-    there = ", ".join(f"{i} ({n})" for i, n in enumerate(names))
-    seen = f"channels {wanted!r} were asked for, the images have {there}"
-    raise MovieError(seen, do='name channels by number or name, e.g. "0,2"')
+    names = names if isinstance(names, Channels) else Channels(names)
+    if not wanted: return _find_known(names, list(known)) if known else names.shown
+    try: return names.find(wanted)
+    except ImageError as e: raise MovieError(e.seen, e.need, e.do) from e
 
 # %% ../nbs/movies.ipynb #4e9e44a8
 class MovieFrames:
@@ -173,9 +182,11 @@ def _find_in_labels(labels, frames) -> Callable:
     if (n, labels.shape[2:4]) != (len(frames), shape):
         seen = f"label images of {n} x {labels.shape[2:4]}, a movie of {len(frames)} x {shape}"
         raise MovieError(seen, "frames and sizes that agree", file=labels.path)
-    if labels.dtype.kind not in "iub":
-        raise MovieError(f"label images of {labels.dtype}", "whole numbers, 0 = background", file=labels.path)
-    return lambda t: find_centroids(labels.frame(t)[..., 0])[["y", "x", "area"]]
+    def find(t):
+        try: return find_centroids(to_labels(labels.frame(t), labels.channels)[0])[["y", "x", "area"]]
+        except CellError as e: raise MovieError(e.seen, e.need, e.do, labels.path) from e
+    find(0) # what is no label image is said before anything is computed
+    return find
 
 # %% ../nbs/movies.ipynb #b819e415
 def make_finder(
@@ -206,24 +217,20 @@ def choose_max_distance(
     return distance
 
 # %% ../nbs/movies.ipynb #fc5dda81
-def _resize(img, side) -> np.ndarray:
-    "One (S, S[, C]) image to (side, side[, C]), same dtype where OpenCV knows it, else float32."
-    x = img if img.dtype.name in ("uint8", "uint16", "int16", "float32", "float64") else img.astype(np.float32)
-    how = cv2.INTER_AREA if side < img.shape[0] else cv2.INTER_LINEAR
-    return cv2.resize(x, (side, side), interpolation=how).reshape(side, side, *img.shape[2:])
-
 def scale_patches(
     patches:np.ndarray, # (N, S, S, C), any dtype
     valid:np.ndarray, # (N, S, S) bool
     side:int, # Rescale them to this side, px
-    size:int, # Then cut or mirror them to this side, px
+    size:int, # Then cut them, or fill around them, to this side, px
 ) -> tuple: # patches (N, size, size, C), valid (N, size, size)
     "Bring patches to the scale and the size of a model."
     if side != patches.shape[1] and len(patches):
-        patches = np.stack([_resize(p, side) for p in patches])
-        valid = np.stack([_resize(v.astype(np.float32), side) > .5 for v in valid])
+        patches = np.stack([to_size(p, side, side) for p in patches])
+        valid = np.stack([to_size(v.astype(np.float32), side, side) > .5 for v in valid])
     if size == patches.shape[1]: return patches, valid
-    return to_patches(patches, size), to_patches(valid[..., None], size)[..., 0]
+    if not len(patches): return patches.reshape(0, size, size, patches.shape[3]), valid.reshape(0, size, size)
+    made, real = zip(*(make_square(p, v, size) for p, v in zip(patches, valid)))
+    return np.stack(made), np.stack(real)
 
 # %% ../nbs/movies.ipynb #03042780
 def cut_cells(
@@ -240,7 +247,7 @@ def cut_cells(
         tables.append(table.assign(t=t))
         if len(table):
             frame, yx = frames(t), table[["y", "x"]].to_numpy(float)
-            cut.append(scale_patches(cut_patches(frame, yx, side), find_valid(frame.shape, yx, side), size, size))
+            cut.append(scale_patches(*cut_valid(frame, yx, side), size, size))
         if sum(map(len, tables)) < cells and len(tables) < most and t + 1 < len(frames): continue
         if cut: yield t, pd.concat([x for x in tables if len(x)], ignore_index=True), *map(np.concatenate, zip(*cut))
         tables, cut = [], []

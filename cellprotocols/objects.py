@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['UNSURE', 'EIGHT', 'MEASURES', 'ObjectError', 'measure_noise', 'find_dark', 'measure_rings', 'measure_objects',
-           'train_object_trees', 'predict_apart', 'choose_cut', 'choose_objects', 'ObjectVote', 'find_certain']
+           'train_object_trees', 'predict_apart', 'choose_cut', 'choose_objects', 'ObjectVote', 'measure_crowd',
+           'find_stain', 'find_certain']
 
 # %% ../nbs/objects.ipynb #e286e1c6
 import cv2, numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from skimage.filters import apply_hysteresis_threshold
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import GroupKFold
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 from .flatfield import soften
 from .light import read_tile
 from .progress import track
@@ -133,6 +135,7 @@ def choose_cut(
     stray:float=.03, # Share of the area that may lie above
 ) -> float: # Objects above it pass
     "The lowest cut that lets no more than a share of the area pass."
+    check_lengths(ObjectError, prob=prob, area=area)
     order = np.argsort(-prob, kind="stable")
     passed = np.cumsum(area[order])/max(area.sum(), 1)
     return float(prob[order][np.argmax(passed > stray)]) if (passed > stray).any() else .5
@@ -194,7 +197,42 @@ class ObjectVote:
 
 def _paint(names, keep, dirty): return np.r_[0, np.where(keep, 1, UNSURE*dirty)].astype(np.uint8)[names]
 
+# %% ../nbs/objects.ipynb #647e9819
+def measure_crowd(
+    names:np.ndarray, # (H, W) label image
+    n:int, # Objects in it
+    reach:float=15, # px
+) -> np.ndarray: # (n,) float64
+    "How many other objects have their middle within reach of the middle of each."
+    if not n: return np.zeros(0)
+    middles = cKDTree(np.reshape(ndimage.center_of_mass(names > 0, names, np.arange(1, n + 1)), (n, 2)))
+    return middles.query_ball_point(middles.data, reach, return_length=True) - 1.
+
+# %% ../nbs/objects.ipynb #623461ee
+def find_stain(
+    light:np.ndarray, # (H, W) transmission
+    reach:int=15, # px
+    crowd:int=4, # So many dark things within reach of a place are stain
+    shade:float=.03, # So is what takes so much of the light over some px ...
+    calm:float=2., # ... where the light varies more than so many times as much as on empty ground
+) -> np.ndarray: # (H, W) bool
+    "Where a field looks like stained cells: crowds of grains, and shades that are not smooth."
+    names, n = ndimage.label(find_dark(light, np.ones(light.shape)), EIGHT)
+    middles, busy = np.zeros(light.shape, np.float32), _measure_busy(light)
+    at = np.reshape(ndimage.center_of_mass(names > 0, names, np.arange(1, n + 1)), (n, 2)).round().astype(int)
+    np.add.at(middles, tuple(at.T), 1)
+    near = cv2.boxFilter(middles, -1, (2*reach + 1,)*2, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return (near > crowd - .5) | (1 - soften(light, 8) > shade) & (busy > calm*np.percentile(busy, 5))
+
 # %% ../nbs/objects.ipynb #eab49dbe
+def _find_plain_stain(x, area, crowd, rim, fringe, large, dark):
+    "Which dark things are stain: grains in a crowd; clusters of grains and smooth things without a bright fringe."
+    mean, around = x[:, [MEASURES.index(m) for m in ("mean", "mean_slope")]].T
+    grains = (area < large/3) & (crowd >= 3)
+    cluster = (area >= large/3) & (mean < dark) & (rim < fringe)
+    smooth = (area >= large) & (around < .04) & (rim < 1.6*fringe)
+    return grains | cluster | smooth
+
 def find_certain(
     light:np.ndarray, # (H, W) transmission
     black:float=.5, # Certain: takes so much of the light somewhere ...
@@ -205,14 +243,16 @@ def find_certain(
     opaque:float=.85, # ... unless they take so much: no stain does, the edge of a well does
     doubt:float=.3, # From so much on, and steep all around (0.06 a px on average), it may be dirt
     calm:float=2., # A haze may be dirt where the light around varies at most so many times the noise
-) -> np.ndarray: # (H, W) uint8: 1 dirt for certain, 255 perhaps, 0 the rest
+) -> np.ndarray: # (H, W) uint8: 1 dirt for certain, 255 perhaps, 0 the rest, stain among it
     "What can be called dirt without any label."
     names, x, area = measure_objects(light)
     depth, mean, slope, around, busy_around = x[:, [MEASURES.index(m) for m in ("depth", "mean", "slope", "mean_slope",
             "busy_around")]].T
     rim, = measure_rings(names, len(area), soften(light, 1) > 1.03)
     haze = (area >= 120) & (slope < .02) & (busy_around < calm*np.percentile(_measure_busy(light), 5))
-    perhaps = (depth > black) | (depth > doubt) & (around > .06) | haze
+    stain = _find_plain_stain(x, area, measure_crowd(names, len(area)), rim, fringe, large, dark)
     refracts = (rim > fringe) | (area < large) | (depth > opaque)
     certain = (depth > black) & (mean > dark) & (slope > steep) & refracts
+    perhaps = haze | certain | ~stain & ((depth > black) | (depth > doubt) & (around > .06))
+    certain &= ~stain | (depth > opaque)
     return np.r_[0, np.where(certain, 1, np.where(perhaps, UNSURE, 0))].astype(np.uint8)[names]

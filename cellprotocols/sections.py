@@ -19,7 +19,8 @@ from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
 from .metrics import confusion
 from .report import Callout, Facts, Figure, Files, Inset, Number, Section, Table
-from .galleries import show_collage, show_montage, show_worst
+from .steps import read_notes
+from .galleries import show_collage, show_montage, show_patches, show_worst
 from .overlays import show_embedding, show_states_in_time, show_tracks_states
 from cellprotocols.plots import (
     show_abstention, show_calibration, show_confusion, show_counts, show_curves, show_histogram, show_scores
@@ -185,9 +186,18 @@ def _draw_data(patches, known, px_um) -> list:
     collage = show_collage(images, known.label[some].tolist(), classes=classes, px_um=px_um)
     first = make_figure(collage, "A few cells of each class, drawn at random, one brightness scale.")
     counts = show_counts(known.label, classes=classes, flagged=known.blank)
-    second = make_figure(counts, "Cells of each class; the second bar counts blank patches.")
+    second = make_figure(counts, "Cells of each class; the brown bar counts patches that show nothing but noise.")
     focus = show_histogram(patches.items.tenengrad, xlabel="sharpness relative to contrast", title="Focus")
-    return [first, second, make_figure(focus, "One hump is good; a tail to the left are blurred cells.")]
+    third = make_figure(focus, "One hump is good; a tail to the left are blurred cells.")
+    return [first, second, *_draw_blank(patches, known, classes), third]
+
+def _draw_blank(patches, known, classes) -> list:
+    "The labelled patches in which nothing but noise can be seen, if there are any."
+    blank = known[known.blank]
+    if not len(blank): return []
+    images = [patches["patches"][int(i)] for i in blank.index[:40]]
+    ax = show_patches(images, blank.label[:40].tolist(), classes, title="Is there a cell in any of these?")
+    return [make_figure(ax, f"Nothing but noise can be seen in {len(blank)} labelled patches ({len(images)} shown).")]
 
 # %% ../nbs/sections.ipynb #f19dca6a
 def make_training_section(
@@ -346,9 +356,10 @@ def make_settings_section(
     datasets:list, # What the report was made from; None is passed over
     packages:list=("torch", "scikit-learn", "scikit-image"), # Whose versions are told
 ) -> Section:
-    "Settings and versions of every step."
+    "Settings and versions of every step, and what readers of images had to assume."
     def say(v): return ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     steps = [d for d in datasets if d is not None]
     settings = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in steps]
     versions = {**steps[0].meta["versions"], **{p: version(p) for p in packages}}
-    return Section("Settings and versions", "", [*settings, Facts(versions, "Versions")])
+    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in steps for n in read_notes(d)]
+    return Section("Settings and versions", "", [*assumed, *settings, Facts(versions, "Versions")])

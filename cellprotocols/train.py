@@ -65,7 +65,7 @@ def _fastai():
         from fastai.callback.core import Callback, CancelBatchException, CancelEpochException, CancelFitException
         from fastai.callback.fp16 import AMPMode, MixedPrecision
         from fastai.callback.progress import ProgressCallback
-        from fastai.callback.schedule import LRFinder
+        from fastai.callback.schedule import LRFinder, ParamScheduler, SchedCos
         from fastai.callback.training import GradientClip
         from fastai.data.core import DataLoaders
         from fastai.data.load import DataLoader
@@ -194,6 +194,12 @@ class _Steps(_Added):
 
     def before_step(self):
         if not self.dl.now.last: raise _fastai().CancelBatchException # more parts of this step to come
+        self.tell("before_step")
+
+    def after_step(self): self.tell("after_step")
+
+    def tell(self, event): # a model may do something of its own around a step
+        if hasattr(self.model, event): getattr(self.model, event)(self.pct_train)
 
     def after_batch(self):
         if self.training and self.dl.now.last: self.dl.done += 1
@@ -329,10 +335,11 @@ def _make_loaders(recipe, batch, seed, device, layout, path):
     return _fastai().DataLoaders(
         make(train, bs=batch, shuffle=True, chance=recipe.chance), make(valid, bs=batch), path=path, device=device)
 
-def _make_callbacks(judge, clip, precision):
+def _make_callbacks(judge, clip, precision, decay=()):
     "What every learner of ours has beside fastai's own."
     fa = _fastai()
     made = [_real(_Steps)(judge)]
+    if len(decay) > 1: made.append(fa.ParamScheduler(dict(wd=fa.SchedCos(*decay))))
     if clip: made.append(_real(_Clip, "GradientClip")(clip))
     mode = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(precision)
     return made + ([_real(_Precision, "MixedPrecision")(fa.AMPMode(mode))] if mode else [])
@@ -345,16 +352,16 @@ def _be_quiet(learn):
 # %% ../nbs/train.ipynb #dbac10b0
 def _make_learner(model, recipe, batch=64, lr=1e-3, seed=0, device=None, amp=None, weight_decay=.01, clip=1.,
                   score=None, name="", groups=None, path=".", cbs=()):
-    fa, device = _fastai(), torch.device(device or pick_device())
+    fa, device, decay = _fastai(), torch.device(device or pick_device()), np.atleast_1d(weight_decay).tolist()
     if device.type == "cpu": keep_memory()
     layout = choose_layout(model, device, getattr(recipe.train[0], "shape", ()))
     model.to(device, memory_format=layout)
     with keep_generators(): dls = _make_loaders(recipe, batch, seed, device, layout, path)
     learn = _real(_SteadyLearner, "Learner")(
         dls, model, recipe.loss, lr=lr, path=path, splitter=partial(_split_params, groups=groups),
-        opt_func=partial(_real(_AdamW, "OptimWrapper"), wd=weight_decay, fused=device.type == "cuda"),
+        opt_func=partial(_real(_AdamW, "OptimWrapper"), wd=decay[0], fused=device.type == "cuda"),
         metrics=[fa.AccumMetric(score, to_np=True, flatten=False, name=name)] if score else [],
-        cbs=[*_make_callbacks(recipe.judge, clip, choose_precision(device, amp)), *fa.L(cbs)])
+        cbs=[*_make_callbacks(recipe.judge, clip, choose_precision(device, amp), decay[:2]), *fa.L(cbs)])
     learn.recorder.smooth_loss = _real(_LazyMean, "AvgSmoothLoss")()
     if os.environ.get("CELLPROTOCOLS_QUIET"): _be_quiet(learn)
     return learn
@@ -633,10 +640,10 @@ def _halve(learn, state):
     warnings.warn(f"out of memory: going on with {state.part} items at once; "
                   "a step still counts as many items as before", stacklevel=5)
 
-def _fit(learn, epochs, lr, state):
+def _fit(learn, epochs, lr, warmup, state):
     "fastai's fit_one_cycle, again from where it is with smaller parts whenever the memory was not enough."
     while True:
-        try: return learn.fit_one_cycle(epochs, lr, moms=(.9,) * 3)
+        try: return learn.fit_one_cycle(epochs, lr, div=1. if not warmup else 25., pct_start=warmup, moms=(.9,) * 3)
         except Exception as e:
             if not is_short_of_memory(e): raise
             if state.part == 1: raise TrainError("not even one item fits into memory",
@@ -698,12 +705,12 @@ def _begin(learn, state, tensors, model, ema, judge, saver):
     loader.begin(len(state.rows), state.step - len(state.rows) * loader.per_epoch)
     learn.going_on = True
 
-def _run(learn, state, tensors, ema, judge, saver, epochs, lr):
+def _run(learn, state, tensors, ema, judge, saver, epochs, lr, warmup):
     "Train, keep the best weights, and say how it ended."
     model, (column, _, patience) = learn.model, judge
     restore = _keep_modes(model)
     _begin(learn, state, tensors, model, ema, judge, saver)
-    try: _fit(learn, epochs, lr, state)
+    try: _fit(learn, epochs, lr, warmup, state)
     finally:
         saver.bar.close()
         model.load_state_dict(learn.keep_best.kept)
@@ -725,7 +732,7 @@ def _finish(model, state, tensors=None, stopped=""):
 
 # %% ../nbs/train.ipynb #bd9346b0
 _SETTINGS = ("epochs", "lr", "batch", "class_balance", "label_smoothing", "mixup", "patience", "seed", "weight_decay",
-             "clip", "ema") # with another of these it is another run
+             "warmup", "clip", "ema") # with another of these it is another run
 
 def _choose_peak(lr, model, recipe, batch, seed, device):
     return find_lr(model, recipe.train, batch, seed, device, recipe.loss, recipe.prepare) if lr == "auto" else float(lr)
@@ -749,7 +756,8 @@ def train_model(
     seed:int=0, # Of order, augmentation, mixup and dropout; the first weights are the model's own
     device:torch.device|str|None=None, # None: `pick_device()`
     amp:bool|None=None, # Mixed precision; None: on NVIDIA GPUs
-    weight_decay:float=.01, # AdamW's, on weight matrices only
+    weight_decay:float|Sequence=.01, # AdamW's, on weight matrices only; two numbers: from the first to the second
+    warmup:float=.25, # Share of the run in which the learning rate rises to its peak; 0: it begins there
     clip:float=1., # Longest gradient
     ema:float|None=None, # Decay of a moving average of the weights that is judged and kept, e.g. 0.999; None: off
     loss:Callable|None=None, # `loss(pred, y)`, a mean over the batch; None: `ClassLoss`
@@ -760,6 +768,7 @@ def train_model(
 ) -> History: # Curve, best epoch, why it stopped
     "Train `model` with AdamW and one cycle of the learning rate; keep the weights of the best epoch."
     settings = {k: v for k, v in locals().items() if k in _SETTINGS}
+    settings["weight_decay"] = np.atleast_1d(weight_decay).tolist()
     device, file = torch.device(device or pick_device()), out and Path(out) / "checkpoint.safetensors"
     recipe = _make_recipe(train, valid, loss, prepare, class_balance, label_smoothing, augment, mixup)
     column, score, sign = _find_metric(metric)
@@ -772,5 +781,5 @@ def train_model(
                           column, groups, out or ".", cbs)
     saver = _real(_Saver)(state, file, plan, minutes, checkpoint_s, steps := epochs * learn.dls.train.per_epoch)
     peak = slice(state.lr / 10, state.lr) if groups else state.lr
-    _run(learn, state, tensors, ema, (column, sign, patience), saver, epochs, peak)
+    _run(learn, state, tensors, ema, (column, sign, patience), saver, epochs, peak, warmup)
     return _finish(model, state, stopped=saver.late and _say_late(minutes, state.step, steps, out))

@@ -15,7 +15,7 @@ from .augment import cut_edge, move, relight, turn
 from .backbones import Backbone
 from .classify import CellNet
 from .embed import EmbedError
-from .inputs import to_standardised
+from .inputs import read_standardised
 from .train import train_model
 
 # %% ../nbs/vicreg.ipynb #81e3ae73
@@ -66,14 +66,6 @@ def _make_projected(channels, size, seed):
         encoder.head = nn.Identity()
         return _Projected(encoder, width)
 
-def _draw_patches(patches, valid, most, seed):
-    "At most so many patches, and at most a gigabyte of them, standardised."
-    n, size, channels = patches.shape[0], patches.shape[1], patches.shape[3]
-    room = max(16, 2**30//(4*size*size*channels))
-    rows = np.sort(np.random.default_rng(seed).permutation(n)[:min(most, room)])
-    parts = [rows[i:i + 512] for i in range(0, len(rows), 512)]
-    return np.concatenate([to_standardised(patches[r], None if valid is None else valid[r]) for r in parts])
-
 # %% ../nbs/vicreg.ipynb #c5e5c06f
 def train_encoder(
     patches, # (N, S, S, C), array or zarr, any dtype; no labels
@@ -89,7 +81,7 @@ def train_encoder(
         raise EmbedError(f"{patches.shape[0]} patches", "at least 16, better a thousand, to learn from",
                          "use measurements instead")
     model = _make_projected(patches.shape[3], patches.shape[1], seed)
-    train_model(model, (_draw_patches(patches, valid, most, seed), None), out=out, epochs=epochs, lr=2e-3, batch=256,
-                metric="loss", patience=None, minutes=minutes, seed=seed, loss=vicreg_loss, prepare=make_two_views,
-                weight_decay=1e-4, amp=False)
+    x, _ = read_standardised(patches, valid, most, seed)
+    train_model(model, (x, None), out=out, epochs=epochs, lr=2e-3, batch=256, metric="loss", patience=None,
+                minutes=minutes, seed=seed, loss=vicreg_loss, prepare=make_two_views, weight_decay=1e-4, amp=False)
     return Backbone(model.encoder.cpu(), "learned", batch=512)

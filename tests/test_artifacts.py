@@ -630,6 +630,73 @@ def test_the_verdict_tells_few_wells_from_a_bad_classifier(masked, value, low, w
     assert says in verdict.text and verdict.kind == kind
 
 
+def test_masks_that_hold_nothing_are_not_good_enough(tmp_path, capsys):
+    for w in range(3):
+        img = np.full((96, 96), 30_000, np.uint16)
+        img[40:60, 40:60] = 29_000  # too faint for this model
+        write(tmp_path / "in" / f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", img)
+        write(tmp_path / "painted" / f"r02c{w + 2:02}f1p01-ch1sk1fk1fl1.tiff", 255 * (img < 30_000).astype(np.uint8))
+    write_masker(tmp_path / "masker")
+    f = visualize.Findings(infer.mask_folder(tmp_path / "in", tmp_path / "masker", tmp_path / "55", dust=False))
+    truth = score_painted(f.items, f.mask_of, tmp_path / "painted", tmp_path / "none")
+    verdict = visualize.make_verdict(f, truth)
+    assert verdict.kind == "bad" and "IoU 0.00" in verdict.text and "3 fields" in verdict.text
+    f.labelled = False
+    assert visualize.make_verdict(f, truth).kind == "bad", "learned from drawn dirt alone or not"
+    assert visualize.make_verdict(f).kind == "bad" and "Nothing was masked" in visualize.make_verdict(f).text
+    f.items["label"] = "artifact"
+    assert "3 of 3 fields are called dirty" in visualize.make_verdict(f).text
+    f.items["label"], f.labelled = "clean", True
+    assert visualize.make_verdict(f).kind == "good", "clean fields have nothing to mask"
+    made = visualize.run(str(tmp_path / "55"), str(tmp_path / "56"), painted=str(tmp_path / "painted"))
+    page = (made.path / "report.html").read_text(encoding="utf-8")
+    assert "Not good enough" in page and "Take care" not in page
+
+
+def test_half_right_masks_are_to_be_looked_at(masked, tmp_path):
+    for file in masked.items.file[1:]:
+        true = np.zeros((160, 160), np.uint8)
+        true[40:60, 40:130] = 255  # the mask covers 400 of 1800 px, or with what it is wrong about less
+        write(tmp_path / "painted" / file, true)
+    far = score_painted(masked.items, masked.mask_of, tmp_path / "painted", tmp_path / "none")
+    assert visualize.make_verdict(masked, far).kind == "bad"
+    score = far.pixels.assign(value=lambda t: t.value.where(t.metric != "iou", 0.4))
+    assert visualize.make_verdict(masked, far._replace(pixels=score)).kind == "warn"
+    score = far.pixels.assign(value=lambda t: t.value.where(t.metric != "iou", 0.8))
+    assert visualize.make_verdict(masked, far._replace(pixels=score)).kind == "good"
+
+
+def break_file(path, k):
+    "One of six ways in which a file is broken."
+    whole = path.read_bytes()
+    path.write_bytes(
+        [b"", b"II*\0", whole[: len(whole) // 2], b"not an image", whole[:8] + b"\xff" * (len(whole) - 8), b"\0" * 99][
+            k % 6
+        ]
+    )
+
+
+def test_every_broken_file_is_named_in_one_table_and_the_others_are_masked(tmp_path, masker, capsys):
+    img = np.full((32, 32), 30_000, np.uint16)
+    img[10:16, 10:16] = 3_000
+    for k in range(30):
+        write(tmp_path / "in" / f"r02c{k % 6 + 2:02}f{k}p01-ch1sk1fk1fl1.tiff", img)
+    broken = find_images(tmp_path / "in")[::5]
+    for k, f in enumerate(broken):
+        break_file(tmp_path / "in" / f, k)
+    made = infer.mask_folder(tmp_path / "in", masker, tmp_path / "55", dust=False)
+    said = pd.read_csv(made.path / "skipped.csv")
+    assert sorted(said.file) == sorted(broken) and said.why.str.len().gt(10).all() and len(made) == 24
+    assert (made.items.n_objects == 1).all() and "6 of 30 files are left out" in capsys.readouterr().out
+    assert not set(find_images(made.path / "masks")) & set(broken)
+    annotate.run(str(tmp_path / "in"), str(tmp_path / "51"))
+    tiles = patches.run(str(tmp_path / "51"), str(tmp_path / "52"), dust=False, size=64, shrink=1)
+    assert sorted(pd.read_csv(tiles.path / "skipped.csv").file) == sorted(broken)
+    assert tiles.items.field_id.nunique() == 24
+    page = visualize.run(str(tmp_path / "55"), str(tmp_path / "56")).path / "report.html"
+    assert all(f in page.read_text(encoding="utf-8") for f in broken)
+
+
 @pytest.mark.parametrize("called", ["artifact", "dust"])
 def test_the_log_of_the_brush_is_enough_and_the_eraser_says_clean(masked, tmp_path, called):
     names = masked.items.file.tolist()
@@ -709,15 +776,26 @@ def test_what_is_unusual_and_not_masked_is_shown(tmp_path, masker):
 # ---------- the whole way
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def run_all(out):
     "Practice data from the first step to the report, with a short training."
-    out = tmp_path_factory.mktemp("protocol") / "work"
     with pytest.MonkeyPatch.context() as m:
         small = annotate.make_practice
         m.setattr(annotate, "make_practice", lambda folder, seed=0: small(folder, 6, 3, (160, 160), seed))
+        m.setattr(visualize, "date", type("Day", (), dict(today=staticmethod(lambda: "one day"))))
         run_steps("artifacts", out=out, size=96, epochs=2, mask_epochs=1, crops=40, encoder_epochs=1)
     return out
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_all(tmp_path_factory.mktemp("protocol") / "work")
+
+
+@pytest.mark.slow
+def test_two_undisturbed_runs_give_the_same_bytes(finished, tmp_path):
+    first, second = sums(finished), sums(run_all(tmp_path / "work"))
+    assert first.keys() == second.keys()
+    assert [f for f in first if first[f] != second[f]] == []
 
 
 @pytest.mark.slow
@@ -820,7 +898,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, practice_model):
     a, b, c = (read_dataset(tmp_path / out, "masks") for out in "abc")
     true = np.stack([fields[int(f[1:-4])].mask for f in masks_of(b)])
     said = np.stack(list(masks_of(b).values()))
-    assert (true & said).sum() / (true | said).sum() > 0.3, "a model that masks nothing would prove nothing"
+    # a short training ends differently on other machines: what counts is that this model masks, and masks dirt
+    hit = (true & said).sum()
+    assert hit > 0.1 * true.sum(), "a model that masks nothing would prove nothing"
+    assert hit / said.sum() > 5 * true.mean(), "nor would one that masks by chance"
+    assert (said.any((1, 2))).sum() >= 6, "nor one that masks a few fields alone"
     # the same number of threads: the same bytes, killed or not
     assert a.items.equals(b.items) and a.fingerprint == b.fingerprint
     assert sum((a.path / "filled" / f).stat().st_mtime_ns == t for f, t in before.items()) >= len(before) - 1, (

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cellprotocols import features
 from cellprotocols.features import (
     FeatureError,
     measure_background,
@@ -268,3 +269,90 @@ def test_two_channels_that_agree_correlate():
     assert column("c0c1_corr_cell", x).min() > 0.99 and column("c1_overlap", x).min() == 1
     x = np.concatenate([PATCHES[:5], 255 - PATCHES[:5]], -1)
     assert column("c0c1_corr_cell", x).max() < -0.99
+
+
+# ---- the same as the plain formulas
+
+
+def plain_grains(d):
+    h, w = d.shape
+    yy, xx = np.mgrid[:h, :w].astype(np.float32)
+    window = np.exp(-0.5 * (np.hypot(yy - (h - 1) / 2, xx - (w - 1) / 2) / (0.25 * min(h, w))) ** 2)
+    window, out = window / window.sum(), []
+    for change in (cv2.MORPH_OPEN, cv2.MORPH_CLOSE):
+        before = d
+        for r in (1, 2, 3, 5, 8):
+            disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * r + 1, 2 * r + 1))
+            after = cv2.morphologyEx(d, change, disc, borderType=cv2.BORDER_REFLECT)
+            out.append((np.abs(before - after) * window).sum())
+            before = after
+    return np.array(out) / ((np.abs(d) * window).sum() + 1e-6)
+
+
+def plain_waves(x, octaves):
+    "Mean magnitude of x seen through every Morlet wavelet, at full resolution, subsampled as documented."
+    from scipy.fft import fft2, ifft2
+
+    sides = [features._margins(s, octaves) for s in x.shape]
+    wide = np.pad(x.astype(float), sides, mode="reflect")
+    out = np.empty((octaves, 6))
+    for j, bank in enumerate(features._wavelets(*wide.shape, octaves).astype(float)):
+        k = 2 ** max(j - 1, 0)
+        weight = np.pad(features._window(*x.shape), sides).astype(float)
+        weight = weight.reshape(weight.shape[0] // k, k, weight.shape[1] // k, k).sum((1, 3))
+        out[j] = [(np.abs(ifft2(fft2(wide) * f))[::k, ::k] * weight).sum() for f in bank]
+    return out
+
+
+@pytest.fixture(params=[(80, 80), (64, 41), (33, 70)])
+def image(request):
+    return cv2.GaussianBlur(np.random.default_rng(3).normal(50, 20, request.param).astype(np.float32), (0, 0), 1.2)
+
+
+def test_grains_are_openings_and_closings(image):
+    np.testing.assert_allclose(list(measure_grains(image - 50).values()), plain_grains(image - 50), rtol=1e-5)
+
+
+def test_waves_are_those_of_the_formula(image):
+    octaves = features._octaves(*image.shape)
+    np.testing.assert_allclose(features._ripples(image, octaves), plain_waves(image, octaves), rtol=2e-6)
+
+
+def test_arcs_are_those_of_the_formula(image):
+    for r in (1, 2, 4):
+        s = image if r == 1 else cv2.GaussianBlur(image, (0, 0), r / 2)
+        wide, code = np.pad(s, r, mode="symmetric"), np.zeros(s.shape, int)
+        for i, (dy, dx) in enumerate([(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)]):
+            there = wide[r + dy * r :, r + dx * r :][: s.shape[0], : s.shape[1]]
+            code |= (there > s + np.float32(0.5 * 2.0 / r)) << i
+        arcs = np.array([features._arc(c) for c in range(256)])[code]
+        assert np.array_equal(features._arc_map(image, 2.0, r), arcs)
+
+
+def test_samples_are_described_as_by_numpy(image):
+    v = image.ravel()
+    mean, d = v.mean(dtype=float), v - v.mean(dtype=float)
+    sd = np.sqrt((d**2).mean()) + 1e-6
+    np.testing.assert_allclose(
+        features._moments(v), [mean, sd, (d**3).mean() / sd**3, (d**4).mean() / sd**4], rtol=1e-6
+    )
+    counts = np.bincount(((v - v.min()) / (np.ptp(v) + np.float32(1e-6)) * np.float32(31.99)).astype(int), minlength=32)
+    share = counts[counts > 0] / len(v)
+    assert features._entropy(v) == pytest.approx(-(share * np.log(share)).sum(), rel=1e-9)
+    a, b = image[:30].ravel(), image[1:31].ravel()
+    assert features._correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-6)
+
+
+def test_masks_are_measured_as_by_numpy(image):
+    core = features._grid(*image.shape)[2] < 14
+    depth, light = features._depth(core, 5), np.abs(image - 50)
+    rim = core & (depth < 3)
+    gx, gy = (cv2.Sobel(image, cv2.CV_64F, *axis)[rim] / 8 for axis in ((1, 0), (0, 1)))
+    assert features._rim_sharpness(image, core, depth) == pytest.approx(np.hypot(gx, gy).mean(), rel=1e-5)
+    at, w = np.argwhere(core), light[core].astype(float)
+    off = (at * w[:, None]).sum(0) / w.sum() - at.mean(0)
+    assert features._light_off_centre(light, core) == pytest.approx(np.hypot(*off), abs=1e-5)
+    step = np.minimum((depth[core] / (depth[core].max() + np.float32(1e-6)) * np.float32(8)).astype(int), 7)
+    profile = [image[core][step == k].mean(dtype=float) for k in range(8)]
+    got = [v for k, v in features.measure_depth(image, core, depth).items() if "mean" in k]
+    np.testing.assert_allclose(got, profile, rtol=1e-6)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..cellsets import check_openable
+from ..hints import give_hints, to_hints
 from ..imagesets import read_checksums, read_image_set
 from ..labelled import LabelledError
 from ..origins import is_practice, write_practice_mark, relative_to
@@ -112,11 +114,17 @@ def run(
     out:str="work/artifacts/51_annotate", # Folder that is made
     pattern:str="", # Regular expression with one bracket: the well in the file name; else as an Operetta writes it
     log:str="", # The label log of notebook 51: decisions of a person
+    axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "CYX"
+    series:str="", # Which image or place of files that hold several, from 0
+    channels:str="", # Channels to read, by number or name, e.g. "0"; all if not given
+    px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled images together; one row per image with its label and its group. No file is moved or changed."
     step = Step("artifacts.annotate", run, locals(), free=["log"], practice=is_practice(source))
     table, root = read_source(source, out, pattern, seed)
+    step.tell(root)
+    check_openable(table.file, root)
     table = _apply_labels(_fill_table(table, root), log)
     content = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12]
     near = Path(out).resolve().parent
@@ -131,8 +139,11 @@ def run(
 def find_image_root(
     made, # A `Dataset` of this protocol with the setting `root`
 ) -> Path:
-    "The folder that the images of a dataset are in."
-    return made.path.resolve().parent/made.meta["settings"]["root"]
+    "The folder that the images of a dataset are in; from now on they are read as step 51 was told."
+    root = made.path.resolve().parent/made.meta["settings"]["root"]
+    settings = made.meta["settings"]
+    give_hints(root, to_hints(settings.get("told", settings if made.meta["kind"] == "labels" else {}), ask=True))
+    return root
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #b3caac36
 def make_painter(

@@ -63,7 +63,7 @@ def _write_encoder(w, patches, epochs, seed, most=2000):
     def choose(which): return take_rows(patches["light"], choose_spread(np.flatnonzero(which), most))[:]
     scratch = w.folder.parent/"encoder"
     model, curve = train_cutpaste(choose(~judge), choose(judge), epochs=epochs, out=scratch, seed=seed)
-    w.write_file("encoder.csv", curve)
+    w.write_file("encoder.csv", curve.drop(columns="seconds")) # two undisturbed runs write the same bytes
     w.write_file("encoder.safetensors", save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}))
 
 def _say(made, encoder_epochs) -> list:

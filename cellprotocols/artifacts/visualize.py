@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 
 from .annotate import find_image_root
 from .infer import read_result
+from ..bundle import read_bundle
 from ..dataset import read_dataset
 from ..imagesets import find_images
 from ..origins import is_practice
@@ -41,6 +42,7 @@ class Findings:
         none = pd.DataFrame(columns=["metric", "value", "low", "high"])
         self.scores = none if trained is None else pd.read_csv(trained.path/"scores.csv")
         self.labelled = trained is None or (trained.path/"classifier").is_dir()
+        self.cut = None if trained is None else read_bundle(trained.path/"masker").thresholds["artifact"]
 
     def mask_of(self, file) -> np.ndarray: # (H, W) bool
         "The mask of an image, as it was delivered."
@@ -69,18 +71,25 @@ class Findings:
         at = {c: (found[c]*k).astype(int) for c in ("y0", "x0", "y1", "x1")}
         return found.assign(row=found.field_id.map(row), **at)[columns]
 
-# %% ../../nbs/artifacts/56_visualize.ipynb #27971fd9
-def _judge_masks(f, truth) -> tuple|None: # None: nothing speaks against the masks
-    "What painted masks and labels say against the masks, whatever else is known."
-    iou = [] if truth is None or "value" not in truth.pixels else truth.pixels[truth.pixels.metric == "iou"].value
-    if len(iou) and not iou.iloc[0] >= .1:
-        return (f"The masks are not what a person painted: the IoU is {iou.iloc[0]:.2f}, and 1 is best. "
-                "Label more images, and train again."), "bad"
-    dirty = f.items.label == "artifact"
-    if dirty.any() and not (f.items.area[dirty] > 0).any():
-        return (f"Nothing was masked in any of the {dirty.sum()} fields that are labelled artifact. "
-                "Label more images, and train again."), "bad"
-    return None
+# %% ../../nbs/artifacts/56_visualize.ipynb #ba11ab36
+def _judge_painted(truth) -> tuple|None: # None: no painted mask speaks against these masks
+    "What masks painted by a person say: less than half in common is not good, less than a third not good enough."
+    if truth is None or not len(truth.table): return None
+    score = truth.pixels.set_index("metric").value
+    if not score["iou"] < .5: return None
+    seen = (f"IoU {score['iou']:.2f} with the painted masks of {len(truth.table)} fields: "
+            f"{score['recall']:.0%} of the painted dirt is masked")
+    if score["iou"] < 1/3: return f"{seen}. Do not use these masks.", "bad"
+    return f"{seen}. Look at every overlay before you use the numbers.", "warn"
+
+def _judge_nothing(f) -> tuple|None: # None: something was masked, or there is nothing to mask
+    "Masks that hold nothing, where something should be."
+    if (f.items.area > 0).any(): return None
+    dirty = int((f.items.label == "artifact").sum())
+    if dirty: return f"Nothing was masked, though {dirty} of {len(f.items)} fields are called dirty.", "bad"
+    if f.items.label.eq("clean").all(): return None
+    return (f"Nothing was masked in any of the {len(f.items)} fields, and no label says that they are clean. "
+            "Look at the fields; a lower threshold in step 55, or labels of whole images, may find more."), "bad"
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #4d2564eb
 def make_verdict(
@@ -88,12 +97,12 @@ def make_verdict(
     truth=None, # From `score_painted`; None: nobody has painted
 ) -> Callout: # One sentence
     "Is it good enough to go on?"
-    text, kind = _judge_masks(f, truth) or _judge(f)
+    text, kind = _judge_painted(truth) or _judge_nothing(f) or _judge(f)
     practice = " These are practice (synthetic) data: the numbers say nothing about real images." if f.practice else ""
     return Callout(text + practice, kind)
 
 def _judge(f) -> tuple: # sentence, and good, warn or bad
-    "The verdict, and how grave it is."
+    "The verdict where neither painted masks nor their absence speaks against it."
     if not f.labelled:
         return ("The model has learned from drawn dirt alone, and no label says how well that went. "
                 "Sign every overlay before you use the numbers; labels of whole images make it better."), "warn"
@@ -137,7 +146,7 @@ def _make_sections(f, truth) -> list:
     if f.trained:
         folder = f.trained.path
         curves = {"Learning from labels of images": folder/"classifier.csv", "Learning to mask": folder/"masker.csv"}
-        sections.append(make_learning_section(curves, folder/"mask_curve.csv", f.scores))
+        sections.append(make_learning_section(curves, folder/"mask_curve.csv", f.scores, f.cut))
     return [s for s in (*sections, make_settings_section(used)) if s]
 
 def _write_page(path, f, truth, title):

@@ -72,7 +72,7 @@ def _say_patches(t, classes) -> list:
     counts, learned = t.predicted.value_counts(), (t.split == "train").sum()
     said = [f"{len(t)} patches: " + ", ".join(f"{c} {counts.get(c, 0)}" for c in classes)]
     blank = t.blank.sum() if "blank" in t else 0
-    if blank: said.append(f"{blank} of them show no cell (column blank): what is said about these means nothing")
+    if blank: said.append(f"in {blank} of them nothing but noise can be seen (column blank): look before believing it")
     honest = "the honest predictions for these are in 24_train"
     if learned: said.append(f"{learned} of them the model has learned from: {honest}")
     return said
@@ -135,6 +135,8 @@ def run(
     allowed:str="", # Which states may follow which, e.g. "A>B,B>C,any>D"; for the published states the cell cycle
     stay:float=.9, # Chance that a cell is in the same state one frame later
     device:str="", # cpu, cuda or mps; the fastest there is if not given
+    axes:str="", # What the axes of the movies are, where the files do not say it: a letter each, e.g. "TCYX"
+    series:str="", # Which image or place of files that hold several, from 0
     seed:int=0, # Of the practice data
 ): # The predictions, a `Dataset` with the array `embedding`
     "Name the state of every patch, or of every nucleus in whole movies."
@@ -142,6 +144,7 @@ def run(
     if practise: movie = str(make_practice_movie(find_practice(out, seed)/"movie", seed))
     step = Step("chromatin.infer", run, locals(), ["movie", "nuclei", "points"], ["device"], practise)
     bundle = _open_model(step)
+    if movie: step.tell(movie, channels="", px_um=0.) # these are chosen below
     step.settings.update(classes=bundle.classes, mode="movies" if movie else "patches")
     make_transitions(bundle.classes, choose_allowed(bundle.classes, allowed), stay) # a wrong rule is said at once
     patches, movies = (None, find_movies(movie)) if movie else (step.read("source", "patches"), [])

@@ -114,7 +114,7 @@ def run(
     model:Literal["auto", "measured", "net", "both", "probe", "faithful"]|str="auto", # One of these, or a timm network
     compare:str="", # More models to judge on the same folds, separated by commas, e.g. "faithful,probe"
     folds:int=5, # Parts the groups are dealt into
-    keep_blank:bool=False, # Learn from patches that show no cell, too
+    leave_blank_out:bool=False, # Do not learn from patches in which nothing but noise can be seen
     leave_out:str="", # Classes to leave out, separated by commas
     random_split:bool=True, # Also compute the optimistic number of a random split
     epochs:int=0, # Passes over the data, for networks; 0: the recipe's own
@@ -125,7 +125,7 @@ def run(
     "Judge a classifier on held-out groups, then train it on all labelled cells and keep it as a bundle."
     step = Step("chromatin.train", run, locals())
     patches, models = step.read("source", "patches"), _choose_models(model, compare)
-    rows, classes, notes = choose_cells(patches.items, patches.settings["classes"], keep_blank, leave_out)
+    rows, classes, notes = choose_cells(patches.items, patches.settings["classes"], leave_blank_out, leave_out)
     step.settings.update(models=models, classes=classes, notes=notes)
     for n in notes: print(f"  {n}")
     if made := step.find_done(): return made

@@ -90,7 +90,7 @@ def _make_sections(f) -> list:
         rows = read_text_table(f.infer.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
         pictures, mitotic = sorted(f.infer.path.glob("overlay*.png")), [c for c in STATES[1:4] if c in f.classes]
         sections.append(make_movies_section(rows, f.classes, pictures, _read_intervals(f.infer), mitotic))
-    used = [f.patches, f.cells, f.trained, f.infer]
+    used = [f.labels, f.patches, f.cells, f.trained, f.infer]
     methods = make_methods_section(_say_methods(f), f.trained.meta["versions"], _CITE)
     return [*sections, methods, make_files_section(used, _FILES), make_settings_section(used)]
 
