@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from .errors import UserError
 from .files import write_whole
+from .protocols import read_options, step_file
 
 # %% ../nbs/app.ipynb #16f70571
 class Job:
@@ -176,6 +177,12 @@ def _find_given(words) -> list:
     given = [p for p in pairs if p[0] not in ("--log", "--painted") or Path(p[1]).exists()]
     return [word for pair in given for word in pair]
 
+def _can_adapt(protocol) -> bool:
+    "Does the training of a protocol take a model of another source?"
+    file = step_file(protocol, "train")
+    return file.exists() and any(o.name == "adapt" for o in read_options(file.read_text(encoding="utf-8")))
+
+# %% ../nbs/app.ipynb #c50fe7dd
 class Training(Runner):
     "Run the whole protocol with the labels that stand."
     def __init__(self,
@@ -184,16 +191,29 @@ class Training(Runner):
         words:list, # Options of `cellprotocols run <protocol>`, e.g. ["--source", "movie.tif"]
         done:Callable=lambda: None, # Called when it has ended well
     ):
-        self.protocol, self.out, self.options, self.begun = protocol, Path(out), words, None
+        import ipywidgets as w
+        self.protocol, self.out, self.options, self.begun, self.more = protocol, Path(out), words, None, []
         super().__init__("Training", "Train with these labels", self._choose, done)
+        self.adapt = w.Button(description="Adapt this model", layout=w.Layout(width="190px"))
+        wide, example = w.Layout(width="420px"), "folder of a trained model (24_train, or a bundle)"
+        self.old = w.Text(placeholder=example, layout=wide)
+        self.adapt.on_click(lambda _: self.run_adapted())
+        if _can_adapt(protocol): self.box.children = [w.HBox([self.adapt, self.old]), *self.box.children]
 
-    def _stamp(self): return [(p.name, p.stat().st_mtime_ns) for p in sorted(self.out.glob("*.jsonl"))]
+    def run_adapted(self):
+        "Learn the last part of the model named in the field again, with the labels that stand."
+        self.more = ["--adapt", self.old.value.strip()]
+        if self.more[1]: self.run()
+        else: self.said.value = "<p>Which model? Write the folder of a trained model beside the button.</p>"
+        self.more = []
+
+    def _stamp(self): return self.more, [(p.name, p.stat().st_mtime_ns) for p in sorted(self.out.glob("*.jsonl"))]
 
     def _choose(self):
         stopped = self.job is not None and self.job.stopped
         goes_on = stopped and self.begun[1] == self._stamp()
         self.begun = (self.begun[0] if goes_on else choose_run(self.out), self._stamp())
-        return ["run", self.protocol, *_find_given(self.options), "--out", self.begun[0]]
+        return ["run", self.protocol, *_find_given(self.options), *self.more, "--out", self.begun[0]]
 
 # %% ../nbs/app.ipynb #47d5934e
 def _find_models(out) -> list:

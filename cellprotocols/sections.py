@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'make_figure', 'read_text_table', 'find_score', 'make_headline', 'make_verdict', 'make_scores_section',
-           'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_data_section',
-           'make_training_section', 'make_map', 'make_map_section', 'measure_stays', 'make_movies_section',
-           'make_methods_section', 'make_files_section', 'make_settings_section']
+           'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_limits_section', 'choose_verdict',
+           'make_gain_section', 'make_data_section', 'make_training_section', 'make_map', 'make_map_section',
+           'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
+           'make_settings_section']
 
 # %% ../nbs/sections.ipynb #0f064018
 from importlib.metadata import version
@@ -17,6 +18,7 @@ import numpy as np, pandas as pd
 from .dataset import Dataset
 from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
+from .domain import check_unlike, show_domain
 from .metrics import confusion
 from .report import Callout, Facts, Figure, Files, Inset, Number, Section, Table
 from .steps import read_notes
@@ -162,6 +164,49 @@ def make_trust_section(
     few = make_figure(show_abstention(curve), "Answering only when sure: the score of the cells that are answered.")
     note = "If they can, the unsure cells may be left to a person."
     return Section("Can the probabilities be believed?", note, [sure, few])
+
+# %% ../nbs/sections.ipynb #83200649
+def make_limits_section(
+    items:pd.DataFrame, # Calls of new cells, with novelty and unlike where the model knows its limits
+    held:pd.DataFrame|None, # Held-out training cells, from `make_held`; None: the model does not know its limits
+    answered:float=.99, # Share of these within the limit
+    said:list=(), # What differs from the training images, one sentence each
+    images:list=(), # Pixels of the most novel cells (H, W, C), the most novel first
+) -> Section:
+    "Is the model right for these cells?"
+    title = "Are the new cells like those it learned from?"
+    differs = [Callout(f"Not as in training: {s}.", "warn") for s in said]
+    if held is None or "unlike" not in items:
+        unknown = "This model does not say what its training cells looked like: whether it fits cannot be judged."
+        return Section(title, "", [Callout(unknown, "warn"), *differs])
+    text, many = check_unlike(items.unlike, answered)
+    found = [Callout(f"{text}.", "bad" if many else "good"), *differs]
+    caption = "How little cells look like the training cells; beyond the line they are unlike anything learned."
+    found.append(make_figure(show_domain(held, items.novelty, answered), caption))
+    if len(images):
+        most = items.nlargest(len(images), "novelty")
+        captions = [f"{n:.1f}{' unlike' if u else ''}" for n, u in zip(most.novelty, most.unlike)]
+        ax = show_patches(images, captions=captions, title="The most novel cells")
+        found.append(make_figure(ax, "Another class, another stain, dirt, or no cell?"))
+    return Section(title, "", found)
+
+def choose_verdict(
+    verdict:Callout, # Of the whole report
+    items:pd.DataFrame, # Calls of new cells
+    answered:float=.99, # As in `make_limits_section`
+) -> Callout: # The same where few cells are unlike
+    "Put it first where many new cells are unlike anything learned."
+    if "unlike" not in items: return verdict
+    text, many = check_unlike(items.unlike, answered)
+    return Callout(f"{text}. {verdict.text}", "bad") if many else verdict
+
+def make_gain_section(
+    gain:pd.DataFrame, # From `score_gain`: what (before, after, gain), value, low, high
+) -> Section:
+    "What adapting a model gained."
+    t = gain.assign(what=gain.what.map(dict(before="the old model", after="adapted", gain="gained")))
+    note = "Macro-F1 on groups of the new source from which nothing was learned; intervals are 95 %, over groups."
+    return Section("What did adapting the model gain?", note, [Table(t, "macro-F1")])
 
 # %% ../nbs/sections.ipynb #1b14610b
 def make_data_section(

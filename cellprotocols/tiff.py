@@ -218,9 +218,11 @@ def _turn(img, white):
     return ~img if img.dtype.kind == "b" else (white - img).astype(img.dtype)
 
 def _to_rgb(img, white):
-    "Printing inks C, M, Y, K (0: none) as red, green, blue."
-    light = np.float32(white) - img
-    return np.rint(light[..., :3]*light[..., 3:4]/white).astype(img.dtype)
+    "Printing inks C, M, Y, K (0: none, floats up to 1) as red, green, blue; further channels stay."
+    light = np.float32(white) - img[..., :4]
+    light = light[..., :3]*light[..., 3:]/white
+    rgb = (np.rint(light) if img.dtype.kind == "u" else light).astype(img.dtype)
+    return np.concatenate([rgb, img[..., 4:]], axis=-1)
 
 # %% ../nbs/tiff.ipynb #1bbc29d1
 def _kind(tif): return next((k for k in ("ome", "imagej", "shaped", "lsm", "stk") if getattr(tif, f"is_{k}")), "")
@@ -259,7 +261,8 @@ def _as_libtiff(head, lay):
 def _as_rgb(head):
     "The header of printing inks that become colours."
     head.notes.append("printing inks (CMYK) were turned to red, green and blue")
-    return replace(head, shape=(*head.shape[:4], 3), channels=["R", "G", "B"], cost=head.cost * 4)
+    names = Channels(["R", "G", "B", *head.channels[4:]], [i - 1 for i in head.channels.alpha])
+    return replace(head, shape=(*head.shape[:4], len(names)), channels=names, cost=head.cost * 4)
 
 # %% ../nbs/tiff.ipynb #28545bec
 def _make_look(tif, key, kind, lay, head, hints) -> tuple: # header; function of a plane (H, W, C)
@@ -272,8 +275,9 @@ def _make_look(tif, key, kind, lay, head, hints) -> tuple: # header; function of
         head.notes.append("min-is-white: turned, so that large numbers are bright")
         white = _white(tif, key, kind)
         look = lambda img: _turn(img, white)
-    elif not hints.raw and head.channels == ["C", "M", "Y", "K"] and key.dtype.kind == "u":
-        head, look = _as_rgb(head), lambda img: _to_rgb(img, 2**key.bitspersample - 1)
+    elif not hints.raw and head.channels[:4] == ["C", "M", "Y", "K"] and key.dtype.kind in "uf":
+        full = 1. if key.dtype.kind == "f" else 2**key.bitspersample - 1
+        head, look = _as_rgb(head), lambda img: _to_rgb(img, full)
     return to_upright_header(head, side), lambda img: to_upright(look(img) if look else img, side)
 
 def _make_plane(tif, src, lay, key, where, odd, look):

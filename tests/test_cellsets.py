@@ -1,5 +1,6 @@
 "Labelled cells on their way to a model: nothing is dropped, nothing is changed, and what is odd is said with names."
 
+import json
 import shutil
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cellprotocols.cellsets import check_contradictions, find_contradictions
-from cellprotocols.chromatin import annotate, patches
+from cellprotocols.chromatin import annotate, infer, patches, train
 from cellprotocols.dataset import read_dataset
 from cellprotocols.images import write_image
 from cellprotocols.imagesets import read_image_set
@@ -269,3 +270,45 @@ def test_class_folders_of_whole_images_inside_folders(tmp_path, capsys):
     t, root = read_image_set(tmp_path, ("clean", "artifact"))
     assert dict(zip(t.file, t.label)) == {"images/clean/0.tif": "clean", "images/artifact/1.tif": "artifact"}
     assert "1 images in no class folder" in capsys.readouterr().out
+
+
+# --- the whole chain, for images of two sources
+
+
+def source(folder, size, um, n=2, groups=2, first=0):
+    "Cells of two classes, 8 and 13 um wide, in images of `size` px; the table says the pixel size."
+    rows = []
+    for i in range(2 * n * groups):
+        label, width = [("small", 8), ("large", 13)][i % 2]
+        name = f"{i}.tif"
+        picture(folder / name, size=size, radius=width / 2 / um, seed=first + i)
+        rows.append(dict(file=name, label=label, group=f"g{i // 2 % groups}", px_um=um))
+    pd.DataFrame(rows).to_csv(folder / "cells.csv", index=False)
+    return folder / "cells.csv"
+
+
+def test_a_model_of_300_px_images_judges_120_px_images_of_another_source(tmp_path, capsys):
+    big, small = source(tmp_path / "big", 300, 0.1), source(tmp_path / "small", (150, 110), 0.2, first=99)
+    a, b = through(big, tmp_path / "a"), through(small, tmp_path / "b")
+    assert a["patches"].shape[1] == 300 and b["patches"].shape[1] == 150, "nothing is cut"
+    train.run(str(a.path), str(tmp_path / "24"), model="measured", random_split=False, folds=2)
+    info = json.loads((tmp_path / "24" / "bundle" / "bundle.json").read_text())
+    assert info["px_um"] == pytest.approx(0.1) and info["input_shape"][-2:] == [300, 300]
+    made = infer.run(str(b.path), str(tmp_path / "25"), str(tmp_path / "24"))
+    assert "rescaled by 2.00" in capsys.readouterr().out
+    assert (made.items.predicted == b.items.label).all()
+
+
+def test_two_sources_in_one_table_are_learned_from_at_one_scale(tmp_path):
+    tables = [
+        pd.read_csv(source(tmp_path / "big", 200, 0.1)),
+        pd.read_csv(source(tmp_path / "small", 80, 0.2, first=99)),
+    ]
+    for name, t in zip(("big", "small"), tables):
+        t["file"] = name + "/" + t.file
+    pd.concat(tables).to_csv(tmp_path / "cells.csv", index=False)
+    made = through(tmp_path / "cells.csv", tmp_path)
+    assert made["patches"].shape[1] == 200 and np.allclose(made.items.px_um, 0.1)
+    for label, um in (("small", 8), ("large", 13)):
+        rows = np.flatnonzero(made.items.label == label)
+        assert all(abs(width_of(made["patches"][int(i)]) - um / 0.1) <= 3 for i in rows)

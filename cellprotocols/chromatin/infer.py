@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from ..bundle import read_bundle
 from ..calls import write_movie_calls, write_patch_calls
 from .annotate import STATES
+from ..domain import check_unlike
 from ..exports import write_exports
 from ..files import Lock, write_whole
 from ..images import open_image, write_image
@@ -68,6 +69,11 @@ def _find_seen(bundle, trained, patches) -> set:
     known = trained.meta["inputs"]["source"]["fingerprint"] == patches.fingerprint
     return set(trained.items.item_id) if known else set()
 
+def _say_limits(t, answered) -> str:
+    "Whether the model has any business judging these cells."
+    if "unlike" in t: return check_unlike(t.unlike[t.split != "train"], answered)[0]
+    return "this model does not say what its training cells looked like: whether these are like them cannot be judged"
+
 def _say_patches(t, classes) -> list:
     counts, learned = t.predicted.value_counts(), (t.split == "train").sum()
     said = [f"{len(t)} patches: " + ", ".join(f"{c} {counts.get(c, 0)}" for c in classes)]
@@ -80,7 +86,7 @@ def _say_patches(t, classes) -> list:
 # %% ../../nbs/chromatin/25_infer.ipynb #d5d96f28
 def _infer_movies(w, bundle, movies, given) -> pd.DataFrame:
     "All nuclei with their states; tables and pictures are written beside them."
-    names = ("channels", "detect_channel", "diameter_um", "px_um", "track_um", "device")
+    names = ("channels", "detect_channel", "diameter_um", "px_um", "track_um", "answered", "device")
     options = dict({k: given[k] for k in names}, labels=given["nuclei"], several=len(movies) > 1)
     points = read_points(given["points"]) if given["points"] else None
     sizes = {p.name: (p, write_movie_calls(w, bundle, p, points, **options)) for p in movies}
@@ -134,6 +140,7 @@ def run(
     smooth:bool=True, # Smooth the states along each track
     allowed:str="", # Which states may follow which, e.g. "A>B,B>C,any>D"; for the published states the cell cycle
     stay:float=.9, # Chance that a cell is in the same state one frame later
+    answered:float=.99, # A cell is unlike anything learned where it is further off than this share of held-out cells
     device:str="", # cpu, cuda or mps; the fastest there is if not given
     axes:str="", # What the axes of the movies are, where the files do not say it: a letter each, e.g. "TCYX"
     series:str="", # Which image or place of files that hold several, from 0
@@ -151,7 +158,9 @@ def run(
     if made := step.find_done(): return made
     with step.write("predictions") as w:
         if movie: rows = _infer_movies(w, bundle, movies, dict(step.given, device=device or None))
-        else: write_patch_calls(w, bundle, patches, _find_seen(bundle, step.inputs["model"], patches), device or None)
+        else:
+            seen = _find_seen(bundle, step.inputs["model"], patches)
+            write_patch_calls(w, bundle, patches, seen, device or None, answered)
         made = w.commit()
     said = _say_movies(rows, bundle.classes, smooth) if movie else _say_patches(made.items, bundle.classes)
-    return step.end(made, *said)
+    return step.end(made, _say_limits(made.items, answered), *said)
