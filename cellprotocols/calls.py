@@ -85,7 +85,7 @@ def make_answer(
 def choose_sides(
     bundle:Bundle, # The model
     patches:Dataset, # Kind `patches`
-) -> tuple: # rescale patches to this side, then cut or mirror to this one (px); is the scale known, bool
+) -> tuple: # rescale patches to this side, then cut or fill to this one (px); is the scale known, bool
     "How patches become what a model reads; `BundleError` for other channels or a scale too different."
     names, px = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines(), patches.items.px_um.median()
     factor = choose_scale(bundle, names, None if np.isnan(px) else float(px))
@@ -101,7 +101,7 @@ def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut 
     "What becomes of patches that are not of the model's size."
     if side == size: return [], False
     t, was = patches.items, patches["patches"].shape[1]
-    how = "their middle is used" if side > size else "what is missing is filled by mirroring"
+    how = "their middle is used" if side > size else "around them is the level of their rim"
     if scaled: return [f"patches of {side} px at the model's scale, it reads {size} px: {how}"], False
     middle = bool((t.y == t["size"]/2).all() and (t.x == t["size"]/2).all()) # images of one cell each, not clicks
     whole = side > size and middle

@@ -57,9 +57,11 @@ def read_cells(
     gap:int=12, # ... if at most this many frames apart
     log:str="", # The label log, for movies that nobody has labelled before
     hint:str="click some cells, then pass their log", # What to do about movies without clicks
+    anywhere:bool=False, # May a table name files outside its folder?
 ) -> pd.DataFrame: # One row per labelled cell; `LabelledError` for what cannot be read
     "Read labelled cells from whatever they are in."
-    t, only_clicks = _read_any(source, group, log, hint, label=label, file=file, blocks=blocks, clicks=clicks)
+    columns = dict(label=label, file=file, blocks=blocks, clicks=clicks, anywhere=anywhere)
+    t, only_clicks = _read_any(source, group, log, hint, **columns)
     chosen = group in ("cell", "movie")
     if "y" in t and (only_clicks or chosen or (t.group == "").all()):
         if "movie" not in t: t["movie"] = t.file

@@ -228,9 +228,6 @@ def _answer(args):
     except UserError as e:
         say(f"cellprotocols: {to_flags(str(e))}")
         return 2
-    except KeyboardInterrupt:
-        say("\nStopped. The same line again goes on from here.")
-        return 130
     except Exception as e:
         if getattr(args, "debug", False): raise
         first = (str(e).splitlines() or [""])[0]
@@ -239,16 +236,8 @@ def _answer(args):
         return 1
 
 # %% ../nbs/cli.ipynb #525fa22c
-def main(
-    argv:list|None=None, # The words after `cellprotocols`; None: the command line's
-) -> int: # 0 done, 1 something of ours broke, 2 something the user can mend, 130 stopped by the user
-    "The command line."
-    complete_words()
-    words = sys.argv[1:] if argv is None else list(argv)
-    try: args = read_words(words)
-    except UserError as e:
-        print(f"cellprotocols: {e}", file=sys.stderr)
-        return 2
+def _main(words):
+    args = read_words(words)
     if args.version:
         from cellprotocols import __version__
         print(__version__)
@@ -260,3 +249,15 @@ def main(
     for stream in (sys.stdout, sys.stderr): # a console that lacks a letter shows a question mark
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
     return _answer(args)
+
+def main(
+    argv:list|None=None, # The words after `cellprotocols`; None: the command line's
+) -> int: # 0 done, 1 something of ours broke, 2 something the user can mend, 130 stopped by the user
+    "The command line."
+    complete_words()
+    try: return _main(sys.argv[1:] if argv is None else list(argv))
+    except UserError as e: print(f"cellprotocols: {e}", file=sys.stderr)
+    except KeyboardInterrupt: # wherever it was
+        print("\nStopped. The same line again goes on from here.", file=sys.stderr)
+        return 130
+    return 2

@@ -74,7 +74,9 @@ def check_lengths(
     **sized, # Name of an argument -> what was given; None: not given
 ) -> int|tuple: # Their length, or their first dimensions
     "Raise an error unless all are of one length, or of one shape."
-    def size(x): return len(x) if dims == 1 else tuple(x.shape[:dims])
+    def size(x):
+        if dims > 1: return tuple(x.shape[:dims])
+        return x.shape[0] if hasattr(x, "shape") else len(x) # an array on disk has no len
     lengths = {name: size(x) for name, x in sized.items() if x is not None}
     if len(set(lengths.values())) < 2: return next(iter(lengths.values()), 0)
     first, n = next(iter(lengths.items()))

@@ -6,7 +6,9 @@
 __all__ = ['Hints', 'give_hints', 'find_hints', 'to_hints', 'choose_series', 'Notes', 'take_note']
 
 # %% ../nbs/hints.ipynb #7324f3f0
+import os
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from weakref import WeakSet
 
@@ -43,20 +45,29 @@ class Hints:
 # %% ../nbs/hints.ipynb #1f42568e
 _given = {} # resolved path of a file or folder -> Hints
 
+@cache
+def _resolve(folder): return Path(folder).resolve()
+
+@cache
+def _hints_around(folder): return next((_given[p] for p in (folder, *folder.parents) if p in _given), Hints())
+
 def give_hints(
     place:str|Path, # A file or folder; what is in it is read in this way from now on
     hints:Hints, # None of them: as the files say
 ):
     "Tell how the files of a place are to be read."
     _given[Path(place).resolve()] = hints
+    _resolve.cache_clear()
+    _hints_around.cache_clear()
 
 def find_hints(
     file:str|Path|None, # None: bytes
 ) -> Hints: # Those of the file, or of the nearest folder around it
     "What was told about a file."
     if file is None or not _given: return Hints()
-    path = Path(file).resolve()
-    return next((_given[p] for p in (path, *path.parents) if p in _given), Hints())
+    folder, name = os.path.split(os.path.abspath(file))
+    around = _resolve(folder) # asked once a folder, not once a file
+    return _given.get(around/name) or _hints_around(around)
 
 def to_hints(
     given:dict, # Settings by name; others than those of `Hints` are left out

@@ -13,7 +13,7 @@ import os
 import threading
 import uuid
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ import tifffile
 from .files import whole_file
 from .hints import Hints, find_hints, take_note
 from .layouts import to_tzcyx
+from .filenames import find_series, is_template, read_template
 from .names import IMAGE_SUFFIXES, find_image_files
 from .pictures import open_picture
 from cellprotocols.sources import (
@@ -70,6 +71,7 @@ class ImageFile:
         self.question, self.px_yx = head.question, head.px_yx # What must be asked, or ""; see `Header`
         self.px_um, self.dt_s = head.px_um, head.dt_s # um per pixel (its width) and s per frame, or None
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize # of all pixels in memory
+        self.missing = frozenset() # Frames of a folder of images for which there is no file; they are empty
     def __len__(self): return self.shape[0]
     def __bool__(self): return True
     def __enter__(self): return self
@@ -197,18 +199,54 @@ def _open_sequence(files, limit, name, hints=None):
     head = replace(first, shape=(len(files), *first.shape[1:]), axes=axes, dt_s=None, notes=list(notes))
     return ImageFile(name, head, plane, sources=[_Named(f) for f in files])
 
+# %% ../nbs/images.ipynb #0946380e
+def _open_series(series, limit, name, hints=None):
+    "Single images as one movie, by what their names say; frames that are missing are empty."
+    first = next(iter(series.files.values()))
+    notes = {note: None for note in series.notes}
+    def read_header(f):
+        with _open_one(f, limit, hints=hints) as one: return one._head
+    alike = read_header(first)
+    for f in dict.fromkeys(series.files.values()):
+        head = read_header(f)
+        _check_alike(head, alike, f, first)
+        notes |= dict.fromkeys(head.notes)
+    def read(f):
+        with _open_one(f, limit, hints=hints) as one: return one.frame()
+    n_t, n_z, n_c = series.shape
+    def plane(t, z):
+        if t in series.missing: return np.zeros(shape[2:], alike.dtype)
+        return np.concatenate([read(series.files[t, z, c]) for c in range(n_c)], axis=2)
+    shape = n_t, n_z, *alike.shape[2:4], alike.shape[4]*n_c
+    channels = [f"{c} {own}".strip() if alike.shape[4] > 1 else c for c in series.channels for own in alike.channels]
+    dt_s = 60*series.dt_min if series.dt_min else None
+    more = dict(channels=alike.channels if n_c == 1 else channels, notes=[*notes], dt_s=dt_s)
+    head = replace(alike, shape=shape, axes="TZC" + alike.axes, **more)
+    img = ImageFile(name, head, plane, sources=[_Named(f) for f in dict.fromkeys(series.files.values())])
+    img.missing = series.missing
+    return img
+
+# %% ../nbs/images.ipynb #24e6cf86
 def _open_folder(folder, limit, hints=None):
-    "The images of a folder as one movie, in natural order."
-    found = find_image_files(folder)
-    if found: return _open_sequence(found, limit, folder, hints)
+    "The images of a folder as one movie, by their names; or of a name with {t}, {c}, {z} for what varies."
+    if not folder.is_dir(): found = read_template(folder)
+    else: found = find_series(folder, find_image_files(folder))
+    if len(found) == 1: return _open_series(found[0], limit, folder, hints)
+    if found:
+        names = ", ".join(s.name for s in found[:4])
+        seen = f"the folder holds {len(found)} images or movies by their names: {names}"
+        raise ImageError(seen, "one", f'open one, for example "{found[0].name}" in this folder', folder)
     raise ImageError("the folder holds no images", need=", ".join(IMAGE_SUFFIXES), do="check the path", file=folder)
 
 # %% ../nbs/images.ipynb #ee90ae0a
+@cache
+def _find_memory(): return psutil.virtual_memory().total # asked once: it takes as long as opening a small picture
+
 def _open_any(path, limit, name, hints=None):
     "Open a file, a list or a folder, and tell what was assumed."
-    limit = psutil.virtual_memory().total // 4 if limit is None else limit
+    limit = _find_memory() // 4 if limit is None else limit
     with image_errors(path, "looking for it"):
-        is_folder = isinstance(path, (str, os.PathLike)) and Path(path).is_dir()
+        is_folder = isinstance(path, (str, os.PathLike)) and (Path(path).is_dir() or is_template(path))
     if is_folder: img = _open_folder(Path(path), limit, hints)
     elif not isinstance(path, (list, tuple)): img = _open_one(path, limit, name, hints)
     else: img = _open_sequence([Path(p) for p in path], limit, "the list of images", hints)

@@ -54,16 +54,26 @@ def _find_rim(x) -> np.ndarray:
     bands[inner] |= _corners(x[inner])
     return bands
 
+def _find_missing(x, mask) -> np.ndarray:
+    "What is masked or no number; a channel without any pixel says nothing about the others."
+    if mask is np.ma.nomask and (x.dtype.kind != "f" or np.isfinite(x).all()): return np.zeros(x.shape[:2], bool)
+    bad = np.zeros(x.shape, bool) if mask is np.ma.nomask else mask.reshape(x.shape)
+    bad = bad | ~np.isfinite(x)
+    return (bad & ~bad.all((0, 1))).any(2)
+
+def _may_have_rim(x) -> bool:
+    "Has a side the same value at both ends, or a corner a zero? Hardly any field has, and is done at once."
+    a, b, c, d = x[0, 0], x[0, -1], x[-1, 0], x[-1, -1]
+    return any((p == q).all() for p, q in ((a, b), (c, d), (a, c), (b, d))) or any((p == 0).all() for p in (a, b, c, d))
+
 def find_invalid(
     img:np.ndarray, # Field or patch, (H, W) or (H, W, C), any dtype; what a masked array masks counts
 ) -> np.ndarray: # (H, W) bool, True where nothing was recorded in some channel; never all of them
     "Find the pixels that hold nothing."
-    mask, x = np.ma.getmaskarray(img), np.asarray(img)
-    x, mask = (a[..., None] if a.ndim == 2 else a for a in (x, mask))
-    bad = mask
-    if x.dtype.kind == "f": bad = mask | ~np.isfinite(x)
-    bad = (bad & ~bad.all((0, 1))).any(2) # a channel without any pixel says nothing about the others
-    if x.dtype == bool or not x.size: return bad
+    x = np.asarray(img)
+    x = x[..., None] if x.ndim == 2 else x
+    bad = _find_missing(x, np.ma.getmask(img))
+    if x.dtype == bool or not x.size or not _may_have_rim(x): return bad
     rim = _find_rim(np.where(bad[..., None], np.nan, x) if bad.any() and x.dtype.kind == "f" else x)
     return bad if rim.all() else bad | rim
 

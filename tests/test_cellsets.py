@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellprotocols.cellsets import check_contradictions, find_contradictions
+from cellprotocols.cellsets import check_contradictions, find_contradictions, find_copies
 from cellprotocols.chromatin import annotate, infer, patches, train
 from cellprotocols.dataset import read_dataset
 from cellprotocols.images import write_image
@@ -312,3 +312,10 @@ def test_two_sources_in_one_table_are_learned_from_at_one_scale(tmp_path):
     for label, um in (("small", 8), ("large", 13)):
         rows = np.flatnonzero(made.items.label == label)
         assert all(abs(width_of(made["patches"][int(i)]) - um / 0.1) <= 3 for i in rows)
+
+
+def test_copies_are_found_in_an_array_on_disk(tmp_path):
+    root = folders(tmp_path / "cells", n=2, size=24)
+    shutil.copy(root / "a" / "slide0" / "0.tif", root / "a" / "slide0" / "again.tif")
+    made = through(root, tmp_path)
+    assert find_copies(made["patches"], made.items.label).exact.sum() == 1

@@ -18,7 +18,7 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    "errors progress doctor protocols device files tables agreement sources layouts scales names pictures tiffpages tiff "
+    "errors progress doctor protocols device files tables sheets agreement sources layouts scales names filenames pictures tiffpages tiff "
     "vendors images origins dataset writer labellog mirror split answers intervals calibration metrics abstention "
     "maskscores synth synth_cultures hints invalid docstrings "
     "synth_dirt style viz galleries plots overlays",

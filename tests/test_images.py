@@ -123,13 +123,13 @@ def test_zip_members_and_sha256(tmp_path):
 
 
 def test_folder_in_natural_order(tmp_path):
-    for t in (10, 2, 1):
+    for t in (10, 9, 8):
         tifffile.imwrite(tmp_path / f"t{t}.tif", np.full((4, 5), t, np.uint8))
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / ".hidden.tif").write_bytes(b"junk")
-    for source in (tmp_path, [tmp_path / f"t{t}.tif" for t in (1, 2, 10)]):
+    for source in (tmp_path, [tmp_path / f"t{t}.tif" for t in (8, 9, 10)]):
         with open_image(source) as img:
-            assert img.shape == (3, 1, 4, 5, 1) and [f[0, 0, 0] for f in img.frames()] == [1, 2, 10]
+            assert img.shape == (3, 1, 4, 5, 1) and [f[0, 0, 0] for f in img.frames()] == [8, 9, 10]
             assert len(img.sha256) == 64
 
 
@@ -431,21 +431,24 @@ def test_two_processes_write_the_same_bytes(tmp_path):
 
 
 def test_a_list_keeps_its_order_a_folder_is_sorted(tmp_path):
-    for t in (10, 2, 1):
+    for t in (10, 9, 8):
         tifffile.imwrite(tmp_path / f"t{t}.tif", np.full((4, 5), t, np.uint8))
 
     def order(source):
         with open_image(source) as img:
             return [int(f[0, 0, 0]) for f in img.frames()]
 
-    files = [tmp_path / f"t{t}.tif" for t in (2, 10, 1)]
-    assert order(files) == [2, 10, 1] and order(tuple(map(str, files[::-1]))) == [1, 10, 2]
-    assert order([files[0], files[0]]) == [2, 2]
-    assert order(tmp_path) == order(str(tmp_path)) == [1, 2, 10]
+    files = [tmp_path / f"t{t}.tif" for t in (9, 10, 8)]
+    assert order(files) == [9, 10, 8] and order(tuple(map(str, files[::-1]))) == [8, 10, 9]
+    assert order([files[0], files[0]]) == [9, 9]
+    assert order(tmp_path) == order(str(tmp_path)) == [8, 9, 10]
 
 
 def test_a_folder_with_odd_digits_opens(tmp_path):
-    for i, name in enumerate(["t\u00b2.tif", "t\u2462.tif", "t\u0661\u0660.tif", "t\u00bd.tif"]):
+    for i, name in enumerate(["t\u0661\u0660.tif", "t9.tif", "t\u0661\u0661.tif"]):
         tifffile.imwrite(tmp_path / name, np.full((4, 5), i, np.uint8))
     with open_image(tmp_path) as img:
-        assert [int(f[0, 0, 0]) for f in img.frames()][:3] == [0, 1, 2]
+        assert [int(f[0, 0, 0]) for f in img.frames()] == [1, 0, 2]
+    tifffile.imwrite(tmp_path / "t\u00bd.tif", np.full((4, 5), 7, np.uint8))
+    with pytest.raises(ImageError, match="2 images or movies by their names"):
+        open_image(tmp_path)

@@ -30,10 +30,10 @@ from cellprotocols.sources import Channels
         ("t,y,x\n0,5,5\n0.7,5,5\n", "t is 0.7 in row 3"),
         ("t,y,x\n1e-9,5,5\n", "t is 1e-09 in row 2"),
         ("t,y,x,track_id\n0,5,5,1.5\n", "track_id is 1.5 in row 2"),
-        ("t,y,x\n0,5,here\n", "row 2 holds something that is not a number"),
-        ("t,y,x\n0,5,inf\n", "row 2 holds something"),
+        ("t,y,x\n0,5,here\n", "'here' in column 'x', row 2 is not a number"),
+        ("t,y,x\n0,5,inf\n", "row 2 is not a number"),
         ("y,x\n1,2\n", "no column t"),
-        ("", "not a table"),
+        ("", "the table has no rows"),
     ],
 )
 def test_tables_of_centres_that_cannot_be_used(tmp_path, text, says):

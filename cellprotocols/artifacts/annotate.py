@@ -53,10 +53,11 @@ def read_source(
     out:str|Path, # The folder of this step; practice images lie beside it
     pattern:str="", # As for `run`
     seed:int=0, # Of the practice images
+    anywhere:bool=False, # As for `run`
 ) -> tuple: # table: file, label, group; the folder that the files are in
     "The images, and what is known of them."
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
-    return read_image_set(source, CLASSES, ("unsure",), pattern)
+    return read_image_set(source, CLASSES, ("unsure",), pattern, anywhere)
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #c5df1177
 def make_annotator(
@@ -96,7 +97,7 @@ def _apply_labels(
 ) -> pd.DataFrame:
     "The labels that a person has given since; says it when there are none, or of one kind only."
     how = "notebook 51, or cellprotocols app artifacts --source <images>"
-    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no {log}")
+    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no label log {log}")
     elif log: table = apply_log(table, log)
     have = set(table.label) & set(CLASSES)
     if not have:
@@ -114,6 +115,7 @@ def run(
     out:str="work/artifacts/51_annotate", # Folder that is made
     pattern:str="", # Regular expression with one bracket: the well in the file name; else as an Operetta writes it
     log:str="", # The label log of notebook 51: decisions of a person
+    anywhere:bool=False, # May a table name images outside its own folder?
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "CYX"
     series:str="", # Which image or place of files that hold several, from 0
     channels:str="", # Channels to read, by number or name, e.g. "0"; all if not given
@@ -121,8 +123,8 @@ def run(
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled images together; one row per image with its label and its group. No file is moved or changed."
-    step = Step("artifacts.annotate", run, locals(), free=["log"], practice=is_practice(source))
-    table, root = read_source(source, out, pattern, seed)
+    step = Step("artifacts.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
+    table, root = read_source(source, out, pattern, seed, anywhere)
     step.tell(root)
     check_openable(table.file, root)
     table = _apply_labels(_fill_table(table, root), log)

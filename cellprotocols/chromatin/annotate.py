@@ -61,7 +61,7 @@ def _correct(table, source, log) -> pd.DataFrame:
     "With the corrections of a label log, where cells were labelled before."
     if not log or find_unlabelled(source): return table
     if Path(log).exists(): return apply_log(table, log, dataset=name_cells(table))
-    print(f"  nobody has labelled yet: there is no {log}")
+    print(f"  nobody has labelled yet: there is no label log {log}")
     return table
 
 def _place(source, root, out, practice) -> dict:
@@ -92,6 +92,7 @@ def run(
     link_radius:float=30., # Clicks nearer than this may be one cell, px
     link_gap:int=12, # ... if at most this many frames apart
     log:str="", # The label log of notebook 21: clicks in movies, or corrections of labels
+    anywhere:bool=False, # May a table name images outside its own folder?
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TCYX"; .npz: "NCYX"
     series:str="", # Which image or place of files that hold several, from 0
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
@@ -99,11 +100,11 @@ def run(
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
-    step = Step("chromatin.annotate", run, locals(), free=["log"], practice=is_practice(source))
+    step = Step("chromatin.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
     root = find_root(source)
     step.tell(root)
-    cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT)
+    cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT, anywhere)
     table = _correct(make_items(cells, root, px_um), source, log)
     check_openable(table.file, root)
     names, content = order_classes(table.label, classes, STATES), hashlib.sha256(table.to_csv(index=False).encode())

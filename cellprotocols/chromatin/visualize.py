@@ -89,6 +89,7 @@ def _say_methods(f) -> list:
                     "states smoothed along each track by a hidden Markov model.")
     return said
 
+# %% ../../nbs/chromatin/26_visualize.ipynb #dbb9eb7d
 def _make_sections(f) -> list:
     "The sections of the report, in order."
     folder, items, by_movie = f.trained.path, f.items, f.infer is not None and (f.infer.path/"smoothed.csv").exists()
@@ -103,7 +104,8 @@ def _make_sections(f) -> list:
     if f.cells is not None: sections.append(make_map_section(f.cells, f.patches, items))
     if by_movie:
         rows = read_text_table(f.infer.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
-        pictures, mitotic = sorted(f.infer.path.glob("overlay*.png")), [c for c in STATES[1:4] if c in f.classes]
+        pictures = [*sorted(f.infer.path.glob("channels*.png"))[:1], *sorted(f.infer.path.glob("overlay*.png"))]
+        mitotic = [c for c in STATES[1:4] if c in f.classes]
         sections.append(make_movies_section(rows, f.classes, pictures, _read_intervals(f.infer), mitotic))
     used = [f.labels, f.patches, f.cells, f.trained, f.infer]
     methods = make_methods_section(_say_methods(f), f.trained.meta["versions"], _CITE)
