@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEXT_COLUMNS', 'DatasetError', 'to_relative', 'to_plain', 'to_json', 'make_tidy', 'choose_kind', 'to_exact_csv',
-           'to_text', 'read_exact_csv']
+           'to_text', 'to_harmless', 'read_exact_csv']
 
 # %% ../nbs/tables.ipynb #66bf99d8
 import codecs
@@ -210,6 +210,15 @@ def _guess_encoding(data, at):
     seen = f"line {line} is not UTF-8"
     if sum(c < 9 for c in data) > len(data)//50: return f"{seen}: this is no text file"
     return f"{seen}; as Windows text (cp1252) it would say {word[:40].decode('cp1252', 'replace')!r}: save it as UTF-8"
+
+# %% ../nbs/tables.ipynb #05eb949a
+def to_harmless(
+    table:pd.DataFrame, # Any table, before it is written for other programs
+) -> pd.DataFrame: # The same; texts and names of columns that a spreadsheet would run begin with an apostrophe
+    "A table without formulas."
+    def quote(v): return f"'{v}" if isinstance(v, str) and re.match(r"[=+@\t\r]|-(?![\d.])", v) else v
+    texts = {c: table[c].map(quote) for c in table if not pd.api.types.is_numeric_dtype(table[c].dtype)}
+    return table.assign(**{str(c): t for c, t in texts.items()}).rename(columns=quote)
 
 # %% ../nbs/tables.ipynb #7c1c2e6b
 _pandas = tuple(map(int, pd.__version__.split(".")[:2]))

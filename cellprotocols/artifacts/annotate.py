@@ -6,12 +6,13 @@
 __all__ = ['CLASSES', 'KEYS', 'make_practice', 'read_source', 'make_annotator', 'run', 'find_image_root', 'make_painter']
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #a98f818e
-import hashlib, os
+import hashlib
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
 from ..cellsets import check_openable
+from ..files import write_whole
 from ..hints import give_hints, to_hints
 from ..imagesets import read_checksums, read_image_set
 from ..labelled import LabelledError
@@ -43,9 +44,7 @@ def make_practice(
     for f, name in zip(fields, track(t.file, "making practice fields")):
         write_image(table.parent/"images"/name, f.image, px_um=f.px_um)
         write_mask(table.parent/"masks", name, f.mask)
-    t = t.assign(file="images/" + t.file)[["file", "label", "group"]]
-    t.to_csv(table.with_suffix(".part"), index=False)
-    os.replace(table.with_suffix(".part"), table)
+    write_whole(table, t.assign(file="images/" + t.file)[["file", "label", "group"]])
     return table
 
 def read_source(
