@@ -2391,6 +2391,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'cellprotocols.sections': { 'cellprotocols.sections._draw_blank': ('sections.html#_draw_blank', 'cellprotocols/sections.py'),
                                         'cellprotocols.sections._draw_data': ('sections.html#_draw_data', 'cellprotocols/sections.py'),
                                         'cellprotocols.sections._draw_movie': ('sections.html#_draw_movie', 'cellprotocols/sections.py'),
+                                        'cellprotocols.sections._find_divided': ( 'sections.html#_find_divided',
+                                                                                  'cellprotocols/sections.py'),
                                         'cellprotocols.sections._prob_of': ('sections.html#_prob_of', 'cellprotocols/sections.py'),
                                         'cellprotocols.sections._say_spans': ('sections.html#_say_spans', 'cellprotocols/sections.py'),
                                         'cellprotocols.sections._table_of_mitosis': ( 'sections.html#_table_of_mitosis',
