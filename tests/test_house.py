@@ -23,8 +23,8 @@ ROWS = [
     "synth_dirt style viz galleries plots overlays",
     "patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
     "clicks cellsets light flatfield dust fill exports",
-    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured recipes "
-    "embed maps probe bags suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino mil autoencoder",
+    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured embed embedded recipes "
+    "maps probe bags suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino mil autoencoder",
     "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport sections calls review app steps",
     "scale cli",
 ]

@@ -15,7 +15,11 @@ import torch
 from ..bundle import write_bundle
 from ..inputs import to_images
 from ..measured import measure_all
-from ..recipes import Cells, NEEDS_FEATURES, choose_recipe, train_recipe
+from ..embed import embed_dataset
+from ..embedded import make_view
+from cellprotocols.recipes import (
+    Cells, NEEDS_EMBEDDINGS, NEEDS_FEATURES, choose_recipe, to_table, train_recipe,
+)
 from ..crossval import calibrate_folds, make_both_folds, predict_all_folds, read_curves, score_folds
 from ..dataset import take_rows
 from ..calibration import find_temperature
@@ -27,18 +31,27 @@ from ..steps import Step
 takes = {"source": "patches"} # The earlier step that each argument reads
 
 # %% ../../nbs/chromatin/24_train.ipynb #ee09be86
-def _gather(patches, rows, classes, models) -> Cells:
-    "The cells to learn from, measured if a model needs it."
+def _read_channels(patches): return (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
+
+def _embed(patches, rows, models, backbone, folder) -> tuple:
+    "Embeddings of the cells and who made them, if a model needs it; made once and kept beside the results."
+    if not set(models) & set(NEEDS_EMBEDDINGS): return None, None
+    view, network = make_view(backbone, _read_channels(patches), patches["patches"].shape[1])
+    return embed_dataset(patches, rows, network, folder), dict(view=view, weights=network.digest)
+
+def _gather(patches, rows, classes, models, backbone, folder) -> Cells:
+    "The cells to learn from, measured and embedded if a model needs it."
     items = patches.items.iloc[rows]
     y = np.array([classes.index(l) for l in items.label])
     pixels, valid = take_rows(patches["patches"], rows), take_rows(patches["valid"], rows)
     features = measure_all(pixels, valid) if set(models) & set(NEEDS_FEATURES) else None
-    return Cells(pixels, valid, y, items.group.to_numpy(), len(classes), features)
+    embedded = _embed(patches, rows, models, backbone, folder)
+    return Cells(pixels, valid, y, items.group.to_numpy(), len(classes), features, *embedded)
 
 def _predict(fitted, cells, rows) -> np.ndarray:
     "Logits of these rows; measurements that are there already are not taken again."
     with torch.inference_mode():
-        if hasattr(fitted, "judge"): return fitted.judge(torch.from_numpy(cells.features[rows])).numpy()
+        if hasattr(fitted, "judge"): return fitted.judge(torch.from_numpy(to_table(cells, fitted.uses, rows))).numpy()
         parts = [rows[i:i+256] for i in range(0, len(rows), 256)]
         pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in parts)
         return np.concatenate([fitted(*piece).numpy() for piece in pieces])
@@ -78,12 +91,35 @@ def _say(scores, model, random_split) -> str:
     honest = f"{model}: macro-F1 {span('grouped')} on groups never seen"
     return honest + (f"; {span('random')} on a random split (optimistic)" if random_split else "")
 
-def _choose_models(model, compare) -> list:
+def _split_curves(table) -> tuple:
+    "Training curves of networks, and what auto had to choose from."
+    own = ["candidate", "macro_f1", "chosen"]
+    if "candidate" not in table: return table, pd.DataFrame(columns=[*own, "model", "split", "fold"])
+    chosen = table.candidate.notna()
+    return table[~chosen].drop(columns=own), table.loc[chosen, [*own, "model", "split", "fold"]]
+
+def _say_choices(table) -> list:
+    "What auto chose, fold by fold, and what it knew."
+    if not len(table): return []
+    held = table[(table.split == "grouped") & (table.model == "auto")]
+    mean, times = held.groupby("candidate", sort=False).macro_f1.mean(), held[held.chosen].candidate.value_counts()
+    told = ", ".join(f"{c} {v:.2f}" for c, v in mean.items())
+    kept = ", ".join(f"{c} in {n}" for c, n in times.items())
+    asked = f"auto asked groups held out of each training set (mean macro-F1): {told}"
+    return [f"{asked}; of {times.sum()} folds it took {kept}"]
+
+def _choose_models(model, compare, backbone) -> list:
     "The models to judge, the one to keep first."
     others = [m for m in compare.split(",") if m.strip()]
-    return list(dict.fromkeys(choose_recipe(m.strip()) for m in (model, *others)))
+    return list(dict.fromkeys(choose_recipe(m.strip(), backbone) for m in (model, *others)))
 
-def _describe_bundle(patches, cells, classes, pretrained) -> dict:
+# %% ../../nbs/chromatin/24_train.ipynb #ef5b8533
+def _find_licence(config, pretrained) -> str:
+    if "view" in config: return ("learners Apache-2.0 (trained here); they need a network that is not in this folder: "
+        f"{config['view']['name']}, {config['licence']}, fingerprint of its weights {config['weights']}")
+    return "see the licence of the pretrained weights" if pretrained else "Apache-2.0 (trained from scratch)"
+
+def _describe_bundle(patches, cells, classes, config, pretrained) -> dict:
     "What the final model needs to be used elsewhere."
     items, practice = patches.items, patches.settings["practice"]
     limits = "Practice (synthetic) data: not for real images." if practice else ("Cells of other microscopes, stains, "
@@ -93,7 +129,7 @@ def _describe_bundle(patches, cells, classes, pretrained) -> dict:
         normalisation={"inside the model": "grey levels as in the file"},
         data=dict(fingerprint=patches.fingerprint, practice=practice, cells=counts),
         split=dict(by="group", groups=int(len(np.unique(cells.groups)))),
-        licence="see the licence of the pretrained weights" if pretrained else "Apache-2.0 (trained from scratch)",
+        licence=_find_licence(config, pretrained),
         purpose=f"Names the state of a cell in a patch of {items['size'].iloc[0]} px: {', '.join(classes)}.")
 
 def _write_final(w, patches, cells, classes, scores, logits, options):
@@ -102,16 +138,16 @@ def _write_final(w, patches, cells, classes, scores, logits, options):
     model, rows, folder = w.plan["settings"]["models"][0], np.arange(len(cells.y)), w.folder.parent/"folds"/"final"
     fitted, curve = train_recipe(model, cells, rows, folder=folder, **options)
     honest = scores[(scores.model == model) & ~scores.optimistic][["metric", "value", "low", "high"]]
-    channels = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
-    write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, channels,
+    write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, _read_channels(patches),
         to_images(cells.patches[:2]), temperature=find_temperature(logits, cells.y), metrics=honest,
-        **_describe_bundle(patches, cells, classes, options["pretrained"]))
+        **_describe_bundle(patches, cells, classes, fitted.config, options["pretrained"]))
 
 # %% ../../nbs/chromatin/24_train.ipynb #b0cab52c
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic movies
     out:str="work/chromatin/24_train", # Folder that is made
-    model:Literal["auto", "measured", "net", "both", "probe", "faithful"]|str="auto", # One of these, or a timm network
+    model:Literal["auto", "measured", "embedded", "combined", "net", "both", "probe", "faithful"]|str="auto", # Or timm
+    backbone:str="efficientnet-lite0", # Frozen network of embeddings: efficientnet-lite0 to 2, or one of timm
     compare:str="", # More models to judge on the same folds, separated by commas, e.g. "faithful,probe"
     folds:int=5, # Parts the groups are dealt into
     keep_blank:bool=False, # Learn from patches that show no cell, too
@@ -124,22 +160,25 @@ def run(
 ): # The out-of-fold predictions, a `Dataset`; its folder holds the bundle, scores.csv, classes.csv, curves.csv
     "Judge a classifier on held-out groups, then train it on all labelled cells and keep it as a bundle."
     step = Step("chromatin.train", run, locals())
-    patches, models = step.read("source", "patches"), _choose_models(model, compare)
+    patches, models = step.read("source", "patches"), _choose_models(model, compare, backbone)
     rows, classes, notes = choose_cells(patches.items, patches.settings["classes"], keep_blank, leave_out)
     step.settings.update(models=models, classes=classes, notes=notes)
     for n in notes: print(f"  {n}")
     if made := step.find_done(): return made
     options = dict(seed=seed, epochs=epochs, minutes=minutes or None, pretrained=pretrained)
     with step.write("predictions") as w:
-        cells, scratch = _gather(patches, rows, classes, models), w.folder.parent/"folds"
+        scratch = w.folder.parent/"folds"
+        cells = _gather(patches, rows, classes, models, backbone, step.out.parent/"embeddings")
         split = make_both_folds(np.asarray(classes)[cells.y], cells.groups, folds, seed)
         if not random_split: del split["random"]
         logits = predict_all_folds({m: _make_predict(m, cells, options) for m in models}, split, scratch)
         probs = {key: calibrate_folds(l, cells.y, split[key[1]]) for key, l in logits.items()}
         scores = _write_tables(w, patches, rows, cells, split, probs, classes)
-        w.write_file("curves.csv", read_curves(scratch))
+        curves, choices = _split_curves(read_curves(scratch))
+        w.write_file("curves.csv", curves)
+        w.write_file("choices.csv", choices)
         _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], options)
         table = _list_predictions(patches, rows, classes, split["grouped"], probs[models[0], "grouped"])
         if "all" not in w.done: w.append("all", table)
         made = w.commit()
-    return step.end(made, *(_say(scores, m, random_split) for m in models))
+    return step.end(made, *(_say(scores, m, random_split) for m in models), *_say_choices(choices))
