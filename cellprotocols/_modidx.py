@@ -2011,6 +2011,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'cellprotocols.recipes._maker': ('recipes.html#_maker', 'cellprotocols/recipes.py'),
                                        'cellprotocols.recipes._net_images': ('recipes.html#_net_images', 'cellprotocols/recipes.py'),
                                        'cellprotocols.recipes._pieces': ('recipes.html#_pieces', 'cellprotocols/recipes.py'),
+                                       'cellprotocols.recipes._ridge': ('recipes.html#_ridge', 'cellprotocols/recipes.py'),
                                        'cellprotocols.recipes._take': ('recipes.html#_take', 'cellprotocols/recipes.py'),
                                        'cellprotocols.recipes._train_on': ('recipes.html#_train_on', 'cellprotocols/recipes.py'),
                                        'cellprotocols.recipes.choose_recipe': ('recipes.html#choose_recipe', 'cellprotocols/recipes.py'),

@@ -73,7 +73,7 @@ class LinearHead(nn.Module):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class with one cell has no covariance: the common one is used
             learner.fit(x, y)
-        known, w, b = learner.classes_, learner.coef_, learner.intercept_
+        known, w, b = learner.classes_, np.atleast_2d(learner.coef_), np.atleast_1d(learner.intercept_)
         if len(known) == 2: w, b = np.concatenate([-w, w])/2, np.concatenate([-b, b])/2
         self.weight[known], self.bias[known] = torch.from_numpy(w).float(), torch.from_numpy(b).float()
         return self

@@ -113,7 +113,7 @@ def _choose_models(model, compare, backbone) -> list:
     others = [m for m in compare.split(",") if m.strip()]
     return list(dict.fromkeys(choose_recipe(m.strip(), backbone) for m in (model, *others)))
 
-# %% ../../nbs/chromatin/24_train.ipynb #ef5b8533
+# %% ../../nbs/chromatin/24_train.ipynb #a5d6ce67
 def _find_licence(config, pretrained) -> str:
     if "view" in config: return ("learners Apache-2.0 (trained here); they need a network that is not in this folder: "
         f"{config['view']['name']}, {config['licence']}, fingerprint of its weights {config['weights']}")
