@@ -30,7 +30,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["cellprotocols", "cellprotocols.*"]),
     include_package_data=True,
-    package_data={"cellprotocols": ["static/*"]},
+    package_data={"cellprotocols": ["py.typed", "static/*"]},
     install_requires=lines(cfg["requirements"]),
     extras_require=extras,
     entry_points={"console_scripts": lines(cfg["console_scripts"])},

@@ -41,7 +41,14 @@ from cellprotocols.maskscores import measure_boundaries, measure_matches, make_p
 from cellprotocols.objects import ObjectVote
 from cellprotocols.tiles import Stitcher
 from cellprotocols.progress import track
-from cellprotocols.pseudomasks import choose_mask_threshold, cut_mask_crops, make_masker, train_masker
+from cellprotocols.pseudomasks import (
+    choose_mask_threshold,
+    choose_quiet_threshold,
+    count_stain_objects,
+    cut_mask_crops,
+    make_masker,
+    train_masker,
+)
 from cellprotocols.published import make_mask_published
 from cellprotocols.teach import teach, teach_unlabelled
 from cellprotocols.train import train_model
@@ -271,8 +278,10 @@ def bench_unet(t, lights, tiles, taught, name, a):
         ),
         make_masker,
     )
-    at, curve = choose_mask_threshold(masker, x["valid"], y["valid"])
-    print(f"{name}: threshold {at:.2f}")
+    best, curve = choose_mask_threshold(masker, x["valid"], y["valid"])
+    found = count_stain_objects(masker, tiles, taught.clean["valid"]) * t.tiles.map(len).mean()
+    at = choose_quiet_threshold(best, found, highest=0.95 if taught.classifier else 0.5)
+    print(f"{name}: threshold {at:.2f} (best F1 {best:.2f}); stain objects a field, at each cut: {found.round(1)}")
     for views, called in ((1, name), (4, f"{name}_4_views")):
         probs = {
             i: predict_field(masker, lights[i], size=576, views=views)[..., 0]

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 from .errors import UserError
 from .files import write_whole
+from .protocols import read_options, step_file
 
 # %% ../nbs/app.ipynb #16f70571
 class Job:
@@ -86,9 +87,24 @@ def _make_controls() -> SimpleNamespace:
                      icon="play", layout=w.Layout(width="190px"))
     end = w.Button(description="Stop", disabled=True, layout=w.Layout(width="90px"))
     pick = w.Dropdown(description="report", options=[("none yet", "")], layout=w.Layout(width="420px"))
-    said, frame = w.HTML(), w.VBox()
-    box = w.VBox([w.HBox([start, end, pick]), said, frame])
-    return SimpleNamespace(start=start, end=end, pick=pick, said=said, frame=frame, box=box)
+    old = w.Text(placeholder="folder of a trained model (24_train, or a bundle)", layout=w.Layout(width="420px"))
+    adapt = w.Button(description="Adapt this model", icon="refresh", layout=w.Layout(width="190px"),
+                     tooltip="Learn the last part of a model of another source again, with the labels that stand now")
+    said, frame, more = w.HTML(), w.VBox(), w.HBox([adapt, old])
+    box = w.VBox([w.HBox([start, end, pick]), more, said, frame])
+    return SimpleNamespace(start=start, end=end, pick=pick, old=old, adapt=adapt, more=more, said=said,
+                           frame=frame, box=box)
+
+def _can_adapt(protocol) -> bool:
+    "Does the training of a protocol take a model of another source?"
+    file = step_file(protocol, "train")
+    return file.exists() and any(o.name == "adapt" for o in read_options(file.read_text(encoding="utf-8")))
+
+def _find_given(words) -> list:
+    "The options without logs that nobody has written to yet."
+    pairs = zip(words[::2], words[1::2])
+    given = [p for p in pairs if p[0] not in ("--log", "--painted") or Path(p[1]).exists()]
+    return [word for pair in given for word in pair]
 
 _MAIN = "import sys; from cellprotocols.cli import main; sys.exit(main())"
 
@@ -101,8 +117,10 @@ class Results:
         words:list, # Options of `cellprotocols run <protocol>`, e.g. ["--source", "movie.tif"]
     ):
         self.protocol, self.out, self.words, self.job = protocol, Path(out), list(map(str, words)), None
-        vars(self).update(vars(_make_controls())) # start, end, pick, said, frame, box
+        vars(self).update(vars(_make_controls())) # start, end, pick, old, adapt, more, said, frame, box
+        self.more.layout.display = "" if _can_adapt(protocol) else "none"
         self.start.on_click(lambda _: self.run())
+        self.adapt.on_click(lambda _: self.run_adapted())
         self.end.on_click(lambda _: self.job and self.job.stop())
         self.pick.observe(lambda change: self._show(change["new"]), "value")
         self.refresh()
@@ -116,17 +134,22 @@ class Results:
 
     def _show(self, folder): self.frame.children = [show_report(Path(folder)/"report.html")] if folder else []
 
-    def run(self):
-        "Start a run in a new folder."
+    def run_adapted(self):
+        "Start a run that adapts the model named in the field to the labels that stand."
+        if self.old.value.strip(): self.run("--adapt", self.old.value.strip())
+        else: self.said.value = "<p>Which model? Write the folder of a trained model beside the button.</p>"
+
+    def run(self, *more):
+        "Start a run in a new folder; `more` are further options."
         if self.job and self.job.rc is None: return
-        self.start.disabled, self.end.disabled = True, False
-        words = ["run", self.protocol, *self.words, "--out", str(choose_run(self.out))]
+        self.start.disabled, self.adapt.disabled, self.end.disabled = True, True, False
+        words = ["run", self.protocol, *_find_given(self.words), *more, "--out", str(choose_run(self.out))]
         self.job = Job([sys.executable, "-c", _MAIN, *words], self._heard)
 
     def _heard(self, job):
         self.said.value = _in_words(job.lines)
         if job.rc is None: return
-        self.start.disabled, self.end.disabled = False, True
+        self.start.disabled, self.adapt.disabled, self.end.disabled = False, False, True
         if job.rc == 0: self.refresh()
         else: self.said.value += "<p><b>It did not finish.</b> The last line says why; labels are safe.</p>"
 

@@ -42,6 +42,13 @@ class Bundle:
         if name.startswith("_") or name not in self.__dict__.get("info", {}): raise AttributeError(name)
         return self.info[name]
 
+    def read_arrays(self,
+        name:str, # What was given as `arrays` when it was written, e.g. "domain"
+    ) -> dict: # {key: numpy array}; {} where this bundle has none
+        "Arrays that lie beside the weights."
+        path = self.folder/f"{name}.safetensors"
+        return {k: v.numpy() for k, v in _load_tensors(path).items()} if path.exists() else {}
+
     def __repr__(self):
         return (f"Bundle({self.folder.name}: {self.info['architecture']['name']}, {len(self.classes)} classes, "
                 f"channels {self.channels}, {self.px_um} um/px)")
@@ -245,18 +252,23 @@ def _take_weights(model, folder):
     raise BundleError("the weights hold NaN or infinite numbers", "a model that was trained well",
                       "train again with a lower learning rate", folder)
 
+def _to_tensors(arrays, name, folder):
+    "Plain arrays as tensors, under a name of their own."
+    if not re.fullmatch(r"[a-z_]+", name) or name in ("model", "example"):
+        raise BundleError(f"arrays called {name!r}", "a name of small letters, not model or example", file=folder)
+    return {k: torch.from_numpy(np.array(v, order="C")) for k, v in arrays.items()}
+
 def _take_example(example, n, folder):
     x = torch.as_tensor(np.ascontiguousarray(example), dtype=torch.float32)
     if x.ndim > 1 and x.shape[1] == n: return x
     raise BundleError(f"the example has shape {tuple(x.shape)}, the model {n} channels", f"(N, {n}, H, W)", file=folder)
 
-def _write_folder(folder, tensors, example, info, registry):
-    "Whole and read back, or not at all."
+def _write_folder(folder, tensors, info, registry):
+    "Whole and read back, or not at all; `tensors` are those of each file."
     for left in find_parts(folder.parent, folder.name): shutil.rmtree(left) # an earlier writing was cut off
     with whole_file(folder) as part:
         part.mkdir()
-        save_file(tensors, part/"model.safetensors")
-        save_file(example, part/"example.safetensors")
+        for name, content in tensors.items(): save_file(content, part/f"{name}.safetensors")
         (part/"bundle.json").write_text(json.dumps(info, indent=1, allow_nan=False), encoding="utf-8")
         (part/"card.md").write_text(make_card(folder.name, info), encoding="utf-8")
         _write_sums(part)
@@ -281,6 +293,7 @@ def write_bundle(
     licence:str="", # Of these weights and of the backbone's
     purpose:str="", # One sentence for the card
     limits:str="", # What it must not be used for
+    arrays:dict|None=None, # {name: {key: array}} to lie beside the weights, e.g. {"domain": {...}}
     registry:Mapping[str, Callable]|None=None, # {name: constructor}; None: `architectures.ARCHITECTURES`
 ) -> Path: # The folder
     "Write a model to share: whole and read back, or not at all."
@@ -296,7 +309,9 @@ def write_bundle(
         data=data or {}, split=split or {}, metrics=_metric_rows(metrics), licence=licence, purpose=purpose,
         limits=limits, made=date.today().isoformat(), versions=_versions()))
     output = _answer(_build(info, tensors, registry, folder), x, info["classes"], folder)
-    _write_folder(folder, tensors, {"input": x, "output": output.contiguous()}, info, registry)
+    beside = {name: _to_tensors(parts, name, folder) for name, parts in (arrays or {}).items()}
+    files = {"model": tensors, "example": {"input": x, "output": output.contiguous()}, **beside}
+    _write_folder(folder, files, info, registry)
     return folder
 
 # %% ../nbs/bundle.ipynb #0fa0ed78

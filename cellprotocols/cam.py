@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import nn
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 from .progress import track
 from .device import pick_device
 from .predict import predict_batches
@@ -175,6 +175,7 @@ def compare_maps(
     b:np.ndarray, # (H, W)
 ) -> float: # -1 to 1; 1 where both are flat, 0 where one is
     "Pearson's correlation of two maps."
+    check_lengths(CamError, 2, a=np.asarray(a), b=np.asarray(b))
     a, b = (np.asarray(m, np.float64) - np.mean(m) for m in (a, b))
     na, nb = np.linalg.norm(a), np.linalg.norm(b)
     return float(np.clip((a*b).sum()/(na*nb), -1, 1)) if na and nb else float(na == nb)

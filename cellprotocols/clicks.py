@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, tifffile
 from .errors import UserError, os_errors
 from .names import natural_key
 from .labelled import LabelledError
-from .labellog import read_labels
+from .labellog import read_last_classes
 from .split import link_clicks
 
 # %% ../nbs/clicks.ipynb #578525e4
@@ -148,9 +148,11 @@ class NoClicksError(LabelledError): "Movies in which nobody has clicked a cell y
 
 def _points_of(log, names) -> tuple:
     "The points that stand in these movies, and how many labels there are in all."
-    said = read_labels(log).drop_duplicates("item", keep="last")
+    said = read_last_classes(log)
     said = said[said.label != ""]
-    return said[said.field.isin(names)] if "field" in said and "y" in said else said.iloc[:0], len(said)
+    if not {"field", *"tyx"} <= set(said): return said.iloc[:0], len(said)
+    placed = said[[*"tyx"]].notna().all(axis=1)
+    return said[said.field.isin(names) & placed], len(said)
 
 def read_clicks(
     movies:list, # Paths of the movies or images, as from `find_unlabelled`
@@ -158,8 +160,8 @@ def read_clicks(
     do:str="click some cells, then pass their log", # What to do where nobody has clicked yet
 ) -> pd.DataFrame: # file, member, label, group, t, z, y, x, by, at, flagged, movie, item_id
     "The points of a label log as a table of clicks."
-    if not log or not Path(log).is_file():
-        seen = f"{len(movies)} movies or images without labels"
+    if not log or not Path(log).exists():
+        seen = f"{len(movies)} movies or images without labels" + (f", and there is no label log {log}" if log else "")
         raise NoClicksError(seen, "a label log with clicks", do, file=movies[0].parent)
     here, n = _points_of(log, {p.name for p in movies})
     if here.empty:
@@ -167,7 +169,7 @@ def read_clicks(
         seen = f"none of the {n} labels is a point in {movies[0].name}{others}"
         raise NoClicksError(seen, "clicks in these movies", "pass the log that belongs to them", file=log)
     if len(here) < n: print(f"  {n - len(here)} labels of other movies stay in the log")
-    places = {a: here[a].astype(float) for a in "tzyx"}
+    places = {a: here[a].astype(float) if a in here else 0. for a in "tzyx"}
     flagged = (here.flagged == True) if "flagged" in here else False  # NaN: not flagged
     who = dict(by=here.by, at=here["at"], flagged=flagged, movie=here.field, item_id=here.item)
     table = pd.DataFrame(dict(file=here.field, member="", label=here.label, group="", **places, **who))

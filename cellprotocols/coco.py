@@ -8,12 +8,15 @@ __all__ = ['write_coco', 'read_coco']
 # %% ../nbs/coco.ipynb #946a271c
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from .boxes import COLUMNS, BoxError, BoxSet, check_boxes, check_shape, read_text
+from cellprotocols.boxes import (
+    COLUMNS, BoxError, BoxSet, check_boxes, check_shape, check_share, choose_boxes, read_text, say_left_out,
+)
 from .files import write_whole
 
 # %% ../nbs/coco.ipynb #f2eeda84
@@ -48,6 +51,26 @@ def write_coco(
     return Path(path)
 
 # %% ../nbs/coco.ipynb #463213e8
+class _Written(float):
+    "A number of a JSON file that knows how it was written."
+    def __new__(cls, text):
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+def _text(value, what, file):
+    "A name as it is written in the file."
+    if isinstance(value, str): return value
+    if isinstance(value, bool): return str(value).lower()
+    if isinstance(value, (int, float)): return getattr(value, "text", str(value))
+    raise BoxError(f"{what} is {value!r}"[:80], "a name", file=file)
+
+def _id(value):
+    "An id as what it is compared by; None where it is none."
+    if isinstance(value, float): return int(value) if value % 1 == 0 else None
+    return value if isinstance(value, (int, str)) else None
+
+# %% ../nbs/coco.ipynb #6cce3e62
 def _entries(data, part, keys, file) -> dict:
     "id -> entry of one part of a COCO file."
     found = data.get(part) if isinstance(data, dict) else None
@@ -56,51 +79,112 @@ def _entries(data, part, keys, file) -> dict:
     for i, e in enumerate(found):
         if missing := [k for k in keys if not isinstance(e, dict) or k not in e]:
             raise BoxError(f"entry {i} of `{part}` has no `{missing[0]}`", ", ".join(keys), file=file)
-        if not isinstance(e["id"], (int, str)):
+        if _id(e["id"]) is None:
             raise BoxError(f"entry {i} of `{part}` has the id {e['id']!r}", "a number", file=file)
-    if len({e["id"] for e in found}) < len(found):
+    if len({_id(e["id"]) for e in found}) < len(found):
         raise BoxError(f"two entries of `{part}` have the same id", "each id once", file=file)
-    return {e["id"]: e for e in found}
+    return {_id(e["id"]): e for e in found}
 
 def _sizes(images, file):
     "field -> (H, W); the same field may come several times, as frames of a movie."
     shapes = {}
     for m in images.values():
-        size = check_shape(m["file_name"], (m["height"], m["width"]))
-        if shapes.setdefault(str(m["file_name"]), size) != size:
-            raise BoxError(f"{m['file_name']!r} is there in two sizes", file=file)
+        name = _text(m["file_name"], "a file_name", file)
+        size = check_shape(name, (m["height"], m["width"]))
+        if shapes.setdefault(name, size) != size: raise BoxError(f"{name!r} is there in two sizes", file=file)
     return shapes
 
+# %% ../nbs/coco.ipynb #408d7fec
+def _outline_box(outline):
+    "(x, y, width, height) around the corners of polygons; None where there are none."
+    try: corners = [float(v) for polygon in outline for v in polygon]
+    except (TypeError, ValueError, OverflowError): return None
+    if len(corners) < 4 or isinstance(outline, (str, dict)): return None
+    x, y = corners[::2], corners[1::2]
+    return min(x), min(y), max(x) - min(x), max(y) - min(y)
+
+def _turned_box(x, y, w, h, degrees):
+    "(x, y, width, height) of the upright box around one that is turned about its middle."
+    c, s = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    c, s = round(c, 12), round(s, 12) # a right angle is one
+    wide, high = w*c + h*s, w*s + h*c
+    return x + (w - wide)/2, y + (h - high)/2, wide, high
+
+# %% ../nbs/coco.ipynb #9c66594c
+def _rotation(a):
+    "By how many degrees a box is turned, as CVAT and others write it."
+    more = a.get("attributes")
+    given = [d.get("rotation") for d in (a, more) if isinstance(d, dict)]
+    turned = next((v for v in given if isinstance(v, (int, float)) and not isinstance(v, bool)), 0)
+    return turned if math.isfinite(turned) else 0
+
+def _sides(a):
+    "(x, y, width, height) in px of one annotation; a `BoxError` where it says no such box."
+    need = "[x, y, width, height] in px"
+    try: box = [float(v) for v in a["bbox"]]
+    except KeyError: box = _outline_box(a.get("segmentation")) or []
+    except (TypeError, ValueError, OverflowError): box = []
+    mode = a.get("bbox_mode", 1) # of Detectron2: 0 is two corners, 1 is this one, others are shares or turned
+    if len(box) != 4 or isinstance(a.get("bbox"), str) or mode not in (0, 1):
+        told = f" (bbox_mode {mode})" if mode not in (0, 1) else ""
+        raise BoxError(f"annotation {a['id']} has the bbox {str(a.get('bbox'))[:60]}{told}", need)
+    if mode == 0: box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+    return _turned_box(*box, _rotation(a))
+
 # %% ../nbs/coco.ipynb #57afc5f0
+def _score(a):
+    "The score of an annotation, NaN where there is none; a `BoxError` where it is none."
+    score = a.get("score")
+    if score is None: return math.nan
+    if isinstance(score, (int, float)) and 0 <= score <= 1: return float(score)
+    raise BoxError(f"annotation {a['id']} has the score {str(score)[:40]}", "a score from 0 to 1")
+
+# %% ../nbs/coco.ipynb #55d51b75
 def _coco_row(a, images, kinds, file):
     "One annotation as a row of the table."
     for key, known in (("image_id", images), ("category_id", kinds)):
-        if not isinstance(a[key], (int, str)) or a[key] not in known:
-            raise BoxError(f"annotation {a['id']} has the {key} {a[key]!r}, which is not there", file=file)
-    try: x, y, w, h = [float(v) for v in a["bbox"]]
-    except (TypeError, ValueError, OverflowError):
-        seen = f"annotation {a['id']} has the bbox {str(a['bbox'])[:60]}"
-        raise BoxError(seen, "[x, y, width, height] in px", file=file) from None
-    image, score = images[a["image_id"]], a.get("score")
-    score = float(score) if isinstance(score, (int, float)) else math.nan
-    label = str(kinds[a["category_id"]]["name"])
-    return str(image["file_name"]), label, image.get("t", 0), y, x, y + h, x + w, score
+        if _id(a[key]) is None or _id(a[key]) not in known:
+            raise BoxError(f"annotation {a['id']} has the {key} {a[key]!r}, which is not there"[:200])
+    x, y, w, h = _sides(a)
+    image, label = images[_id(a["image_id"])], kinds[_id(a["category_id"])]["name"]
+    field, label = _text(image["file_name"], "a file_name", file), _text(label, "a category's name", file)
+    return field, label, image.get("t", 0), y, x, y + h, x + w, _score(a)
+
+# %% ../nbs/coco.ipynb #11a42fca
+def _coco_rows(annotations, images, kinds, file):
+    "The rows, what each is called; odd ones and crowds are left out with a warning."
+    rows, names, odd, crowds, turned = [], [], [], [], []
+    for a in annotations.values():
+        if a.get("iscrowd") or a.get("ignore"): crowds.append(f"annotation {a['id']}")
+        else:
+            try: rows.append(_coco_row(a, images, kinds, file))
+            except BoxError as e: odd.append(BoxError(e.seen, e.need, e.do, file))
+            else:
+                names.append(f"annotation {a['id']}")
+                if _rotation(a) % 180: turned.append(names[-1])
+    n = len(annotations)
+    check_share(odd, n - len(crowds))
+    say_left_out(file, [e.seen for e in odd], n)
+    say_left_out(file, crowds, n, then="are regions of many objects (crowd or ignore) and are left out")
+    say_left_out(file, turned, n, then="are turned and read as the upright box around them")
+    return rows, names
 
 def _read_json(path):
-    "All of a JSON file."
-    try: return json.loads(read_text(path))
+    "All of a JSON file; numbers know how they are written."
+    try: return json.loads(read_text(path), parse_float=_Written)
     except BoxError: raise
     except (ValueError, RecursionError) as e: raise BoxError(f"this is no JSON ({e})", file=path) from None
 
 # %% ../nbs/coco.ipynb #ad060f18
 def read_coco(
     path:str|Path, # The JSON file
-) -> BoxSet: # The boxes of all annotations; outlines in `segmentation` are not looked at
-    "Read boxes from a COCO file."
+) -> BoxSet: # One box an annotation; warnings name what is odd, a crowd, or turned
+    "Read boxes from a COCO file; outlines in `segmentation` count only where there is no bbox."
     data = _read_json(path)
     images = _entries(data, "images", ("id", "file_name", "height", "width"), path)
     kinds = _entries(data, "categories", ("id", "name"), path)
     shapes = _sizes(images, path)
-    annotations = _entries(data, "annotations", ("id", "image_id", "category_id", "bbox"), path)
-    rows = [_coco_row(a, images, kinds, path) for a in annotations.values()]
-    return check_boxes(pd.DataFrame(rows, columns=COLUMNS), [str(k["name"]) for k in kinds.values()], shapes, path)
+    annotations = _entries(data, "annotations", ("id", "image_id", "category_id"), path)
+    rows, names = _coco_rows(annotations, images, kinds, path)
+    classes = [_text(k["name"], "a category's name", path) for k in kinds.values()]
+    return choose_boxes(pd.DataFrame(rows, columns=COLUMNS), classes, shapes, path, names.__getitem__)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 from .files import write_whole
 from .calibration import find_temperature, to_prob
 from .metrics import score_table
@@ -122,6 +122,7 @@ def calibrate_folds(
     fold:np.ndarray, # (N,) int
 ) -> np.ndarray: # Probabilities (N, K); each fold's temperature was found on the other folds
     "Make out-of-fold probabilities honest without looking at the fold they are for."
+    check_lengths(CrossvalError, logits=logits, y=y, fold=fold)
     prob = np.empty(logits.shape)
     for k in np.unique(fold):
         others = fold != k

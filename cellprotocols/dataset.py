@@ -200,11 +200,13 @@ def read_meta(
 ) -> dict:
     "What `dataset.json` says; a `DatasetError` where it is none, or was changed."
     try: meta = json.loads((Path(path)/"dataset.json").read_text("utf-8"))
-    except ValueError: raise _broken(path, "has a dataset.json that cannot be read") from None
-    if not isinstance(meta, dict) or not _NAMES <= set(meta):
+    except (ValueError, RecursionError): raise _broken(path, "has a dataset.json that cannot be read") from None
+    if not isinstance(meta, dict) or not _NAMES <= set(meta) or type(meta["contract"]) is not int:
         raise _broken(path, "has a dataset.json with parts missing")
     _check_contract(path, meta["contract"])
-    if "files" not in meta or make_fingerprint(meta) != meta["fingerprint"]: raise _changed(path, "a dataset.json")
+    try: whole = "files" in meta and make_fingerprint(meta) == meta["fingerprint"]
+    except (KeyError, TypeError, AttributeError, ValueError): whole = False # parts of another type
+    if not whole: raise _changed(path, "a dataset.json")
     return meta
 
 # %% ../nbs/dataset.ipynb #e0f210d8
@@ -219,7 +221,9 @@ def read_arrays(
         folder = Path(path)/f"{name}.zarr"
         if not (folder/"zarr.json").is_file(): raise _broken(path, f"has lost the array {name}")
         sizes = [f.stat().st_size for f in os.scandir(folder) if f.name.startswith("c.")]
-        arrays[name] = a = zarr.open_array(folder, mode="r")
+        try: arrays[name] = a = zarr.open_array(folder, mode="r")
+        except (ValueError, TypeError, KeyError, AttributeError, LookupError, RecursionError, OverflowError):
+            raise _broken(path, f"has an array {name} whose zarr.json cannot be read") from None
         now = dict(files=len(sizes), bytes=sum(sizes), shape=list(a.shape), dtype=str(a.dtype))
         if any(was[k] != now[k] for k in now): raise _changed(path, f"an array {name}")
     return arrays

@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from scipy import ndimage
 
 from .bundle import Bundle, BundleError, read_bundle
+from .errors import check_lengths
 from .fill import FILLS, FillError
 from .light import to_light, to_shape
 from .predict import predict_batches
@@ -117,6 +118,7 @@ def measure_levels(
     groups:np.ndarray|None=None, # (N,) whose patches were lit alike (fields, wells); None: all
 ) -> np.ndarray: # (N,) grey level, above 0
     "The light behind each patch: its median, or that of its group where dirt covers most of it."
+    check_lengths(FillError, patches=patches, groups=groups)
     n = patches.shape[0]
     level = np.concatenate([np.median(_grey(patches, i), (1, 2)) for i in range(0, n, 64)]) if n else np.zeros(0)
     by = np.zeros(n) if groups is None else np.asarray(groups)

@@ -149,7 +149,7 @@ def shows_dust(
 
 # %% ../nbs/dust.ipynb #03e42f6e
 def _shape(path):
-    with open_image(path) as f: return (*f.shape[2:4], sum(c != "A" for c in f.channels))
+    with open_image(path) as f: return (*f.shape[2:4], len(f.channels.shown))
 
 def _dust_of_session(paths, least, seed):
     "The dust of one session, or None."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STRIDES', 'make_view', 'EmbeddedClassifier']
 
-# %% ../nbs/embedded.ipynb #ce84cd59
+# %% ../nbs/embedded.ipynb #b5e81d05
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ from .embed import embed_patches
 from .features import measure_cells
 from .measured import MeasuredClassifier
 
-# %% ../nbs/embedded.ipynb #7a7aaf68
+# %% ../nbs/embedded.ipynb #72ddd239
 STRIDES = (8, 16) # The middle of a network
 
 @lru_cache
@@ -40,7 +40,7 @@ def make_view(
                 strides=STRIDES if _has_strides(name) else ())
     return view, _open(json.dumps(view))
 
-# %% ../nbs/embedded.ipynb #56b32df8
+# %% ../nbs/embedded.ipynb #7f39c65b
 @register
 class EmbeddedClassifier(MeasuredClassifier):
     "Embeddings by a frozen network, alone or beside measurements, judged by several simple learners."
@@ -58,6 +58,12 @@ class EmbeddedClassifier(MeasuredClassifier):
         seen = f"the weights of {view['name']} here ({found.digest}) are not those this model was trained on"
         need = f"weights with the fingerprint {weights}"
         raise BackboneError(seen, need, "install the version the model was made with")
+
+    def refit(self, heads):
+        own = {k: self.config[k] for k in ("view", "weights", "measured", "licence")}
+        made = EmbeddedClassifier(**own, **heads.config)
+        made.load_state_dict(heads.state_dict())
+        return made
 
     def measure(self, patches, valid):
         found = next(embed_patches(self.backbone(), [(patches, valid)]))

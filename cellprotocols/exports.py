@@ -15,6 +15,7 @@ import pandas as pd
 from .images import open_image
 from .overlays import show_points
 from .style import choose_class_colours
+from .tables import to_harmless
 from .viz import to_png
 
 # %% ../nbs/exports.ipynb #eccd1980
@@ -24,7 +25,8 @@ def write_napari(
 ):
     "Write a table of points that napari opens by drag and drop."
     place = {"index": range(len(rows)), "axis-0": rows.t, "axis-1": rows.y, "axis-2": rows.x}
-    pd.DataFrame(place).join(rows[["state", "predicted", "track_id", "confidence"]]).to_csv(path, index=False)
+    table = pd.DataFrame(place).join(rows[["state", "predicted", "track_id", "confidence"]])
+    to_harmless(table).to_csv(path, index=False)
 
 # %% ../nbs/exports.ipynb #3d9f670e
 def _to_feature(r, colours) -> dict:

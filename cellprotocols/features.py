@@ -217,9 +217,10 @@ _bound = 1e12 # brighter than any camera; keeps infinities out of the sums
 def _clean(patch, valid=None):
     "One patch of any dtype -> (H, W, C) float32, finite."
     x = np.array(patch, np.float32)
-    x = np.clip(np.nan_to_num(x if x.ndim == 3 else x[..., None]), -_bound, _bound)
-    if valid is not None and not np.all(valid):
-        valid = np.asarray(valid, bool)
+    x = x if x.ndim == 3 else x[..., None]
+    ok = np.isfinite(x).all(2)
+    x, valid = np.clip(np.nan_to_num(x), -_bound, _bound), ok if valid is None else ok & np.asarray(valid, bool)
+    if not valid.all():
         x[~valid] = np.median(x[valid], 0) if valid.any() else 0
     return x
 

@@ -79,7 +79,14 @@ def _at(self, f) -> Frames:
     return self.fields[f]
 
 @patch_to(FieldAnnotator)
-def _do_field(self, msg): return {"info": self._at(msg["f"]).info()}, []
+def _do_field(self, msg):
+    frames = self._at(msg["f"])
+    info = frames.info()
+    said = [f"{frames.name}: {note}" for note in getattr(frames.movie, "notes", ())]
+    if new := [s for s in said if s not in self.problems]:
+        self.problems += new # what the reader assumed
+        self.send({"tell": "problem", "problems": self.problems})
+    return {"info": info}, []
 
 @patch_to(FieldAnnotator)
 def _do_frame(self, msg):

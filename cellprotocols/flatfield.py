@@ -14,6 +14,7 @@ import cv2, numpy as np
 from numpy.polynomial.legendre import legvander
 
 from .errors import UserError
+from .invalid import find_invalid
 from .progress import track
 
 # %% ../nbs/flatfield.ipynb #e0e880db
@@ -28,7 +29,7 @@ def _check(img, mask=None) -> tuple:
     if mask is not None and np.shape(mask) != x.shape[:2]:
         raise FlatfieldError(f"a mask of {np.shape(mask)} for a field of {x.shape[:2]}", "the same height and width")
     x = x.astype(np.float32).reshape(*x.shape[:2], -1)
-    return x, np.isfinite(x).all(2) & (True if mask is None else ~np.asarray(mask, bool))
+    return x, ~find_invalid(x) & np.isfinite(x).all(2) & (True if mask is None else ~np.asarray(mask, bool))
 
 # %% ../nbs/flatfield.ipynb #dcc4b360
 def soften(

@@ -15,6 +15,8 @@ from fastcore.basics import patch_to
 
 from .errors import UserError
 from .images import open_image
+from .invalid import find_invalid
+from .layouts import to_tzcyx
 from .viz import CHANNEL_COLOURS
 
 # %% ../nbs/frames.ipynb #9eb62e35
@@ -61,7 +63,7 @@ def _levels_of(samples, c, most=1_000_000) -> list:
     return [round(float(v), 2) for v in np.percentile(values[::max(1, len(values)//most)], PERCENTILES)]
 
 def find_levels(
-    samples:Sequence, # Some images (H, W, C) in grey levels of the screen
+    samples:Sequence, # Some images (H, W, C), or their valid pixels (N, C), in grey levels of the screen
     rgb:bool=False, # The channels are red, green and blue: one scale, 0 to 255
 ) -> list: # For each channel the grey levels at `PERCENTILES`, never falling
     "Where the contrast sliders can stop."
@@ -86,15 +88,16 @@ class FramesError(UserError): "A field that cannot be shown."
 
 class _ArrayMovie:
     "An array that answers as an `ImageFile` does."
-    def __init__(self, a):
+    def __init__(self, a, axes=""):
         a = np.asarray(a)
-        if a.ndim not in (2, 3, 4) or a.dtype.kind not in "buif":
+        if a.ndim not in ((2, 3, 4, 5) if axes else (2, 3, 4)) or a.dtype.kind not in "buif":
             raise FramesError(f"an array of {a.dtype}, shape {a.shape}", "(H, W), (H, W, C) or (T, H, W, C) of numbers")
-        if a.ndim == 2: a = a[..., None]
-        self.a = a if a.ndim == 4 else a[None]
-        self.shape, self.dtype, self.px_um = (len(self.a), 1, *self.a.shape[1:]), self.a.dtype, None
-        self.channels = _name_channels(self.a.shape[3])
-    def frame(self, t=0, z=0): return self.a[t]
+        self.notes = [] if axes or a.ndim != 3 or a.shape[2] <= 16 else [
+            f"the array {a.shape} is taken as (time, y, x); say otherwise with axes, e.g. CYX"]
+        self.a = to_tzcyx(a, axes or ("TYX" if self.notes else None)).transpose(0, 1, 3, 4, 2)
+        self.shape, self.dtype, self.px_um = self.a.shape, self.a.dtype, None
+        self.channels = _name_channels(self.a.shape[4])
+    def frame(self, t=0, z=0): return self.a[t, z]
     def close(self): pass
 
 def _name_of(source) -> str:
@@ -106,8 +109,9 @@ class Frames:
     def __init__(self,
         source, # Path of an image or movie; an `ImageFile` or the like; an array (H, W), (H, W, C) or (T, H, W, C)
         name:str="", # What it is called; "": the file's name
+        axes:str="", # Of an array, a letter an axis, e.g. "CYX"; "": as above, a third axis beyond 16 is no channel
     ):
-        self.source, self._movie, self._seen = source, None, {}
+        self.source, self._movie, self._seen, self.axes = source, None, {}, axes
         self.name = name or _name_of(source)
 
 # %% ../nbs/frames.ipynb #51b583b0
@@ -117,8 +121,13 @@ def movie(self):
     if self._movie is None:
         s = self.source
         if isinstance(s, (str, Path)): self._movie = open_image(s)
-        else: self._movie = s if hasattr(s, "frame") else _ArrayMovie(s)
+        else: self._movie = s if hasattr(s, "frame") else _ArrayMovie(s, self.axes)
     return self._movie
+
+@patch_to(Frames, as_prop=True)
+def shown(self) -> list: # Places of the channels
+    "The channels that are shown: all but transparency."
+    return getattr(getattr(self.movie, "channels", None), "shown", None) or list(range(self.movie.shape[4]))
 
 @patch_to(Frames)
 def frame(self,
@@ -127,7 +136,8 @@ def frame(self,
 ) -> np.ndarray: # (H, W, C), the file's dtype; the last few are kept
     "One whole frame."
     if (t, z) not in self._seen:
-        self._seen[t, z] = self.movie.frame(t, z) # first, so that an error leaves all as it was
+        img = self.movie.frame(t, z) # first, so that an error leaves all as it was
+        self._seen[t, z] = img[..., self.shown] if len(self.shown) < img.shape[2] else img
         while len(self._seen) > 3: self._seen.pop(next(iter(self._seen)))
     return self._seen[t, z]
 
@@ -135,16 +145,16 @@ def frame(self,
 @patch_to(Frames)
 def info(self) -> dict: # shape (T, Z, H, W, C), px_um, dtype, channels, levels, rgb
     "What the screen must know first; looks at five frames."
-    t, z, h, w, c = self.movie.shape
+    t, z, h, w, c = *self.movie.shape[:4], len(self.shown)
     step = max(1, round((h*w/250_000)**.5))
     times = sorted(set(np.linspace(0, t - 1, 5).astype(int).tolist()))
     some = [self.frame(i, z//2)[::step, ::step] for i in times]
     self.scale = find_scale(some)
     rgb = c == 3 and np.dtype(self.movie.dtype) == np.uint8
-    names = getattr(self.movie, "channels", None) or _name_channels(c)
+    names = [self.movie.channels[i] for i in self.shown] if getattr(self.movie, "channels", None) else _name_channels(c)
     return dict(name=self.name, shape=[int(n) for n in (t, z, h, w, c)], px_um=getattr(self.movie, "px_um", None),
                 dtype=self.scale.dtype, rgb=rgb, channels=find_channels(names, rgb),
-                levels=find_levels([self.scale.to_screen(s) for s in some], rgb))
+                levels=find_levels([self.scale.to_screen(s)[~find_invalid(s)] for s in some], rgb))
 
 # %% ../nbs/frames.ipynb #3583606b
 def _shrink(img, step):

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 
 from .errors import UserError, os_errors
 from .images import open_image
-from .names import IMAGE_SUFFIXES, natural_key, read_operetta_name
+from .names import IMAGE_SUFFIXES, find_image_files, natural_key, read_operetta_name
 from .sources import ImageError
 from .labelled import LabelledError, read_cells_csv, read_class_folders
 from .origins import find_root
@@ -28,10 +28,8 @@ def find_images(
     "All images below a folder; hidden ones, and what steps have written, left out."
     folder = Path(folder)
     made = {p.parent.relative_to(folder) for p in folder.rglob("dataset.json")} - {Path(".")}
-    files = [q.relative_to(folder) for q in folder.rglob("*") if q.suffix.lower() in IMAGE_SUFFIXES and q.is_file()]
-    hidden = lambda p: any(part.startswith(".") for part in p.parts)
-    found = [p.as_posix() for p in files if not hidden(p) and not made & set(p.parents)]
-    return sorted(found, key=natural_key)
+    files = [q.relative_to(folder) for q in find_image_files(folder, deep=True)]
+    return [p.as_posix() for p in files if not made & set(p.parents)]
 
 # %% ../nbs/imagesets.ipynb #5b328dea
 def _group_of(file, pattern):
@@ -44,7 +42,8 @@ def _group_of(file, pattern):
 
 def _usual_group(file, beside):
     "The folders, but for those that say a label or a part, and the well of an Operetta."
-    plate = "/".join(p for p in Path(file).parent.parts if p not in (*beside, "images", "train", "test", "valid"))
+    beside = {*beside, "images", "train", "test", "val", "valid"}
+    plate = "/".join(p for p in Path(file).parent.parts if p not in beside)
     try: well = read_operetta_name(file)["well"]
     except ImageError: well = ""
     return "_".join(p for p in (plate, well) if p)
@@ -63,18 +62,23 @@ def find_groups(
 # %% ../nbs/imagesets.ipynb #59509ece
 def _has_class_folders(folder, classes): return any((folder/c).is_dir() for c in classes)
 
-def _read_parts(folder, classes):
-    "Class folders below train, test and valid, as one table; None where there are none."
-    parts = [folder/p for p in ("train", "test", "valid") if _has_class_folders(folder/p, classes)]
-    if not parts: return None
-    found = [read_class_folders(p).assign(file=lambda t, p=p: p.name + "/" + t.file, group="") for p in parts]
-    return pd.concat(found, ignore_index=True)
+def _read_class_folders(folder, classes):
+    "Class folders here or up to two folders down (images, train, test ...), as one table; None where there are none."
+    places = [folder, *sorted(folder.glob("*")), *sorted(folder.glob("*/*"))]
+    homes = [d for d in places if d.is_dir() and not d.name.startswith(".") and _has_class_folders(d, classes)]
+    if not homes: return None
+    found = [read_class_folders(d, classes=classes).assign(home=d.relative_to(folder)) for d in homes]
+    t = pd.concat(found, ignore_index=True)
+    t["file"], t["group"] = [(h/f).as_posix() for h, f in zip(t.home, t.file)], ""
+    if homes != [folder]: print("  class folders in " + ", ".join(d.relative_to(folder).as_posix() for d in homes))
+    rest = set(find_images(folder)) - set(t.file)
+    if rest: print(f"  {len(rest)} images in no class folder are not read, such as {min(rest, key=natural_key)}")
+    return t.drop(columns="home")
 
-def _read_table(source, classes):
+def _read_table(source, classes, anywhere):
     "What a source says, whatever kind it is of."
-    if source.is_file(): return read_cells_csv(source, clicks="no")
-    if (parts := _read_parts(source, classes)) is not None: return parts
-    if _has_class_folders(source, classes): return read_class_folders(source).assign(group="")
+    if source.is_file(): return read_cells_csv(source, clicks="no", anywhere=anywhere)
+    if (found := _read_class_folders(source, classes)) is not None: return found
     return pd.DataFrame(dict(file=find_images(source), label="", group=""))
 
 def _inside(table, root):
@@ -90,13 +94,14 @@ def read_image_set(
     classes:tuple, # Labels, and names of class folders
     also:tuple=(), # Further labels that may be said
     pattern:str="", # As in `find_groups`
+    anywhere:bool=False, # May a table name files outside its folder?
 ) -> tuple: # table: file, label ("" = nobody has said), group; the folder that the files are in
     "The images of a source and what is known of them."
     source = Path(source)
     if not source.exists(): raise LabelledError("there is no such file or folder", "images, class folders or a .csv",
                                                 file=source)
     if source.is_dir() and (source/"labels.csv").is_file(): source = source/"labels.csv"
-    t = _read_table(source, classes)
+    t = _read_table(source, classes, anywhere)
     if t.empty: raise LabelledError("no images here", ", ".join(IMAGE_SUFFIXES), file=source)
     known = (*classes, *also)
     if odd := sorted(set(t.label) - {"", *known}):

@@ -13,6 +13,8 @@ import cv2, numpy as np
 
 from .flatfield import smooth_background, to_transmission
 from .images import open_image
+from .invalid import find_invalid, make_filled
+from .sources import Channels
 from .tiles import iter_tiles, pad_tile
 from .dataset import take_rows
 from .viz import to_rgb
@@ -34,17 +36,19 @@ def to_light(
     shrink:float=2., # Average so many px a side into one
 ) -> np.ndarray: # (H/shrink, W/shrink) float32 transmission: 1 = the background, 0 = black; colours are averaged
     "A field as the share of light that comes through."
-    grey = np.asarray(img, np.float32).reshape(*np.shape(img)[:2], -1).mean(2)
-    light = to_transmission(grey, smooth_background(grey, sigma=sigma))
+    invalid = find_invalid(img)
+    grey = np.asarray(make_filled(img, invalid), np.float32).reshape(*np.shape(img)[:2], -1).mean(2)
+    light = to_transmission(grey, smooth_background(grey, invalid, sigma))
+    light[invalid] = 1 # what holds nothing takes no light
     return to_shape(light, [max(1, round(n/shrink)) for n in light.shape])
 
 # %% ../nbs/light.ipynb #a14bed5a
 def to_colours(
     img:np.ndarray, # (H, W, C)
-    channels:list, # Their names
+    channels:list, # Their names, as `ImageFile.channels`
 ) -> np.ndarray: # (H, W, C') without alpha
     "What took part in taking the image."
-    return img[..., [c != "A" for c in channels]]
+    return img[..., channels.shown] if isinstance(channels, Channels) else img
 
 def read_colours(
     path:str|Path, # An image
@@ -89,7 +93,7 @@ def measure_light(
     light:np.ndarray, # The same from `to_light`
 ) -> dict: # level (grey value), shading (share of the level), saturated and dark (share of the pixels)
     "How a field is lit."
-    grey = np.asarray(img, np.float32).mean(2)
+    grey = np.asarray(make_filled(img, find_invalid(img)), np.float32).mean(2)
     level = smooth_background(cv2.resize(grey, None, fx=.25, fy=.25, interpolation=cv2.INTER_AREA), sigma=20.)
     return dict(level=float(np.median(level)), shading=float(np.ptp(level)/np.median(level)),
                 saturated=float((img >= _white(img)).mean()), dark=float((light < .82).mean()))

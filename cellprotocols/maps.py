@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .embed import EmbedError, check_embedding
+from .errors import check_lengths
 from .intervals import Interval, bootstrap
 
 # %% ../nbs/maps.ipynb #f482d68e
@@ -109,6 +110,7 @@ def measure_knn_purity(
     seed:int=0, # Of the draw
 ) -> np.ndarray: # (N,) float, 0 to 1; NaN where a cell was not asked
     "Share of each cell's neighbours from other groups that have its label."
+    check_lengths(EmbedError, embeddings=embeddings, labels=labels, groups=groups)
     x, labels = check_embedding(embeddings), np.asarray(labels).astype(str)
     groups = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
     known = np.flatnonzero(labels != "")

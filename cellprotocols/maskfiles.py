@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UserError, os_errors
-from .images import read_image, write_image
+from .images import check_single, open_labels, write_image
+from .light import to_colours
 
 # %% ../nbs/maskfiles.ipynb #84aba956
 class MaskFileError(UserError): "Masks whose names do not fit their images."
@@ -52,8 +53,10 @@ def write_mask(
 def read_mask(
     file:str|Path, # A mask file
 ) -> np.ndarray: # (H, W) bool
-    "Read a mask: everything above 0."
-    return read_image(file)[..., 0] > 0
+    "Read a mask: everything above 0, in whatever colour it is painted; transparent pixels are none."
+    with open_labels(file) as img:
+        check_single(img)
+        return (to_colours(img.frame(), img.channels) > 0).any(2)
 
 # %% ../nbs/maskfiles.ipynb #7020d55c
 def write_masks(

@@ -20,7 +20,8 @@ from .light import make_overlay
 from .maskfiles import read_mask
 from .metrics import confusion
 from .painted import Painted
-from .report import Facts, Figure, Number, Section, Slider, Table
+from .report import Callout, Facts, Figure, Number, Section, Slider, Table
+from .steps import read_notes
 from .plots import show_calibration, show_confusion, show_curves, show_histogram
 from .viz import to_png
 
@@ -215,11 +216,12 @@ def make_settings_section(
     datasets:list, # `Dataset`s whose settings are shown, the last with its versions
     packages:tuple=("torch", "timm", "scikit-image"), # Further versions
 ) -> Section:
-    "Settings and versions."
+    "Settings and versions, and what readers of images had to assume."
     say = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     facts = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in datasets]
     versions = {**datasets[-1].meta["versions"], **{p: version(p) for p in packages}}
-    return Section("Settings and versions", "", [*facts, Facts(versions, "Versions")])
+    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in datasets for n in read_notes(d)]
+    return Section("Settings and versions", "", [*assumed, *facts, Facts(versions, "Versions")])
 
 # %% ../nbs/maskreport.ipynb #d508b6fc
 def make_numbers(

@@ -15,6 +15,7 @@ from torch import nn
 
 from .architectures import register
 from .classify import CellClassifier
+from .errors import check_lengths
 from .features import measure_cells
 from .calibration import find_temperature
 from .progress import track
@@ -24,10 +25,12 @@ def measure_all(
     patches, # (N, S, S, C), array or zarr
     valid, # (N, S, S) bool, array or zarr
     doing:str="measuring cells", # Said beside the progress bar
+    measure:Callable|None=None, # (patches, valid) -> numbers; None: measurements
 ) -> np.ndarray: # (N, F) float32
     "Measure every patch, piece by piece."
+    measure = measure or (lambda p, v: measure_cells(p, v)[0])
     pieces = [slice(i, i + 256) for i in range(0, patches.shape[0], 256)]
-    return np.concatenate([measure_cells(patches[s], valid[s])[0] for s in track(pieces, doing)])
+    return np.concatenate([measure(patches[s], valid[s]) for s in track(pieces, doing)])
 
 # %% ../nbs/measured.ipynb #e559231d
 def _skew(z): return np.abs(((z - z.mean(0))**3).mean(0)/(z.std(0)**3 + 1e-9))
@@ -163,6 +166,10 @@ class MeasuredClassifier(CellClassifier):
         "What is judged of these patches."
         return measure_cells(patches, valid)[0]
 
+    def refit(self, heads): # A `MeasuredClassifier` that learned on what this one judges
+        "The same with these learners."
+        return heads
+
     def answer(self, x, valid=None):
         valid = None if valid is None else valid.cpu().numpy()
         measured = torch.from_numpy(self.measure(x.permute(0, 2, 3, 1).cpu().numpy(), valid)).to(x)
@@ -179,6 +186,7 @@ def train_learners(
     make:Callable=MeasuredClassifier, # What is fitted: it, or one made like it
 ) -> MeasuredClassifier:
     "Fit the scale and the learners."
+    check_lengths(x=x, y=y)
     scale = MeasureScale(x.shape[1]).fit(x)
     z = scale(torch.from_numpy(x)).numpy()
     trees = train_trees(z, y, n_classes, n_trees, seed) if n_trees else None

@@ -8,19 +8,23 @@ __all__ = ['MovieError', 'find_movies', 'find_unlabelled', 'choose_channels', 'M
            'answer_pieces', 'write_cells', 'score_states']
 
 # %% ../nbs/movies.ipynb #a85cd585
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import cv2, numpy as np, pandas as pd
+import numpy as np, pandas as pd
 from scipy.spatial import cKDTree
 
-from .cells import estimate_diameter, find_centroids, find_nuclei
+from .cells import CellError, estimate_diameter, find_centroids, find_nuclei, to_labels
 from .errors import UserError
+from .filenames import find_series, is_template, read_template
 from .images import open_image
 from .names import IMAGE_SUFFIXES, natural_key
-from .patches import cut_patches, to_patches, find_valid
+from .patches import cut_valid, make_square, to_size
 from .progress import track
+from .sheets import SheetError, find_column, read_sheet, to_numbers
+from .sources import Channels, ImageError
 from .tracks import follow
 from .writer import DatasetWriter
 
@@ -33,11 +37,12 @@ def _images_in(folder) -> list:
     return sorted(filter(Path.is_file, files), key=lambda p: natural_key(p.name))
 
 def find_movies(
-    path:str|Path, # A movie, or a folder of movies, or a folder of single images that make one
+    path:str|Path, # A movie, a folder of movies or of single images, or a name with {t}, {c}, {z}, {p} for what varies
 ) -> list: # Paths that `open_image` takes; `MovieError` if there is none
     "The movies of a file or folder."
     path = Path(path)
     if path.is_file(): return [path]
+    if is_template(path): return [path.with_name(s.name) for s in read_template(path)]
     files = _images_in(path) if path.is_dir() else []
     if not files:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -46,7 +51,9 @@ def find_movies(
     lengths = []
     for f in files:
         with open_image(f) as img: lengths.append(len(img))
-    return files if max(lengths) > 1 or len(files) == 1 else [path]
+    if max(lengths) > 1 or len(files) == 1: return files
+    series = find_series(path, files)
+    return [path] if len(series) == 1 else [path/s.name for s in series]
 
 # %% ../nbs/movies.ipynb #0dbd5ff8
 def find_unlabelled(
@@ -59,6 +66,18 @@ def find_unlabelled(
     folders = [d for d in source.iterdir() if d.is_dir() and not d.name.startswith(".")]
     return [] if any(map(_images_in, folders)) else _images_in(source)
 
+# %% ../nbs/movies.ipynb #a9ced5cd
+def _find_known(names, known) -> list:
+    "The places of known channels: by name, the first to the first where names repeat; else by place."
+    if all(known.count(c) == names.count(c) for c in known):
+        nth = [known[:k].count(c) for k, c in enumerate(known)]
+        return [[i for i, n in enumerate(names) if n == c][k] for c, k in zip(known, nth)]
+    if len(names.shown) == len(known): return names.shown
+    there = ", ".join(f"{i} ({n})" for i, n in enumerate(names))
+    seen = f"{len(known)} channels are read ({', '.join(known)}), the images have {there}"
+    do = 'say which, in their order: channels="' + ",".join(map(str, range(len(known)))) + '"'
+    raise MovieError(seen, "channels that can be told by their names or places", do)
+
 # %% ../nbs/movies.ipynb #7295ef01
 def choose_channels(
     names:list, # The channels of the images
@@ -66,14 +85,10 @@ def choose_channels(
     known:list=(), # Names to look for, in this order
 ) -> list: # Their numbers; `MovieError` for a channel that is not there
     "Which channels to read."
-    if not wanted and known and set(known) <= set(names): return [names.index(c) for c in known]
-    if not wanted: return [i for i, n in enumerate(names) if n.lower() not in ("alpha", "a")] or [0]
-    numbers = {**{str(i): i for i in range(len(names))}, **{n: i for i, n in reversed(list(enumerate(names)))}}
-    found = [numbers.get(w.strip()) for w in wanted.split(",")]
-    if None not in found: return found
-    there = ", ".join(f"{i} ({n})" for i, n in enumerate(names))
-    seen = f"channels {wanted!r} were asked for, the images have {there}"
-    raise MovieError(seen, do='name channels by number or name, e.g. "0,2"')
+    names = names if isinstance(names, Channels) else Channels(names)
+    if not wanted: return _find_known(names, list(known)) if known else names.shown
+    try: return names.find(wanted)
+    except ImageError as e: raise MovieError(e.seen, e.need, e.do) from e
 
 # %% ../nbs/movies.ipynb #4e9e44a8
 class MovieFrames:
@@ -81,7 +96,9 @@ class MovieFrames:
     def __init__(self,
         img, # The movie, an `ImageFile`
         channels:list, # Numbers of the channels
-    ): self.img, self.channels, self.t = img, channels, -1
+    ):
+        self.img, self.channels, self.t = img, channels, -1
+        self.missing = getattr(img, "missing", frozenset()) # Frames of a folder of images for which there is no file
 
     def __len__(self): return len(self.img)
 
@@ -91,10 +108,10 @@ class MovieFrames:
 
 # %% ../nbs/movies.ipynb #8711f9bd
 def _read_csv(path) -> pd.DataFrame:
-    try: t = pd.read_csv(path, dtype={"movie": str})
-    except (OSError, ValueError) as e:
-        why = str(e).splitlines()[0]
-        raise MovieError(f"not a table that can be read ({why})", "a CSV with the columns t, y, x", file=path) from e
+    try: t = read_sheet(path, "a CSV with the columns t, y, x")
+    except SheetError as e: raise MovieError(e.seen, e.need, e.do, e.file) from None
+    known = (*"tyx", "track_id", "movie")
+    t = t.rename(columns={c: n for n in known if (c := find_column(t.columns, n))})
     if missing := [c for c in "tyx" if c not in t]:
         there = ", ".join(map(str, t.columns))
         raise MovieError(f"no column {', '.join(missing)}; the columns are {there}", "t, y and x", file=path)
@@ -111,11 +128,12 @@ def read_points(
     "Read a table of cell centres."
     t = _read_csv(path)
     names = [*"tyx", *(["track_id"] if "track_id" in t else [])]
-    numbers = t[names].apply(pd.to_numeric, errors="coerce")
-    _refuse(~np.isfinite(numbers).all(axis=1), path, lambda r: f"row {r+2} holds something that is not a number",
-        f"numbers in {', '.join(names)}")
+    line = t.index
+    try: numbers = pd.DataFrame({c: to_numbers(t[c], path, f"numbers in {', '.join(names)}") for c in names})
+    except SheetError as e: raise MovieError(e.seen, e.need, e.do, e.file) from None
+    t, numbers = t.reset_index(drop=True), numbers.reset_index(drop=True)
     for c in set(names) - {"y", "x"}:
-        _refuse(numbers[c] % 1 != 0, path, lambda r: f"{c} is {numbers[c][r]:g} in row {r+2}", "whole numbers",
+        _refuse(numbers[c] % 1 != 0, path, lambda r: f"{c} is {numbers[c][r]:g} in row {line[r]}", "whole numbers",
             "frames count from 0; turn times into frame numbers" if c == "t" else "")
     if "track_id" in t:
         twice = t.duplicated([c for c in ("movie", "track_id", "t") if c in t])
@@ -124,6 +142,21 @@ def read_points(
     return t.assign(**numbers).astype(dict.fromkeys(set(names) - {"y", "x"}, int))
 
 # %% ../nbs/movies.ipynb #d0399531
+def _rows_of(points, movie, several, file):
+    "The rows of a movie, by its file name with or without folder and suffix; an error names the movies that are there."
+    def plain(name): return re.split(r"[/\\]", str(name))[-1].strip().casefold()
+    def stem(name): return re.sub(r"(\.ome)?\.[a-z0-9]{2,4}$", "", plain(name))
+    names = points.movie.map(plain)
+    same = names == plain(movie)
+    if not same.any(): same = points.movie.map(stem) == stem(movie)
+    if same.any(): return points[same]
+    if several:
+        print(f"  the table of points holds no cell of {movie}")
+        return points[same]
+    there = ", ".join(map(repr, points.movie.unique()[:4]))
+    seen = f"the table holds no cell of {movie}; its movies are {there}"
+    raise MovieError(seen, "the file name of the movie in the column movie", "correct the names in the table", file)
+
 def choose_points(
     points:pd.DataFrame, # From `read_points`
     movie:str, # File name of the movie
@@ -132,7 +165,7 @@ def choose_points(
     file:str|Path=None, # The table, for error messages
 ) -> pd.DataFrame: # The rows of one movie; `MovieError` for frames that it does not have
     "The cells of one movie of a table."
-    if "movie" in points: points = points[points.movie == movie]
+    if "movie" in points: points = _rows_of(points, movie, several, file)
     elif several:
         seen = "the table does not say which movie a cell is in"
         raise MovieError(seen, "a column movie with the file names", file=file)
@@ -159,7 +192,8 @@ def measure_diameter(
     n:int=5, # Frames that are looked at
 ) -> float: # px
     "The typical diameter of a nucleus in a movie."
-    some = np.unique(np.linspace(0, len(frames) - 1, n).astype(int))
+    there = np.setdiff1d(np.arange(len(frames)), [*getattr(frames, "missing", ())])
+    some = there[np.unique(np.linspace(0, len(there) - 1, n).astype(int))]
     return float(np.median([estimate_diameter(frames(t)) for t in some]))
 
 # %% ../nbs/movies.ipynb #0e40b8e8
@@ -173,9 +207,11 @@ def _find_in_labels(labels, frames) -> Callable:
     if (n, labels.shape[2:4]) != (len(frames), shape):
         seen = f"label images of {n} x {labels.shape[2:4]}, a movie of {len(frames)} x {shape}"
         raise MovieError(seen, "frames and sizes that agree", file=labels.path)
-    if labels.dtype.kind not in "iub":
-        raise MovieError(f"label images of {labels.dtype}", "whole numbers, 0 = background", file=labels.path)
-    return lambda t: find_centroids(labels.frame(t)[..., 0])[["y", "x", "area"]]
+    def find(t):
+        try: return find_centroids(to_labels(labels.frame(t), labels.channels)[0])[["y", "x", "area"]]
+        except CellError as e: raise MovieError(e.seen, e.need, e.do, labels.path) from e
+    find(0) # what is no label image is said before anything is computed
+    return find
 
 # %% ../nbs/movies.ipynb #b819e415
 def make_finder(
@@ -190,7 +226,11 @@ def make_finder(
     if labels is not None: return _find_in_labels(labels, frames)
     looks = looks or frames
     diameter = diameter or measure_diameter(looks)
-    return lambda t: find_centroids(find_nuclei(looks(t), diameter))[["y", "x", "area"]]
+    none = pd.DataFrame(dict(y=[], x=[], area=[]), dtype=float)
+    def find(t):
+        if t in looks.missing: return none
+        return find_centroids(find_nuclei(looks(t), diameter))[["y", "x", "area"]]
+    return find
 
 # %% ../nbs/movies.ipynb #2d1297ca
 def choose_max_distance(
@@ -206,24 +246,20 @@ def choose_max_distance(
     return distance
 
 # %% ../nbs/movies.ipynb #fc5dda81
-def _resize(img, side) -> np.ndarray:
-    "One (S, S[, C]) image to (side, side[, C]), same dtype where OpenCV knows it, else float32."
-    x = img if img.dtype.name in ("uint8", "uint16", "int16", "float32", "float64") else img.astype(np.float32)
-    how = cv2.INTER_AREA if side < img.shape[0] else cv2.INTER_LINEAR
-    return cv2.resize(x, (side, side), interpolation=how).reshape(side, side, *img.shape[2:])
-
 def scale_patches(
     patches:np.ndarray, # (N, S, S, C), any dtype
     valid:np.ndarray, # (N, S, S) bool
     side:int, # Rescale them to this side, px
-    size:int, # Then cut or mirror them to this side, px
+    size:int, # Then cut them, or fill around them, to this side, px
 ) -> tuple: # patches (N, size, size, C), valid (N, size, size)
     "Bring patches to the scale and the size of a model."
     if side != patches.shape[1] and len(patches):
-        patches = np.stack([_resize(p, side) for p in patches])
-        valid = np.stack([_resize(v.astype(np.float32), side) > .5 for v in valid])
+        patches = np.stack([to_size(p, side, side) for p in patches])
+        valid = np.stack([to_size(v.astype(np.float32), side, side) > .5 for v in valid])
     if size == patches.shape[1]: return patches, valid
-    return to_patches(patches, size), to_patches(valid[..., None], size)[..., 0]
+    if not len(patches): return patches.reshape(0, size, size, patches.shape[3]), valid.reshape(0, size, size)
+    made, real = zip(*(make_square(p, v, size) for p, v in zip(patches, valid)))
+    return np.stack(made), np.stack(real)
 
 # %% ../nbs/movies.ipynb #03042780
 def cut_cells(
@@ -240,7 +276,7 @@ def cut_cells(
         tables.append(table.assign(t=t))
         if len(table):
             frame, yx = frames(t), table[["y", "x"]].to_numpy(float)
-            cut.append(scale_patches(cut_patches(frame, yx, side), find_valid(frame.shape, yx, side), size, size))
+            cut.append(scale_patches(*cut_valid(frame, yx, side), size, size))
         if sum(map(len, tables)) < cells and len(tables) < most and t + 1 < len(frames): continue
         if cut: yield t, pd.concat([x for x in tables if len(x)], ignore_index=True), *map(np.concatenate, zip(*cut))
         tables, cut = [], []

@@ -15,7 +15,7 @@ from skimage.filters import apply_hysteresis_threshold
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import GroupKFold
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 from .flatfield import soften
 from .light import read_tile
 from .progress import track
@@ -135,6 +135,7 @@ def choose_cut(
     stray:float=.03, # Share of the area that may lie above
 ) -> float: # Objects above it pass
     "The lowest cut that lets no more than a share of the area pass."
+    check_lengths(ObjectError, prob=prob, area=area)
     order = np.argsort(-prob, kind="stable")
     passed = np.cumsum(area[order])/max(area.sum(), 1)
     return float(prob[order][np.argmax(passed > stray)]) if (passed > stray).any() else .5

@@ -16,6 +16,7 @@ from matplotlib import patheffects
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 
+from .errors import check_lengths
 from cellprotocols.style import (
     FAINT, choose_class_colours, choose_markers, house_style, make_axes, show_class_legend, show_legend, show_nothing,
     show_title, tidy_axes, to_names
@@ -35,6 +36,7 @@ def show_points(
     title:str="One mark a cell, none missed", # What good looks like
 ) -> plt.Axes:
     "Draw detections over an image, coloured by class."
+    check_lengths(yx=yx, labels=labels)
     yx = np.asarray(yx, float).reshape(-1, 2)
     if img is not None: ax = show_image(img, ax=ax, px_um=px_um)
     ax = make_axes(ax)
@@ -167,6 +169,7 @@ def show_embedding(
     good:str="good: classes form islands; a dot on the wrong island may be a wrong label", # What good looks like
 ) -> plt.Axes: # No ticks: the axes of a UMAP or t-SNE have no unit
     "Show a map of cells."
+    check_lengths(xy=xy, labels=labels, values=values)
     xy = np.asarray(xy, float).reshape(-1, 2)
     ax = make_axes(ax, 6, 4.4)
     look = dict(rasterized=len(xy) > 2000)

@@ -13,24 +13,38 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .images import open_image, read_image, read_image_bytes
+from .hints import find_hints, take_note
+from .images import check_single, open_image
+from .invalid import find_invalid, make_filled
 from .labelled import LabelledError, find_image_array, read_npy_header, read_npz_headers, zip_errors
+from .layouts import to_tzcyx
+from .light import to_colours
 from .patches import cut_movie
 from .progress import track
 from .quality import find_padding
 
 # %% ../nbs/pixels.ipynb #1dec04e9
-def _to_hwc(a):
-    "(H, W), (C, H, W) or (H, W, C) -> (H, W, C): the short axis is the channels."
-    if a.ndim == 2: return a[..., None]
-    return np.moveaxis(a, 0, -1) if a.shape[0] <= 16 and a.shape[0] < min(a.shape[1:]) else a
+def _choose_axes(shape, path):
+    "The axes of the images in an array (N, ...), told or assumed."
+    told = find_hints(path).axes.replace("S", "C").replace("N", "")
+    if told and len(told) == len(shape) - 1 and set(told) <= set("CYX"): return told
+    if told:
+        seen = f"axes={told!r} for an array {shape}"
+        raise LabelledError(seen, "a letter an axis", 'for example axes="NCYX"', path)
+    if len(shape) == 3: return "YX"
+    first = shape[1] <= 16 and shape[1] < min(shape[2:])
+    said = f"axis {1 if first else 3} of the array {shape} is taken as the channels"
+    take_note(path, f"{said}; say otherwise with axes, e.g. {'NYXC' if first else 'NCYX'}")
+    return "CYX" if first else "YXC"
+
+def _to_hwc(a, axes): return np.moveaxis(to_tzcyx(a, axes)[0, 0], 0, -1)
 
 def _iter_npz(path, rows):
     "The images of an .npz that are in `rows` {image: row}, streamed."
     heads = read_npz_headers(path)
     name = find_image_array(heads, path)
     shape, _, dtype = heads[name]
-    size = int(np.prod(shape[1:]))*dtype.itemsize
+    size, axes = int(np.prod(shape[1:]))*dtype.itemsize, _choose_axes(shape, path)
     with zipfile.ZipFile(path) as z, z.open(name + ".npy") as f:
         read_npy_header(f)
         for i in range(shape[0]):
@@ -38,30 +52,53 @@ def _iter_npz(path, rows):
             if len(raw) < size:
                 seen = f"the array ends at image {i} of {shape[0]}"
                 raise LabelledError(seen, "the whole file", "copy it again", file=path)
-            if i in rows: yield rows[i], _to_hwc(np.frombuffer(raw, dtype).reshape(shape[1:]))
+            if i in rows: yield rows[i], _to_hwc(np.frombuffer(raw, dtype).reshape(shape[1:]), axes)
 
 # %% ../nbs/pixels.ipynb #6e622817
-def _iter_zip(path, members, rows):
-    "Image files in a zip archive."
+def _iter_members(path, members):
+    "The image files in a zip archive, opened one after the other."
     with zipfile.ZipFile(path) as z:
-        for m, i in zip(members, rows):
+        for m in members:
             with zip_errors(f"{path}/{m}", "the whole zip, without a password"): data = z.read(m)
-            yield i, read_image_bytes(data, f"{path.name}/{m}")
+            with open_image(data, name=f"{path.name}/{m}") as img: yield img
+
+class _Shown:
+    "A movie without its transparency, as `cut_movie` wants it: transparent pixels are masked."
+    def __init__(self, img): self.img = img
+    def __len__(self): return len(self.img)
+    def frame(self, t=0, z=0):
+        whole, names = self.img.frame(t, z), self.img.channels
+        shown, clear = to_colours(whole, names), (whole[..., list(names.alpha)] == 0).any(2)
+        return np.ma.masked_array(shown, np.repeat(clear[..., None], shown.shape[2], 2)) if clear.any() else shown
 
 def _iter_clicks(path, rows, size):
     "Patches around positions in a field or movie."
     with open_image(path) as movie:
         places = rows[["t", "z", "y", "x"]].assign(place=rows.index)
-        for at, patches, valid in cut_movie(movie, places, size): yield from zip(at.place, patches, valid)
+        for at, patches, valid in cut_movie(_Shown(movie), places, size): yield from zip(at.place, patches, valid)
 
-def _all_real(pairs): return ((i, a, np.ones(a.shape[:2], bool)) for i, a in pairs)
+# %% ../nbs/pixels.ipynb #1017cd7a
+def _read_shown(img):
+    "The only frame of an open image."
+    check_single(img)
+    return _Shown(img).frame()
+
+def _to_real(img):
+    "An image whose pixels all hold something, and which of them did so before."
+    invalid = find_invalid(img)
+    return np.asarray(make_filled(img, invalid)), ~invalid
 
 def _iter_file(path, rows):
     "Whole images, one a row."
     kind = path.suffix.lower()
-    if kind == ".npz": return _all_real(_iter_npz(path, {int(m): i for m, i in zip(rows.member, rows.index)}))
-    if kind == ".zip": return ((i, a, ~find_padding(a[None])[0]) for i, a in _iter_zip(path, rows.member, rows.index))
-    return _all_real((i, read_image(path)) for i in rows.index)
+    if kind == ".npz": pairs = _iter_npz(path, {int(m): i for m, i in zip(rows.member, rows.index)})
+    elif kind == ".zip": pairs = zip(rows.index, map(_read_shown, _iter_members(path, rows.member)))
+    else:
+        with open_image(path) as img: one = _read_shown(img)
+        pairs = ((i, one) for i in rows.index)
+    for i, a in pairs:
+        whole, real = _to_real(a)
+        yield i, whole, real & ~find_padding(whole[None])[0] if kind == ".zip" else real
 
 # %% ../nbs/pixels.ipynb #6ac94876
 def has_clicks(
@@ -70,15 +107,19 @@ def has_clicks(
     "Are the cells to be cut out of larger images?"
     return "y" in table and bool((table.member == "").all())
 
+def _group_by_file(table):
+    "The rows of each file, with the columns that reading takes: a narrow table is cut up fast."
+    columns = [c for c in ("file", "member", "t", "z", "y", "x") if c in table]
+    return table[columns].reset_index(drop=True).groupby("file", sort=False)
+
 def iter_pixels(
     table:pd.DataFrame, # Rows with `file` and `member`, as from `read_labelled`
     root:str|Path, # The folder that `file` is relative to
     size:int=64, # Side of the patch that is cut around a click, px
 ) -> Iterator: # (position of the row in `table`, image (H, W, C) in the file's dtype, its real pixels (H, W) bool)
     "Go through the cells of a labelled set, file by file, and read their pixels."
-    table = table.reset_index(drop=True)
     clicks = has_clicks(table)
-    for file, rows in table.groupby("file", sort=False):
+    for file, rows in _group_by_file(table):
         path = Path(root)/file
         yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
 
@@ -87,19 +128,19 @@ def _shapes_npz(path, rows):
     "One shape for all rows: it is in the header of the array."
     heads = read_npz_headers(path)
     shape, _, dtype = heads[find_image_array(heads, path)]
-    one = _to_hwc(np.empty(shape[1:], np.bool_)).shape
+    one = _to_hwc(np.empty(shape[1:], np.bool_), _choose_axes(shape, path)).shape
     return [(*one, dtype, [f"C{c}" for c in range(one[2])])]*len(rows)
 
-def _shapes_zip(path, rows):
-    "Members of an archive are small and are read whole."
-    def names(n): return ["gray"] if n == 1 else [f"C{c}" for c in range(n)]
-    return [(*a.shape, a.dtype, names(a.shape[2])) for _, a in _iter_zip(path, rows.member, rows.index)]
+def _shape_of(img):
+    "Height, width, channels, dtype and names of an open image; transparency is no channel."
+    names = [img.channels[i] for i in img.channels.shown]
+    return (*img.shape[2:4], len(names), img.dtype, names)
 
 def _shapes_in(path, rows):
     "(height, width, channels, dtype, names) of each row of one file."
     if path.suffix.lower() == ".npz": return _shapes_npz(path, rows)
-    if path.suffix.lower() == ".zip": return _shapes_zip(path, rows)
-    with open_image(path) as img: return [(*img.shape[2:], img.dtype, img.channels)]*len(rows)
+    if path.suffix.lower() == ".zip": return [_shape_of(img) for img in _iter_members(path, rows.member)]
+    with open_image(path) as img: return [_shape_of(img)]*len(rows)
 
 # %% ../nbs/pixels.ipynb #db60cf46
 def read_shapes(
@@ -107,8 +148,7 @@ def read_shapes(
     root:str|Path, # The folder that `file` is relative to
 ) -> pd.DataFrame: # height, width, channels (count), dtype, names; one row per row of `table`
     "The size, dtype and channel names of every image, from the headers."
-    table, found = table.reset_index(drop=True), {}
-    files = table.groupby("file", sort=False)
+    files, found = _group_by_file(table), {}
     for file, rows in track(files, "reading headers", total=table.file.nunique()):
         found.update(zip(rows.index, _shapes_in(Path(root)/file, rows)))
     columns = ["height", "width", "channels", "dtype", "names"]

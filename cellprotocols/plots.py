@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.patches import Rectangle
 
 from .calibration import make_calibration_bins, score_ece
+from .errors import check_lengths
 from .intervals import score_share
 from cellprotocols.style import (
     BLUE, FLAGGED, INK, MUTED, WARM, VizError, check_known, choose_class_colours, house_style, make_axes, measure_axes,
@@ -48,6 +49,7 @@ def show_counts(
     title:str="Examples per class", # The noun
 ) -> plt.Axes: # One bar a class, the count at its end
     "Count the examples of every class."
+    check_lengths(VizError, labels=labels, flagged=flagged)
     names, known = to_names(labels, classes)
     flagged = np.zeros(len(names), bool) if flagged is None else np.asarray(flagged, bool)
     good, bad = ([int(((names == c) & m).sum()) for c in known] for m in (~flagged, flagged))

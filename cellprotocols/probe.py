@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .embed import EmbedError, check_embedding
+from .errors import check_lengths
 from .split import make_folds
 
 # %% ../nbs/probe.ipynb #77847629
@@ -103,6 +104,7 @@ def train_probe(
     penalty:float|None=None, # scikit-learn's `C`; None: as `choose_penalty` says
 ) -> Probe:
     "Learn a linear classifier."
+    check_lengths(EmbedError, embeddings=embeddings, labels=labels, groups=groups)
     x, classes, y = _check_known(embeddings, labels)
     return _fit(x, y, classes, choose_penalty(embeddings, labels, groups, seed) if penalty is None else penalty)
 

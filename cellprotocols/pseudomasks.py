@@ -227,8 +227,9 @@ def choose_quiet_threshold(
     at:float, # The threshold to begin with, of the best F1
     found:np.ndarray, # (19,) objects in stain at each of `CUTS`
     most:float=1., # So many are borne
-) -> float: # `at`, or a higher one of `CUTS`; 0.95 where none is high enough
+    highest:float=.95, # It is raised no further: where nothing is labelled, 0.5, for what is left may be dirt on stain
+) -> float: # `at`, or a higher one of `CUTS`; `highest` where none below leaves stain alone
     "The lowest threshold, from `at` on, that leaves stain alone."
     if np.interp(at, CUTS, found) <= most: return at
-    good = CUTS[(CUTS >= at) & (found <= most)]
-    return float(good[0]) if len(good) else float(max(at, CUTS[-1]))
+    good = CUTS[(CUTS >= at) & (CUTS <= highest) & (found <= most)]
+    return float(good[0]) if len(good) else float(max(at, highest))

@@ -6,31 +6,44 @@
 __all__ = ['find_padding', 'check_blank', 'check_brightness', 'check_focus', 'check_patches']
 
 # %% ../nbs/quality.ipynb #05f94b03
+import cv2
 import numpy as np
 import pandas as pd
+
+from .errors import check_lengths
 
 # %% ../nbs/quality.ipynb #48f364e6
 def _runs(flat, axis):
     "Unbroken runs of True that begin at either end."
     return np.logical_and.accumulate(flat, axis) | np.flip(np.logical_and.accumulate(np.flip(flat, axis), axis), axis)
 
-def _flat_bands(patches, axis) -> np.ndarray:
-    "Rows (axis 1) or columns (axis 2) from the sides inwards that are constant and equal to the side's first pixel."
-    x = patches if patches.ndim == 4 else patches[..., None]
-    lines = x if axis == 1 else x.swapaxes(1, 2)
+def _flat_bands(lines) -> tuple:
+    "Lines (n, lines, px, C) from the sides inwards that hold one value; which pixels have that of the nearer side."
     first_half = np.arange(lines.shape[1])[:, None] < lines.shape[1] // 2
     ends = np.where(first_half, lines[:, :1, 0], lines[:, -1:, 0])
-    return _runs((lines == ends[:, :, None]).all((2, 3)), 1)
+    same = (lines == ends[:, :, None]).all(3)
+    return _runs(same.all(2), 1), same
+
+def _without_ground(bands, same, across, most=.3) -> np.ndarray:
+    "Bands, but for those behind which the picture goes on with the same value."
+    inside = ~across[:, None]
+    share = (same & inside).sum(2) / np.maximum(inside.sum(2), 1)
+    first, last = (~bands).argmax(1), bands.shape[1] - 1 - (~bands[:, ::-1]).argmax(1)
+    at, goes_on, n = np.arange(len(bands)), share > most, np.arange(bands.shape[1])
+    before, behind = n < first[:, None], n > last[:, None]
+    return (before & ~goes_on[at, first][:, None]) | (behind & ~goes_on[at, last][:, None])
 
 # %% ../nbs/quality.ipynb #8d93a612
 def find_padding(
     patches:np.ndarray, # (N, S, S) or (N, S, S, C), any dtype
 ) -> np.ndarray: # (N, S, S) bool, True where pixels were filled in
     "Find constant bands along the sides of patches whose valid pixels nobody recorded."
-    patches = np.asarray(patches)
-    padding = _flat_bands(patches, 1)[:, :, None] | _flat_bands(patches, 2)[:, None, :]
-    padding[padding.all((1, 2))] = False  # one value everywhere: an empty patch, not a border
-    return padding
+    x = np.asarray(patches)
+    x = x if x.ndim == 4 else x[..., None]
+    (rows, same_y), (columns, same_x) = _flat_bands(x), _flat_bands(x.swapaxes(1, 2))
+    no_border = (rows[:, :, None] | columns[:, None]).mean((1, 2)) > .9 # empty, or a small thing on flat ground
+    rows, columns = _without_ground(rows, same_y, columns), _without_ground(columns, same_x, rows)
+    return (rows[:, :, None] | columns[:, None]) & ~no_border[:, None, None]
 
 # %% ../nbs/quality.ipynb #51b4ad4f
 def _quantile(x, ok, q) -> np.ndarray:
@@ -43,36 +56,82 @@ def _quantile(x, ok, q) -> np.ndarray:
 def _across(a): return a[:, :-2] - 2 * a[:, 1:-1] + a[:, 2:]
 def _inner(a): return a[:, :-2] & a[:, 1:-1] & a[:, 2:]
 
-def _noise(x, ok, whole) -> np.ndarray:
-    "Standard deviation of the camera noise in each patch (n, S, S)."
+def _measure_noise(x, ok, quiet=.25) -> np.ndarray:
+    "Standard deviation of the noise in the quieter part of each image (n, H, W), where no cell adds its own texture."
     second = np.abs(_across(_across(x).swapaxes(1, 2))).reshape(len(x), -1)
-    quiet = _inner(_inner(ok).swapaxes(1, 2)).reshape(len(x), -1)
-    rounding = .29 if whole else 1e-6 * np.abs(x).max((1, 2), initial=1e-30) # 1/sqrt(12) of a grey level
-    return np.fmax(_quantile(second, quiet, .5) / .6745 / 6, rounding)
+    use = _inner(_inner(ok).swapaxes(1, 2)).reshape(len(x), -1)
+    in_normal = {.15: .1891, .25: .3186, .5: .6745}[quiet]  # that quantile of |x| where x is normal with deviation 1
+    return np.nan_to_num(_quantile(second, use, quiet) / in_normal / 6)
+
+# %% ../nbs/quality.ipynb #78e4223e
+def _clip_specks(x, noise) -> np.ndarray:
+    "Pixels that stand out alone come down to four noise deviations from the median of their neighbours."
+    middle, far = np.stack([cv2.medianBlur(np.ascontiguousarray(a), 3) for a in x]), 4 * noise[:, None, None]
+    return np.clip(x, middle - far, middle + far)
+
+def _take_plane(x, ok) -> np.ndarray:
+    "Without the mean and the slope of the light; 0 where a pixel is not real."
+    t = np.linspace(-1, 1, x.shape[1], dtype=np.float32)
+    basis = np.stack(np.broadcast_arrays(np.float32(1), t[:, None], t)).reshape(3, -1)
+    use, level = ok.reshape(len(x), -1).astype(np.float32), x.reshape(len(x), -1)
+    products = np.einsum("np,ip,jp->nij", use, basis, basis, optimize=True) + 1e-3 * np.eye(3)
+    found = np.linalg.solve(products, np.einsum("np,ip->ni", use * level, basis)[..., None])[..., 0]
+    return np.where(ok, x - (found @ basis).reshape(x.shape), 0).astype(np.float32)
 
 # %% ../nbs/quality.ipynb #1196fb39
-def _block_sums(a, s):
-    "Sums over 4 x 4 px of the first `s` rows and columns."
-    return a[:, :s, :s].reshape(len(a), s // 4, 4, s // 4, 4).sum((2, 4)).reshape(len(a), -1)
+def _halve(a) -> np.ndarray:
+    "Sums of 2 x 2 values."
+    h, w = (s // 2 * 2 for s in a.shape[1:])
+    return a[:, :h, :w].reshape(len(a), h // 2, 2, w // 2, 2).sum((2, 4))
 
-def _block_means(x, ok) -> tuple:
-    "Means of the valid pixels of 4 x 4 px, and which of them stand on at least 8."
-    s = x.shape[1] // 4 * 4
-    count = _block_sums(ok, s)
-    return _block_sums(np.where(ok, x, 0), s) / np.maximum(count, 1), count >= 8
+def _list_means(x, ok) -> list:
+    "(side of a block in px, means, are half of its pixels real?), from 2 x 2 px to a quarter of the patch."
+    total, count, block, levels = x, ok.astype(np.float32), 1, []
+    while x.shape[1] // (2 * block) >= 4:
+        total, count, block = _halve(total), _halve(count), 2 * block
+        good = count >= block**2 / 2
+        levels.append((block, np.where(good, total / np.maximum(count, 1), 0), good))
+    return levels
+
+def _largest(a, share, least=2) -> np.ndarray:
+    "How far at least the share of blocks reaches that deviates most."
+    a = a.reshape(len(a), -1)
+    k = min(a.shape[1], max(least, round(share * a.shape[1])))
+    return np.partition(a, -k, axis=1)[:, -k]
+
+# %% ../nbs/quality.ipynb #3a548ac5
+def _find_noise(levels, pixel, size) -> np.ndarray:
+    "Noise of one pixel, as it averages out; at most four times that of neighbours."
+    found = pixel
+    for block, means, good in levels[:min(2, size // 32)]:
+        found = np.fmax(found, np.fmin(block * _measure_noise(means, good, .15), 4 * pixel))
+    return found
+
+def _stand_out(level, noise, rounding, min_area) -> np.ndarray:
+    "How far the most different blocks of a level lie from its median, in units of their noise."
+    block, means, good = level
+    middle = np.nan_to_num(_quantile(means.reshape(len(means), -1), good.reshape(len(good), -1), .5))
+    far, n = np.where(good, np.abs(means - middle[:, None, None]), 0), means.shape[1]
+    rim = n // 4
+    found = np.fmax(_largest(far, min_area), _largest(far[:, rim:n-rim, rim:n-rim], .003))
+    return found / np.fmax.reduce([noise / block, rounding + 0 * noise, .2 * noise])
 
 def _contrast(x, ok, whole, min_area) -> dict:
     "Deviation, noise, and contrast in units of the noise."
-    n = np.maximum(ok.sum((1, 2)), 1)
-    mean = np.where(ok, x, 0).sum((1, 2)) / n
-    sd = np.sqrt((np.where(ok, x - mean[:, None, None], 0)**2).sum((1, 2)) / n)
-    noise, blocks = _noise(x, ok, whole), _block_means(x, ok)
-    low, middle, high = (_quantile(*blocks, q) for q in (min_area, .5, 1 - min_area))
-    return dict(sd=sd, noise=noise, signal=np.fmax(high - middle, middle - low) / noise)
+    x, n = np.where(ok, x, 0), np.maximum(ok.sum((1, 2)), 1)
+    rounding = .29 if whole else 1e-6 * np.abs(x).max((1, 2), initial=1e-30) # 1/sqrt(12) of a grey level
+    x = np.where(ok, x - (x.sum((1, 2)) / n)[:, None, None], 0).astype(np.float32)
+    pixel = np.fmax(_measure_noise(x, ok), rounding)
+    x = _take_plane(_clip_specks(x, np.fmax(_measure_noise(x, ok, .5), rounding)), ok)
+    levels = _list_means(x, ok)
+    noise = _find_noise(levels, pixel, x.shape[1])
+    signal = np.fmax.reduce([_stand_out(level, noise, rounding, min_area) for level in levels] or [0 * noise])
+    return dict(sd=np.sqrt((x**2).sum((1, 2)) / n), noise=noise, signal=signal)
 
 # %% ../nbs/quality.ipynb #f7e2cac9
 def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
     "Apply `numbers(x, ok, whole)` to pieces of the patches, one channel at a time; keep the largest over channels."
+    check_lengths(dims=3, patches=patches, valid=valid)
     parts, whole = [], np.dtype(patches.dtype).kind in "iub"
     for i in range(0, patches.shape[0], chunk):
         piece = np.asarray(patches[i:i + chunk])
@@ -86,11 +145,11 @@ def _measure(patches, valid, numbers, chunk=256) -> pd.DataFrame:
 def check_blank(
     patches:np.ndarray, # (N, S, S) or (N, S, S, C), array or zarr
     valid:np.ndarray|None=None, # (N, S, S) bool; None: all but constant bands at the sides
-    min_signal:float=4., # Less than this many noise deviations is blank
-    min_area:float=.05, # The share of the patch that a cell covers at least; smaller things are dust
+    min_signal:float=5., # Less than this many noise deviations is blank
+    min_area:float=.01, # Share of the patch from which a thing counts wherever it is; smaller ones only in the middle
     max_texture:float=3., # So many noise deviations are texture: cells that fill the patch are not blank
 ) -> pd.DataFrame: # One row per patch: sd and noise (grey levels), signal (noise deviations), blank (bool)
-    "Find patches that show no cell."
+    "Find patches in which nothing but noise can be seen: advice for a person, who may know better."
     def numbers(x, ok, whole): return _contrast(x, ok, whole, min_area)
     table = _measure(patches, valid, numbers).reindex(columns=["sd", "noise", "signal"])
     return table.assign(blank=~((table.signal >= min_signal) | (table.sd >= max_texture*table.noise)))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CANDIDATES', 'RECIPES', 'NEEDS_FEATURES', 'NEEDS_EMBEDDINGS', 'Cells', 'to_table', 'train_measured', 'train_embedded',
-           'train_combined', 'score_candidates', 'train_best', 'train_logistic', 'train_classifier_net', 'train_net',
-           'train_both', 'train_published', 'choose_recipe', 'train_recipe']
+           'train_combined', 'score_candidates', 'train_best', 'to_choices', 'train_logistic', 'train_classifier_net',
+           'train_net', 'train_both', 'train_published', 'choose_recipe', 'train_recipe']
 
 # %% ../nbs/recipes.ipynb #22f1ee03
 import warnings
@@ -96,7 +96,7 @@ def train_measured(
     "Measurements, shrunken discriminant analysis, logistic regression and randomised trees."
     return _train_on(cells, rows, ("features",), seed)
 
-# %% ../nbs/recipes.ipynb #2d7eaab0
+# %% ../nbs/recipes.ipynb #2ed5cc56
 def train_embedded(
     cells:Cells, # With `embeddings` and `backbone`
     rows:np.ndarray, # Rows to learn from
@@ -115,17 +115,17 @@ def train_combined(
     "Measurements and embeddings side by side, and the same learners."
     return _train_on(cells, rows, ("features", "embeddings"), seed)
 
-# %% ../nbs/recipes.ipynb #ab0062f2
+# %% ../nbs/recipes.ipynb #eb2b00d4
 CANDIDATES = dict(measured=("features",), embedded=("embeddings",), combined=("features", "embeddings"))
 
 def score_candidates(
     cells:Cells, # With `features`, `embeddings` and `backbone`
     rows:np.ndarray, # Rows to learn from
     seed:int=0, # Of folds
-) -> dict: # {candidate: macro-F1 on held-out groups}; empty where there are fewer than four groups
+) -> dict: # {candidate: macro-F1 on held-out groups}; empty where there are fewer than three groups
     "How well measurements, embeddings and both name cells of groups held out of these rows."
     y = cells.y[rows]
-    if len(np.unique(cells.groups[rows])) < 4: return {}
+    if len(np.unique(cells.groups[rows])) < 3: return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the folds of the outer split have said already what is rare
         fold = make_folds(y, cells.groups[rows], 3, seed)
@@ -150,6 +150,22 @@ def train_best(
     best = max(found, key=found.get) if found else "measured"
     table = pd.DataFrame([dict(candidate=c, macro_f1=v, chosen=c == best) for c, v in found.items()])
     return _train_on(cells, rows, CANDIDATES[best], seed)[0], table
+
+# %% ../nbs/recipes.ipynb #5e85e08a
+def to_choices(
+    table:pd.DataFrame, # From `read_curves`
+) -> tuple: # curves of networks; candidate, macro_f1, chosen, model, split, fold; a list with one sentence or none
+    "What auto had to choose from, apart from the curves of networks."
+    own = ["candidate", "macro_f1", "chosen"]
+    asked = table.candidate.notna() if own[0] in table else np.zeros(len(table), bool)
+    choices = table[asked].reindex(columns=[*own, "model", "split", "fold"])
+    curves, held = table[~asked].drop(columns=own, errors="ignore"), choices[choices.split == "grouped"]
+    if not len(held): return curves, choices, []
+    mean = held.groupby("candidate", sort=False).macro_f1.mean()
+    kept = held[held.chosen.astype(bool)].candidate.value_counts()
+    told, taken = (", ".join(f"{c} {v:{how}}" for c, v in s.items()) for s, how in ((mean, ".2f"), (kept, "d")))
+    said = f"auto asked groups held out of each training set (mean macro-F1): {told}; taken"
+    return curves, choices, [f"{said}, in number of folds: {taken}"]
 
 # %% ../nbs/recipes.ipynb #00c53452
 def train_logistic(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNITS_UM', 'UNITS_S', 'find_unit', 'to_number', 'read_ome_scale', 'read_imagej_scale', 'read_shaped_scale',
-           'read_tiff_scale']
+           'choose_px_um', 'read_tiff_scale']
 
 # %% ../nbs/scales.ipynb #2d6206eb
 import math
@@ -52,64 +52,95 @@ def _time_step(planes):
     steps = max(int(last["TheT"]) - int(first["TheT"]), 1)
     return to_number((float(last["DeltaT"]) - float(first["DeltaT"])) / steps, unit)
 
+# %% ../nbs/scales.ipynb #474fe060
+def _read_sides(said):
+    "Height and width of a pixel, um, in the words of OME."
+    units = [find_unit(said.get(f"PhysicalSize{a}Unit", "µm"), UNITS_UM) for a in "YX"]
+    return tuple(to_number(said.get(f"PhysicalSize{a}"), unit) if unit else None for a, unit in zip("YX", units))
+
 # %% ../nbs/scales.ipynb #74f878c9
 def read_ome_scale(
     xml:str, # An OME-XML
-) -> dict: # px_um, dt_s, channels (names, or None)
-    "Scale of the first image of an OME-XML."
-    pixels = next(e for e in ElementTree.fromstring(xml).iter() if _local(e) == "Pixels")
+    image:int=0, # Which of its images
+) -> dict: # px_yx (height and width of a pixel, um, or None), dt_s, channels (names, or None)
+    "Scale of an image of an OME-XML."
+    pixels = [e for e in ElementTree.fromstring(xml).iter() if _local(e) == "Pixels"]
+    pixels = pixels[min(image, len(pixels) - 1)]
     a, channels = pixels.attrib, [e.attrib for e in pixels if _local(e) == "Channel"]
     dt = to_number(a.get("TimeIncrement"), find_unit(a.get("TimeIncrementUnit", "s"), UNITS_S) or 1.)
     if dt is None: dt = _time_step([e.attrib for e in pixels if _local(e) == "Plane"])
-    unit = find_unit(a.get("PhysicalSizeXUnit", "µm"), UNITS_UM)
     names = [c.get("Name") or f"C{i}" for i, c in enumerate(channels)]
-    return dict(px_um=to_number(a.get("PhysicalSizeX"), unit) if unit else None, dt_s=dt,
-        channels=names if any("Name" in c for c in channels) else None)
+    return dict(px_yx=_read_sides(a), dt_s=dt, channels=names if any("Name" in c for c in channels) else None)
 
 # %% ../nbs/scales.ipynb #775ad61f
 def _resolution(page, unit_um):
-    "Pixel size in um from the XResolution tag, given the unit's size."
-    tag = page.tags.get("XResolution")
-    num, den = tag.value if tag is not None and isinstance(tag.value, tuple) and len(tag.value) == 2 else (0, 0)
-    return to_number(den / num, unit_um) if num and den and unit_um else None
+    "Height and width of a pixel, um, from the tags YResolution and XResolution, given the unit's size."
+    sides = []
+    for axis in "YX":
+        tag = page.tags.get(f"{axis}Resolution")
+        num, den = tag.value if tag is not None and isinstance(tag.value, tuple) and len(tag.value) == 2 else (0, 0)
+        sides.append(to_number(den / num, unit_um) if num and den and unit_um else None)
+    return tuple(sides)
 
 def read_imagej_scale(
     meta:dict, # ImageJ's metadata as tifffile gives them
     page, # The first page; has `tags`
-) -> dict: # px_um, dt_s, channels (names, or None)
+) -> dict: # px_yx (um, or None), dt_s, channels (names, or None)
     "Scale in the words of ImageJ: unit, finterval, Labels."
     labels, n = meta.get("Labels") or [], int(meta.get("channels", 1))
     labels = [str(label).strip() for label in labels[:n]] if 1 < n <= len(labels) else []
-    return dict(px_um=_resolution(page, find_unit(meta.get("unit", ""), UNITS_UM)),
+    return dict(px_yx=_resolution(page, find_unit(meta.get("unit", ""), UNITS_UM)),
         dt_s=to_number(meta.get("finterval"), find_unit(meta.get("tunit", "s"), UNITS_S) or 1.),
         channels=labels if labels and len(set(labels)) == n else None)
 
 # %% ../nbs/scales.ipynb #8ce26098
 def read_shaped_scale(
     meta:dict, # From the JSON in the description of a TIFF
-) -> dict: # px_um, dt_s, channels (names, or None)
+) -> dict: # px_yx (um, or None), dt_s, channels (names, or None)
     "Scale in the JSON that tifffile (and `write_image`) puts into the description."
     names = meta.get("channels") or (meta.get("Channel") or {}).get("Name")
-    unit = find_unit(meta.get("PhysicalSizeXUnit", "µm"), UNITS_UM)
-    return dict(px_um=to_number(meta.get("PhysicalSizeX"), unit) if unit else None,
+    return dict(px_yx=_read_sides(meta),
         dt_s=to_number(meta.get("TimeIncrement"), find_unit(meta.get("TimeIncrementUnit", "s"), UNITS_S) or 1.),
         channels=[names] if isinstance(names, str) else names)
+
+# %% ../nbs/scales.ipynb #60b85908
+def choose_px_um(
+    px_yx:tuple|None, # (height, width) of a pixel as the file says them, um; None where it does not
+    notes:list, # Remarks are appended
+    low:float=1e-4, # Smaller is not believed, um
+    high:float=50., # Larger is not believed, um
+) -> tuple: # Side of a pixel, um (its width), or None; (height, width) where they differ, or None
+    "The size of a pixel, if it can be true."
+    y, x = px_yx or (None, None)
+    y, x = y or x, x or y
+    if not x: return None, None
+    if not (low <= min(x, y) and max(x, y) <= high):
+        notes.append(f"the file says that a pixel is {x:.4g} um, which no microscope has: not used; say it with px_um")
+        return None, None
+    if x == y == 1: notes.append("a pixel of exactly 1 um, as programs write it that do not know: say it with px_um")
+    if abs(x/y - 1) < .01: return x, None
+    notes.append(f"a pixel is {x:.4g} um wide and {y:.4g} um high: its width is used; say another size with px_um")
+    return x, (y, x)
 
 # %% ../nbs/scales.ipynb #5af6fd98
 def read_tiff_scale(
     tif, # An open `tifffile.TiffFile`
     page, # Its first page
     kind:str, # "ome", "imagej", "shaped", or another kind without words of its own
-) -> dict: # px_um, and maybe dt_s and channels
+    image:int=0, # Which of the images that an OME-XML describes
+    notes:list=None, # Remarks are appended
+) -> dict: # px_um, px_yx (where height and width differ), and maybe dt_s and channels
     "Pixel size, frame interval and channel names of a TIFF."
-    meta = {}
+    meta, notes = {}, [] if notes is None else notes
     try:
-        if kind == "ome": meta = read_ome_scale(tif.ome_metadata)
+        if kind == "ome": meta = read_ome_scale(tif.ome_metadata, image)
         elif kind == "imagej": meta = read_imagej_scale(tif.imagej_metadata or {}, page)
         elif kind == "shaped": meta = read_shaped_scale((tif.shaped_metadata or [{}])[0])
     except Exception: meta = {}
-    if not meta.get("px_um"):
+    said = meta.pop("px_yx", None)
+    if not any(said or ()):
         tag = page.tags.get("ResolutionUnit")
         unit = {2: 25400., 3: 10000.}.get(int(tag.value) if tag is not None and isinstance(tag.value, int) else 0)
-        meta["px_um"] = to_number(_resolution(page, unit), low=1e-3, high=20.)
+        said = tuple(to_number(v, low=1e-3, high=20.) for v in _resolution(page, unit))
+    meta["px_um"], meta["px_yx"] = choose_px_um(said, notes)
     return meta

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'make_figure', 'read_text_table', 'find_score', 'make_headline', 'make_verdict', 'make_scores_section',
-           'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_data_section',
-           'make_training_section', 'make_map', 'make_map_section', 'make_movies_section', 'make_settings_section']
+           'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_limits_section', 'choose_verdict',
+           'make_gain_section', 'make_data_section', 'make_training_section', 'make_map', 'make_map_section',
+           'make_movies_section', 'make_settings_section']
 
 # %% ../nbs/sections.ipynb #0f064018
 from importlib.metadata import version
@@ -16,9 +17,11 @@ import numpy as np, pandas as pd
 from .dataset import Dataset
 from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
+from .domain import check_unlike, show_domain
 from .metrics import confusion
 from .report import Callout, Facts, Figure, Inset, Number, Section, Table
-from .galleries import show_collage, show_montage, show_worst
+from .steps import read_notes
+from .galleries import show_collage, show_montage, show_patches, show_worst
 from .overlays import show_embedding, show_tracks_states
 from cellprotocols.plots import (
     show_abstention, show_calibration, show_confusion, show_counts, show_curves, show_histogram, show_scores
@@ -161,6 +164,49 @@ def make_trust_section(
     note = "If they can, the unsure cells may be left to a person."
     return Section("Can the probabilities be believed?", note, [sure, few])
 
+# %% ../nbs/sections.ipynb #83200649
+def make_limits_section(
+    items:pd.DataFrame, # Calls of new cells, with novelty and unlike where the model knows its limits
+    held:pd.DataFrame|None, # Held-out training cells, from `make_held`; None: the model does not know its limits
+    answered:float=.99, # Share of these within the limit
+    said:list=(), # What differs from the training images, one sentence each
+    images:list=(), # Pixels of the most novel cells (H, W, C), the most novel first
+) -> Section:
+    "Is the model right for these cells?"
+    title = "Are the new cells like those it learned from?"
+    differs = [Callout(f"Not as in training: {s}.", "warn") for s in said]
+    if held is None or "unlike" not in items:
+        unknown = "This model does not say what its training cells looked like: whether it fits cannot be judged."
+        return Section(title, "", [Callout(unknown, "warn"), *differs])
+    text, many = check_unlike(items.unlike, answered)
+    found = [Callout(f"{text}.", "bad" if many else "good"), *differs]
+    caption = "How little cells look like the training cells; beyond the line they are unlike anything learned."
+    found.append(make_figure(show_domain(held, items.novelty, answered), caption))
+    if len(images):
+        most = items.nlargest(len(images), "novelty")
+        captions = [f"{n:.1f}{' unlike' if u else ''}" for n, u in zip(most.novelty, most.unlike)]
+        ax = show_patches(images, captions=captions, title="The most novel cells")
+        found.append(make_figure(ax, "Another class, another stain, dirt, or no cell?"))
+    return Section(title, "", found)
+
+def choose_verdict(
+    verdict:Callout, # Of the whole report
+    items:pd.DataFrame, # Calls of new cells
+    answered:float=.99, # As in `make_limits_section`
+) -> Callout: # The same where few cells are unlike
+    "Put it first where many new cells are unlike anything learned."
+    if "unlike" not in items: return verdict
+    text, many = check_unlike(items.unlike, answered)
+    return Callout(f"{text}. {verdict.text}", "bad") if many else verdict
+
+def make_gain_section(
+    gain:pd.DataFrame, # From `score_gain`: what (before, after, gain), value, low, high
+) -> Section:
+    "What adapting a model gained."
+    t = gain.assign(what=gain.what.map(dict(before="the old model", after="adapted", gain="gained")))
+    note = "Macro-F1 on groups of the new source from which nothing was learned; intervals are 95 %, over groups."
+    return Section("What did adapting the model gain?", note, [Table(t, "macro-F1")])
+
 # %% ../nbs/sections.ipynb #1b14610b
 def make_data_section(
     patches:Dataset, # Kind `patches`, with quality numbers
@@ -184,9 +230,18 @@ def _draw_data(patches, known, px_um) -> list:
     collage = show_collage(images, known.label[some].tolist(), classes=classes, px_um=px_um)
     first = make_figure(collage, "A few cells of each class, drawn at random, one brightness scale.")
     counts = show_counts(known.label, classes=classes, flagged=known.blank)
-    second = make_figure(counts, "Cells of each class; the second bar counts blank patches.")
+    second = make_figure(counts, "Cells of each class; the brown bar counts patches that show nothing but noise.")
     focus = show_histogram(patches.items.tenengrad, xlabel="sharpness relative to contrast", title="Focus")
-    return [first, second, make_figure(focus, "One hump is good; a tail to the left are blurred cells.")]
+    third = make_figure(focus, "One hump is good; a tail to the left are blurred cells.")
+    return [first, second, *_draw_blank(patches, known, classes), third]
+
+def _draw_blank(patches, known, classes) -> list:
+    "The labelled patches in which nothing but noise can be seen, if there are any."
+    blank = known[known.blank]
+    if not len(blank): return []
+    images = [patches["patches"][int(i)] for i in blank.index[:40]]
+    ax = show_patches(images, blank.label[:40].tolist(), classes, title="Is there a cell in any of these?")
+    return [make_figure(ax, f"Nothing but noise can be seen in {len(blank)} labelled patches ({len(images)} shown).")]
 
 # %% ../nbs/sections.ipynb #f19dca6a
 def make_training_section(
@@ -269,9 +324,10 @@ def make_settings_section(
     datasets:list, # What the report was made from; None is passed over
     packages:list=("torch", "scikit-learn", "scikit-image"), # Whose versions are told
 ) -> Section:
-    "Settings and versions of every step."
+    "Settings and versions of every step, and what readers of images had to assume."
     def say(v): return ", ".join(map(str, v)) if isinstance(v, list) else str(v)
     steps = [d for d in datasets if d is not None]
     settings = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in steps]
     versions = {**steps[0].meta["versions"], **{p: version(p) for p in packages}}
-    return Section("Settings and versions", "", [*settings, Facts(versions, "Versions")])
+    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in steps for n in read_notes(d)]
+    return Section("Settings and versions", "", [*assumed, *settings, Facts(versions, "Versions")])

@@ -9,6 +9,7 @@ __all__ = ['cut_stamps', 'paste_stamps', 'paste_drawn']
 import cv2, numpy as np
 from scipy import ndimage
 
+from .errors import check_lengths
 from .flatfield import soften
 from .synth_dirt import choose_counts, paste_artifacts
 
@@ -29,6 +30,7 @@ def cut_stamps(
     seed:int=0,
 ) -> list: # (transmission (h, w), mask (h, w) bool) each
     "Cut the objects out of their tiles."
+    check_lengths(light=light, masks=masks)
     found = []
     for x, m in zip(light, masks):
         names, _ = ndimage.label(m == 1, np.ones((3, 3)))

@@ -14,6 +14,7 @@ from itertools import zip_longest
 import numpy as np, pandas as pd
 
 from .embed import EmbedError, check_embedding
+from .errors import check_lengths
 from .metrics import score_macro_f1
 from .probe import Probe, choose_penalty, predict_left_out, predict_probe, train_probe
 from .progress import track
@@ -26,6 +27,7 @@ def choose_uncertain(
     groups:Sequence|None=None, # (N,); the groups take turns, the one with the least certain cell first; None: no matter
 ) -> np.ndarray: # (n,) rows, the least certain first
     "The cells whose two best classes are nearly even."
+    check_lengths(EmbedError, prob=prob, groups=groups)
     two = np.sort(np.asarray(prob, float), axis=1)[:, -2:]
     order = np.argsort(two[:, -1] - two[:, 0], kind="stable")
     if groups is None: return order[:n]
@@ -42,6 +44,7 @@ def choose_diverse(
     "The cells that are least like those labelled already, and unlike each other."
     from sklearn.metrics import pairwise_distances_argmin_min
     x = check_embedding(embeddings).astype(np.float32)
+    check_lengths(EmbedError, embeddings=x, seen=seen)
     seen = np.zeros(len(x), bool) if seen is None else np.asarray(seen, bool)
     n, chosen = min(n, int((~seen).sum())), []
     if not n: return np.zeros(0, int)
@@ -71,6 +74,7 @@ def choose_doubtful(
     n:int=20, # How many at most
 ) -> np.ndarray: # rows, the most doubtful first; only those for which another class is more likely
     "The cells whose label is contradicted most confidently."
+    check_lengths(EmbedError, prob=prob, y=y)
     prob, y = np.asarray(prob, float), np.asarray(y, int)
     own = prob[np.arange(len(y)), y]
     doubt = prob.max(1) - own
@@ -134,6 +138,7 @@ def choose_next(
     seed:int=0, # Of the folds
 ) -> pd.DataFrame: # rank (from 1), index (row), reason; may be shorter than `n`
     "Which cells to look at next; where all have a label, which labels to check."
+    check_lengths(EmbedError, embeddings=embeddings, labels=labels, groups=groups)
     x, labels, groups = check_embedding(embeddings), np.asarray(labels).astype(str), np.asarray(groups).astype(str)
     known = labels != ""
     if known.all(): found = _suggest_checks(x, labels, groups, n, seed)

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['TEXT_COLUMNS', 'DatasetError', 'to_relative', 'to_plain', 'to_json', 'make_tidy', 'choose_kind', 'to_exact_csv',
-           'read_exact_csv']
+           'to_text', 'to_harmless', 'read_exact_csv']
 
 # %% ../nbs/tables.ipynb #66bf99d8
+import codecs
 import csv
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
@@ -183,6 +185,40 @@ def to_exact_csv(
     try: return text.encode()
     except UnicodeEncodeError as e:
         raise DatasetError(f"the table holds text that is not Unicode: {text[e.start:e.end]!r}") from None
+
+# %% ../nbs/tables.ipynb #12991246
+def to_text(
+    data:bytes, # All of a text file
+) -> str: # A `UnicodeError` says what the file seems to be
+    "The text of a file in UTF-8, or in UTF-16 or UTF-32 with a mark."
+    marks = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+             (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+    marked = next((name for mark, name in marks if data.startswith(mark)), "")
+    try: text = data.decode(marked or "utf-8-sig")
+    except UnicodeDecodeError as e:
+        if marked: raise UnicodeError(f"it begins like {marked.upper()} but is damaged at byte {e.start}") from None
+        raise UnicodeError(_guess_encoding(data, e.start)) from None
+    if "\0" not in text: return text
+    wide = max(data[::2].count(0), data[1::2].count(0)) > len(data)//4
+    why = "seems to be UTF-16 without a mark" if wide else "holds NUL characters"
+    raise UnicodeError(f"it {why}: save it as UTF-8")
+
+def _guess_encoding(data, at):
+    "What bytes that are no UTF-8 may be."
+    line = data[:at].count(b"\n") + 1
+    word = re.search(rb"[^\s,;\t]*$", data[:at])[0] + re.match(rb"[^\s,;\t]*", data[at:])[0]
+    seen = f"line {line} is not UTF-8"
+    if sum(c < 9 for c in data) > len(data)//50: return f"{seen}: this is no text file"
+    return f"{seen}; as Windows text (cp1252) it would say {word[:40].decode('cp1252', 'replace')!r}: save it as UTF-8"
+
+# %% ../nbs/tables.ipynb #05eb949a
+def to_harmless(
+    table:pd.DataFrame, # Any table, before it is written for other programs
+) -> pd.DataFrame: # The same; texts and names of columns that a spreadsheet would run begin with an apostrophe
+    "A table without formulas."
+    def quote(v): return f"'{v}" if isinstance(v, str) and re.match(r"[=+@\t\r]|-(?![\d.])", v) else v
+    texts = {c: table[c].map(quote) for c in table if not pd.api.types.is_numeric_dtype(table[c].dtype)}
+    return table.assign(**{str(c): t for c, t in texts.items()}).rename(columns=quote)
 
 # %% ../nbs/tables.ipynb #7c1c2e6b
 _pandas = tuple(map(int, pd.__version__.split(".")[:2]))

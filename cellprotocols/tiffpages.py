@@ -59,6 +59,7 @@ class Mended(io.RawIOBase):
 # %% ../nbs/tiffpages.ipynb #ea303186
 JPEGS = {6, 7, 34892, 33007} # Numbers of TIFF's `Compression`: each strip or tile is a JPEG
 _pictures = JPEGS | {33003, 33004, 33005, 34712, 34933} # ... or JPEG 2000 or PNG
+_most = {1: 1, 5: 2000, 8: 1100, 32773: 70, 32946: 1100} # Bytes that a byte can unfold to: none, LZW, zlib, PackBits
 BY_LIBTIFF = {6, 32809, 34676, 34677} # Old JPEG, ThunderScan, SGI LogLuv: tifffile does not decode them
 
 def _piece_pixels(data):
@@ -85,6 +86,11 @@ def _check_pieces(page, pieces, src):
         seen = f"only {len(pieces)} of {math.prod(key.chunked)} strips or tiles of this frame are stored"
         raise ImageError(seen, do="copy the file again", file=src.name)
     if max(o + n for o, n in pieces) > fh.size: raise _cut_off(fh.size, src.name)
+    holds = sum(n for _, n in pieces) * _most.get(key.compression, math.inf)
+    said = min(key.nbytes, len(pieces) * math.prod(key.chunks) * key.dtype.itemsize)
+    if said * key.bitspersample > 8 * key.dtype.itemsize * holds + 1e6:
+        seen = f"the header promises {said / 1e6:,.0f} MB of pixels, and the file holds far less"
+        raise ImageError(seen, do="the file is cut off or damaged: copy it again", file=src.name)
     if key.compression not in _pictures: return
     for o, n in pieces:
         fh.seek(o)

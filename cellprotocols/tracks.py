@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from .errors import UserError
+from .errors import UserError, check_lengths
 
 # %% ../nbs/tracks.ipynb #f3b3312b
 class _Tracks:
@@ -171,6 +171,7 @@ def smooth_tracks(
     transitions:np.ndarray, # (K, K), from `make_transitions`
 ) -> np.ndarray: # (N,) codes
     "The likeliest path of states along every track (Viterbi)."
+    check_lengths(TrackError, prob=prob, t=t, track_id=track_id)
     order, start, length = _sort_tracks(np.asarray(t), np.asarray(track_id))
     if not len(order): return np.zeros(0, int)
     seen = np.log(np.maximum(prob[order], .01))

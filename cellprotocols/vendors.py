@@ -9,9 +9,10 @@ __all__ = ['open_nd2', 'open_czi']
 from xml.etree import ElementTree
 
 import numpy as np
+from .hints import Hints, choose_series
 from .layouts import Layout
-from .scales import to_number
-from .sources import Header, ImageError, Source, close_on_error
+from .scales import choose_px_um, to_number
+from .sources import Channels, Header, ImageError, Source, close_on_error
 
 # %% ../nbs/vendors.ipynb #7e396ee5
 def _need(module, extra, src):
@@ -28,45 +29,49 @@ def _on_disk(src):
 
 # %% ../nbs/vendors.ipynb #1f376348
 def _nd2_scale(f):
-    "Channel names, pixel size and frame interval of an ND2."
+    "Channel names, pixel size (height, width) and frame interval of an ND2."
     names, px, dt = None, None, None
     try: # metadata is optional, pixels are not
         names = [c.channel.name for c in f.metadata.channels]
-        px = to_number(f.voxel_size().x)
+        voxel = f.voxel_size()
+        px = to_number(getattr(voxel, "y", None)), to_number(voxel.x)
         loop = next((e.parameters for e in f.experiment if e.type == "TimeLoop"), None)
         dt = loop and to_number(loop.periodMs, 1e-3)
     except Exception: pass
     return names, px, dt
 
-def _read_nd2(f):
+def _read_nd2(f, hints=Hints()):
     "Header and plane function of an open ND2 file."
     sizes = dict(f.sizes)
     lead, inside = [a for a in sizes if a not in "CYXS"], [a for a in sizes if a in "CYXS"]
-    lay = Layout("".join(lead + inside), tuple(sizes[a] for a in lead + inside), len(lead))
+    lay, notes = Layout("".join(lead + inside), tuple(sizes[a] for a in lead + inside), len(lead)), []
+    lay.fixed = {"P": choose_series([f"place {p}" for p in range(sizes["P"])], hints, notes)} if "P" in sizes else {}
     names, px, dt = _nd2_scale(f)
-    if "S" in sizes and sizes.get("C", 1) == 1: names = ["R", "G", "B", "A"][:sizes["S"]]
+    px_um, px_yx = choose_px_um(px, notes)
+    if "S" in sizes and sizes.get("C", 1) == 1: names = Channels("RGBA"[:sizes["S"]], range(3, sizes["S"]))
     where = {tuple(i.get(a, 0) for a in lead): n for n, i in enumerate(f.loop_indices)}
     def plane(t, z):
         _, at = next(lay.pages(t, z))
         return lay.arrange(np.asarray(f.read_frame(where[tuple(at[a] for a in lead)])), at)
-    return Header(lay.shape, f.dtype, lay.axes, names, px, dt), plane, f.close
+    return Header(lay.shape, f.dtype, lay.axes, names, px_um, dt, notes=notes, px_yx=px_yx), plane, f.close
 
 # %% ../nbs/vendors.ipynb #0fac3e71
 def open_nd2(
     src:Source, # A file on disk, else `ImageError`
+    hints:Hints=Hints(), # Which place of several
 ) -> tuple: # Header; function (t, z) -> (H, W, C); function that closes
-    "Nikon ND2 through the nd2 package; positions count as time."
+    "Nikon ND2 through the nd2 package; of several places one is read."
     nd2 = _need("nd2", "nd2", src)
     f = nd2.ND2File(_on_disk(src))
-    with close_on_error(f): return _read_nd2(f)
+    with close_on_error(f): return _read_nd2(f, hints)
 
 # %% ../nbs/vendors.ipynb #a80d7193
 def _czi_scale(doc):
-    "Channel names, pixel size and frame interval of a CZI."
+    "Channel names, pixel size (height, width) and frame interval of a CZI."
     names, px, dt = None, None, None
     try: # metadata is optional, pixels are not
         root = ElementTree.fromstring(doc.raw_metadata)
-        px = to_number(root.findtext(".//Scaling/Items/Distance[@Id='X']/Value"), 1e6)
+        px = tuple(to_number(root.findtext(f".//Scaling/Items/Distance[@Id='{a}']/Value"), 1e6) for a in "YX")
         found = root.findall(".//Information/Image/Dimensions/Channels/Channel")
         names = [c.get("Name") or c.get("Id") for c in found]
         dt = to_number(root.findtext(".//Information/Image/Dimensions/T/Positions/Interval/Increment"))
@@ -79,7 +84,7 @@ _czi_pixels = {
     "Bgr24": (np.uint8, 3), "Bgr48": (np.uint16, 3), "Bgr96Float": (np.float32, 3),
 }
 
-def _czi_header(doc, size, rect, n_scenes, file):
+def _czi_header(doc, size, rect, notes, file):
     "The header of an open CZI."
     pixel = str(doc.get_channel_pixel_type(0))
     if pixel not in _czi_pixels:
@@ -87,9 +92,8 @@ def _czi_header(doc, size, rect, n_scenes, file):
     dtype, samples = _czi_pixels[pixel]
     names, px, dt = _czi_scale(doc)
     if samples == 3 and size["C"] == 1: names = ["R", "G", "B"]
-    shape = (n_scenes * size["T"], size["Z"], rect.h, rect.w, size["C"] * samples)
-    axes = ("P" if n_scenes > 1 else "") + "TZCYX" + "S" * (samples > 1)
-    return Header(shape, dtype, axes, names, px, dt)
+    shape, (px_um, px_yx) = (size["T"], size["Z"], rect.h, rect.w, size["C"] * samples), choose_px_um(px, notes)
+    return Header(shape, dtype, "TZCYX" + "S" * (samples > 1), names, px_um, dt, notes=notes, px_yx=px_yx)
 
 def _czi_plane(doc, box, scene, roi, t, z, n):
     "Plane (t, z) of a scene; None: of the whole canvas. The box says where each axis begins."
@@ -99,24 +103,22 @@ def _czi_plane(doc, box, scene, roi, t, z, n):
     return np.concatenate([read(c)[..., ::-1] for c in range(n)], axis=-1) # colours come as BGR
 
 # %% ../nbs/vendors.ipynb #e452df43
-def _read_czi(doc, src):
+def _read_czi(doc, src, hints=Hints()):
     "Header and plane function of an open CZI file."
-    box, scenes = doc.total_bounding_box, sorted(doc.scenes_bounding_rectangle.items())
-    if len({(r.w, r.h) for _, r in scenes}) > 1: scenes = [] # a mosaic of unlike scenes: the whole canvas
-    rect = scenes[0][1] if scenes else doc.total_bounding_rectangle
+    box, scenes, notes = doc.total_bounding_box, sorted(doc.scenes_bounding_rectangle.items()), []
+    sizes = [f"scene {s} ({r.w} x {r.h} px)" for s, r in scenes]
+    name, rect = scenes[choose_series(sizes, hints, notes)] if scenes else (None, doc.total_bounding_rectangle)
     size = {a: box[a][1] - box[a][0] if a in box else 1 for a in "TZC"}
-    head = _czi_header(doc, size, rect, max(len(scenes), 1), src.name)
-    def plane(t, z):
-        scene, t = divmod(t, size["T"])
-        name, roi = scenes[scene] if scenes else (None, rect)
-        return _czi_plane(doc, box, name, roi, t, z, size["C"]).astype(head.dtype, copy=False)
+    head = _czi_header(doc, size, rect, notes, src.name)
+    def plane(t, z): return _czi_plane(doc, box, name, rect, t, z, size["C"]).astype(head.dtype, copy=False)
     return head, plane, doc.close
 
 # %% ../nbs/vendors.ipynb #0ccb5dbf
 def open_czi(
     src:Source, # A file on disk, else `ImageError`
+    hints:Hints=Hints(), # Which scene of several
 ) -> tuple: # Header; function (t, z) -> (H, W, C); function that closes
-    "Zeiss CZI through pylibCZIrw; scenes of one size count as time."
+    "Zeiss CZI through pylibCZIrw; of several scenes one is read."
     pyczi = _need("pylibCZIrw.czi", "czi", src)
     doc = pyczi.CziReader(_on_disk(src))
-    with close_on_error(doc): return _read_czi(doc, src)
+    with close_on_error(doc): return _read_czi(doc, src, hints)

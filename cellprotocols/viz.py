@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.patches import Rectangle
 
+from .invalid import find_invalid
 from cellprotocols.style import (
     FAINT, INK, VizError, house_style, make_axes, measure_axes, measure_letter, show_title, to_short
 )
@@ -26,6 +27,11 @@ def _sample(img, c, step) -> np.ndarray:
     "Every so many pixels of one channel, without NaN."
     plane = (img if img.ndim == 2 else img[..., c])[::step, ::step].ravel()
     return plane[np.isfinite(plane)] if plane.dtype.kind == "f" else plane
+
+def _take_valid(img):
+    "An image without the pixels that hold nothing, such as a rim of zeros: (1, n, C) where there are some."
+    invalid = find_invalid(img)
+    return np.asarray(img)[~invalid][None] if invalid.any() else np.asarray(img)
 
 def _span(values, low, high) -> tuple:
     "Two percentiles; where they coincide, the extremes; where those do too, one grey level apart."
@@ -42,7 +48,7 @@ def find_intensity_limits(
     rgb:bool=False, # The three channels are red, green, blue: one scale for all, 0-255 for uint8
 ) -> list: # (low, high) of each channel, in grey levels
     "The grey levels to show black and white, the same for all `images`."
-    images = [np.asarray(im) for im in images]
+    images = [_take_valid(im) for im in images]
     if not images: return [(0., 1.)]
     n = images[0].shape[-1] if images[0].ndim == 3 else 1
     if images[0].dtype == bool: return [(0., 1.)] * n

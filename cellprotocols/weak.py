@@ -19,6 +19,7 @@ from torch import nn
 from .augment import turn
 from .cam import iter_cams
 from .classify import ClassifyError, StageClassifier
+from .errors import check_lengths
 from .light import read_tiles
 from .calibration import find_temperature
 from .progress import track
@@ -153,6 +154,7 @@ def choose_threshold(
     recall:float=.9, # Share of the positive ones to be found
 ) -> float: # Halfway to the next lower score, so that the last positive one is safely in
     "The highest threshold that finds the wanted share."
+    check_lengths(ClassifyError, score=score, yes=yes)
     if not 0 < recall <= 1: raise ClassifyError(f"a recall of {recall}", "more than 0 and at most 1")
     high = np.sort(score[yes])[::-1]
     last = high[int(np.ceil(recall*len(high))) - 1]

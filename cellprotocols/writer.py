@@ -247,6 +247,7 @@ class DatasetWriter:
                 self._lock.close()
                 raise
     done = property(lambda self: self._done, doc="The keys of the parts that are there")
+    notes = None # What readers assumed, `hints.Notes`; goes into notes.txt
     def __enter__(self): return self
     def __exit__(self, kind, error, traceback): _leave(self, error)
 
@@ -506,6 +507,7 @@ def commit(self) -> Dataset: # Read back from disk
         seen = f"{self.path.name} has no rows and no columns"
         raise DatasetError(seen, do="append at least an empty table with its columns")
     self.flush()
+    if self.notes and self.notes.found: self.write_file("notes.txt", "\n".join(self.notes.lines()) + "\n")
     with self._writing():
         self._csv.close()
         write_whole(self.folder/"dataset.json", json.dumps(self._describe(), indent=1, ensure_ascii=False))

@@ -9,17 +9,20 @@ __all__ = ['write_yolo', 'read_yolo']
 import math
 import re
 import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from cellprotocols.boxes import (
-    COLUMNS, ODD_CHARACTERS, BoxError, BoxSet, check_boxes, check_classes, check_shape, read_image_sizes, read_text,
+    COLUMNS, ODD_CHARACTERS, BoxError, BoxSet, check_boxes, check_classes, check_shape, check_share, choose_boxes,
+    read_image_sizes, read_text, say_left_out,
 )
-from .files import whole_file
+from .files import is_litter, whole_file
 from .names import IMAGE_SUFFIXES
 
 # %% ../nbs/yolo.ipynb #d75a1df9
@@ -32,10 +35,11 @@ def _same(name): return unicodedata.normalize("NFC", name).casefold() # what som
 
 def _check_stem(stem, field):
     "A stem that every disk takes as the name of a file."
-    odd = re.search(ODD_CHARACTERS + r'|[/\\:*?"<>|]', stem)
-    if stem and not odd and not stem.startswith(".") and not stem.endswith((" ", ".")) and len(stem.encode()) <= 200:
-        return stem
-    need = "a name without folders, control characters and any of / \\ : * ? \" < > |, at most 200 bytes"
+    def is_good(part):
+        odd = re.search(ODD_CHARACTERS + r'|[\\:*?"<>|]', part)
+        return part and not odd and part[0] != "." and part[-1] not in " ." and len(part.encode()) <= 200
+    if all(map(is_good, stem.split("/"))): return stem
+    need = "a name without control characters and any of \\ : * ? \" < > |, at most 200 bytes, inside the folder"
     raise BoxError(f"the field {field[:80]!r} cannot be the name of a file", need, "rename the field")
 
 # %% ../nbs/yolo.ipynb #059cf31e
@@ -76,7 +80,10 @@ def write_yolo(
         lines[b.field, b.t] += _yolo_text(b, made.classes.index(b.label), *made.shapes[b.field])
     with whole_file(folder) as part:
         (part/"labels").mkdir(parents=True)
-        for k, stem in stems.items(): (part/"labels"/f"{stem}.txt").write_bytes(lines[k].encode())
+        for k, stem in stems.items():
+            file = part/"labels"/f"{stem}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(lines[k].encode())
         (part/"classes.txt").write_bytes("".join(f"{c}\n" for c in made.classes).encode())
         (part/"data.yaml").write_bytes(yaml.safe_dump({"names": dict(enumerate(made.classes))}).encode())
     return folder
@@ -84,36 +91,54 @@ def write_yolo(
 # %% ../nbs/yolo.ipynb #82a97781
 def _names_in_yaml(file):
     "The classes in a data.yaml."
-    try: found = yaml.safe_load(read_text(file))
-    except (yaml.YAMLError, RecursionError) as e:
-        need = "names: a list, or number: name"
+    need = "names: a list, or number: name from 0 on"
+    try: found = yaml.load(read_text(file), yaml.BaseLoader) # which takes every value as the text that is written
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as e:
         raise BoxError(f"this is no YAML ({str(e).splitlines()[0]})", need, file=file) from None
     names = found.get("names") if isinstance(found, dict) else None
-    if isinstance(names, dict) and set(names) == set(range(len(names))): names = [names[i] for i in range(len(names))]
-    if isinstance(names, list) and names: return check_classes([str(n).strip() for n in names])
-    raise BoxError("`names` is missing or has gaps", "names: a list, or number: name from 0 on", file=file)
+    numbers = [str(i) for i in range(len(names))] if isinstance(names, dict) else []
+    if isinstance(names, dict) and set(names) == set(numbers): names = [names[i] for i in numbers]
+    if isinstance(names, list) and names and all(isinstance(n, str) for n in names):
+        return check_classes([n.strip() for n in names])
+    raise BoxError("`names` is missing, has gaps or holds more than names", need, file=file)
+
+def _find_here(folder, *names):
+    "The first of some files, whatever their case."
+    there = {p.name.casefold(): p for p in sorted(folder.iterdir()) if p.is_file()} if folder.is_dir() else {}
+    return next((there[n] for n in names if n in there), None)
 
 def _yolo_names(folder) -> list:
     "The classes of a YOLO folder, from data.yaml or classes.txt."
-    for place in (folder, folder/"labels", folder.parent):
-        for file in (place/"data.yaml", place/"data.yml"):
-            if file.is_file(): return _names_in_yaml(file)
-        file = place/"classes.txt"
-        if file.is_file(): return check_classes([n.strip() for n in read_text(file).strip().splitlines()])
+    for place in (folder, folder/"labels", folder.parent, folder.parent.parent):
+        if file := _find_here(place, "data.yaml", "data.yml", "dataset.yaml"): return _names_in_yaml(file)
+        if file := _find_here(place, "classes.txt", "obj.names"):
+            return check_classes([n.strip() for n in read_text(file).strip().splitlines()])
     raise BoxError("there are no class names", "classes.txt or data.yaml beside the labels", "pass classes=", folder)
 
 # %% ../nbs/yolo.ipynb #ccacab60
 def _yolo_numbers(text):
-    "The numbers of one line, if they are five or six finite ones."
+    "The numbers of one line: five, six, or seven where the last is a whole one, the number of a track."
     said = "class, centre x, centre y, width, height, maybe a score"
     try: values = [float(v) for v in text.split()]
     except ValueError:
         raise BoxError(f"{text[:60]!r}", "numbers: class, centre x, centre y, width, height") from None
     n = len(values)
-    if n > 6: raise BoxError(f"{n} numbers, an outline and no box", said, "make boxes of the outlines first")
+    tracked = n == 7 and text.split()[6].isdigit() and values[6] > 1 # a third corner would lie within 0 to 1
+    if n > 6 and not tracked:
+        raise BoxError(f"{n} numbers, an outline and no box", said, "make boxes of the outlines first")
     if n < 5: raise BoxError(f"{n} numbers", said)
     if not all(map(math.isfinite, values)): raise BoxError(f"{text[:60]!r}", "finite numbers")
     return values
+
+def _drop_tracks(rows, folder):
+    "Rows whose last value is a score, or NaN where the set has track ids instead."
+    given = [r[-1] for r in rows if not math.isnan(r[-1])]
+    if not [s for s in given if not 0 <= s <= 1]: return rows
+    odd = next(s for s in given if not 0 <= s <= 1)
+    what = "track ids" if all(s % 1 == 0 and s >= 0 for s in given) else "no scores from 0 to 1"
+    told = f"the sixth numbers are {what} ({odd:g}, for one) and are left out: no box has a score"
+    warnings.warn(f"{folder.name}: {told}", stacklevel=3)
+    return [(*r[:-1], math.nan) for r in rows]
 
 # %% ../nbs/yolo.ipynb #01846a79
 def _why_outside(cx, cy, bw, bh):
@@ -123,51 +148,106 @@ def _why_outside(cx, cy, bw, bh):
     if min(cx, cy) > 0 and fits(bw, cx) and fits(bh, cy): return "it would fit with centre and size exchanged"
     return "look whether the first pair is the centre, not the corner"
 
+class _ClassError(BoxError): "Class names that are those of another set: never one odd line."
+
 def _yolo_line(text, n_classes, h, w):
     "One line as (class number, y0, x0, y1, x1, score), or an error without a place."
     k, cx, cy, bw, bh, *score = _yolo_numbers(text)
     if k % 1 or not 0 <= k < n_classes:
         need = f"a whole number from 0 to {n_classes - 1}"
-        raise BoxError(f"class number {text.split()[0]}", need, "look whether these are the right class names")
+        raise _ClassError(f"class number {text.split()[0]}", need, "look whether these are the right class names")
     if min(bw, bh) <= 0: raise BoxError(f"a box of width {bw:g} and height {bh:g}", "both greater than 0")
-    if max(bw/2 - cx, cx + bw/2 - 1, bh/2 - cy, cy + bh/2 - 1) > 1e-4:
+    if max(bw/2 - cx, cx + bw/2 - 1, bh/2 - cy, cy + bh/2 - 1) > .02: # less is a hand that drew beyond the edge
         seen = f"the box {cx:g} {cy:g} {bw:g} {bh:g} outside the image"
         raise BoxError(seen, "shares of the image from 0 to 1", _why_outside(cx, cy, bw, bh))
-    sides = np.clip([(cy - bh/2)*h, (cx - bw/2)*w, (cy + bh/2)*h, (cx + bw/2)*w], 0, [h, w, h, w])
-    return int(k), *sides.tolist(), score[0] if score else math.nan
+    sides = np.array([(cy - bh/2)*h, (cx - bw/2)*w, (cy + bh/2)*h, (cx + bw/2)*w])
+    inside = np.clip(sides, 0, [h, w, h, w])
+    rounded = np.abs(inside - sides) < [1e-4*h, 1e-4*w, 1e-4*h, 1e-4*w] # six digits are not exact
+    return int(k), *np.where(rounded, inside, sides).tolist(), score[0] if score else math.nan
 
 # %% ../nbs/yolo.ipynb #8559402a
-def _field_of(file, field_of, sizes):
-    "The field and frame that a file of labels is about."
-    if field := field_of.get(_same(file.stem)): return field, 0
-    movie = re.fullmatch(r"(.+)_t(\d{4,})", file.stem)
-    if movie and (field := field_of.get(_same(movie[1]))): return field, int(movie[2])
-    need = f"an image called {file.stem}, or its (height, width) in `shapes`"
-    raise BoxError("no image size is known for it", need, file=file)
+class _Images(NamedTuple):
+    "How to find the image that a file of labels is about."
+    by_path: dict # stem with its folders, as `_same` writes it -> field
+    by_name: dict # stem alone -> fields
 
-def _read_labels(file, names, field, t, size):
-    "The boxes of one file of labels."
+def _index_images(sizes):
+    by_path = {_same(stem): field for (field, _), stem in _yolo_files([(f, 0) for f in sizes]).items()}
+    by_name = {}
+    for stem, field in by_path.items(): by_name.setdefault(PurePosixPath(stem).name, []).append(field)
+    return _Images(by_path, by_name)
+
+def _find_field(stem, images):
+    "The field of a stem, with its folders or without; None where there is none, or more than one."
+    if field := images.by_path.get(_same(stem)): return field
+    found = images.by_name.get(_same(PurePosixPath(stem).name), [])
+    if len(found) < 2: return found[0] if found else None
+    ends = [f for f in found if f"/{_same(_stem(f))}".endswith(f"/{_same(stem)}")]
+    return ends[0] if len(ends) == 1 else None
+
+def _field_of(stem, images):
+    "The field and frame that a file of labels is about; None where no image is known."
+    if field := _find_field(stem, images): return field, 0
+    movie = re.fullmatch(r"(.+)_t(\d{4,15})", stem)
+    if movie and (field := _find_field(movie[1], images)): return field, int(movie[2])
+    return None
+
+# %% ../nbs/yolo.ipynb #b45a50c5
+def _label_files(folder):
+    "stem with its folders -> file of labels, of a folder and the folders in it."
+    place = folder/"labels" if (folder/"labels").is_dir() else folder
+    files = {}
+    for p in sorted(place.rglob("*")):
+        parts = p.relative_to(place).parts
+        if p.suffix.lower() != ".txt" or p.name.lower() == "classes.txt" or any(map(is_litter, parts)): continue
+        if place == folder and "images" in parts[:-1]: continue
+        if p.is_file(): files["/".join((*parts[:-1], p.name[:-4]))] = p
+    return files
+
+def _match_files(files, images, folder):
+    "file -> (field, frame); those without an image are named, and one at least must have one."
+    found = {f: _field_of(stem, images) for stem, f in files.items()}
+    exact = {found[f]: f for stem, f in files.items() if _same(stem) in images.by_path}
+    found = {f: None if exact.get(field, f) != f else field for f, field in found.items()}
+    lost = [f for f, field in found.items() if field is None]
+    if lost and len(lost) == len(found):
+        need = f"an image called {lost[0].stem}, or its (height, width) in `shapes`"
+        raise BoxError(f"no image size is known for it ({len(lost)} such files)", need, file=lost[0])
+    say_left_out(folder, [f.relative_to(folder).as_posix() for f in lost], len(found), "files of labels",
+                 "have no image and are left out")
+    taken = {}
+    for f, field in found.items():
+        if field and taken.setdefault(field, f) != f:
+            both = f"{taken[field].relative_to(folder)} and {f.relative_to(folder)}"
+            seen = f"{both} would both be labels of {field[0]!r}"
+            raise BoxError(seen, "one file of labels an image", "read one folder at a time", folder)
+    return {f: field for f, field in found.items() if field}
+
+def _read_labels(file, names, field, t, size, odd):
+    "The boxes of one file of labels; the errors of odd lines go into `odd`."
     for i, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip(): continue
         try: k, *sides, score = _yolo_line(line, len(names), *size)
-        except BoxError as e: raise BoxError(f"line {i}: {e.seen}", e.need, e.do, file) from None
-        yield field, names[k], t, *sides, score
+        except BoxError as e:
+            told = type(e)(f"line {i}: {e.seen}", e.need, e.do, file)
+            if isinstance(e, _ClassError): raise told from None
+            odd.append(told)
+        else: yield field, names[k], t, *sides, score
 
 # %% ../nbs/yolo.ipynb #8b0bbf60
 def read_yolo(
-    folder:str|Path, # Folder with *.txt, or with labels/*.txt
+    folder:str|Path, # Folder with *.txt, or with labels/*.txt; those in its folders count, too
     shapes:"Mapping|str|Path", # field -> (H, W) px, or the folder of the images
     classes:Sequence|None=None, # Names in the order of their numbers; None: from data.yaml or classes.txt
-) -> BoxSet: # Boxes in px
+) -> BoxSet: # Boxes in px; warnings name odd lines and files without an image, which are left out
     "Read boxes as YOLO writes them."
-    folder, rows = Path(folder), []
+    folder, rows, odd = Path(folder), [], []
     if not folder.is_dir(): raise BoxError("there is no such folder", file=folder)
     names = _yolo_names(folder) if classes is None else check_classes(classes)
     if not isinstance(shapes, Mapping): shapes = read_image_sizes(shapes)
     sizes = {str(f): check_shape(f, s) for f, s in shapes.items()}
-    field_of = {_same(stem): field for (field, _), stem in _yolo_files([(f, 0) for f in sizes]).items()}
-    place = folder/"labels" if (folder/"labels").is_dir() else folder
-    for file in sorted(p for p in place.glob("*.txt") if p.name != "classes.txt" and not p.name.startswith(".")):
-        field, t = _field_of(file, field_of, sizes)
-        rows += _read_labels(file, names, field, t, sizes[field])
-    return check_boxes(pd.DataFrame(rows, columns=COLUMNS), names, sizes, folder)
+    for file, (field, t) in _match_files(_label_files(folder), _index_images(sizes), folder).items():
+        rows += _read_labels(file, names, field, t, sizes[field], odd)
+    check_share(odd, len(rows) + len(odd))
+    say_left_out(folder, [f"{Path(e.file).name}, {e.seen}" for e in odd], len(rows) + len(odd), "lines")
+    return choose_boxes(pd.DataFrame(_drop_tracks(rows, folder), columns=COLUMNS), names, sizes, folder)

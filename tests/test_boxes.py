@@ -16,7 +16,8 @@ from cellprotocols.yolo import read_yolo, write_yolo
     "name",
     [
         "../x",
-        "a/b",
+        "/a/b",
+        "a//b",
         "a\\b",
         "..",
         ".",

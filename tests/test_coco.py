@@ -59,14 +59,6 @@ def test_coco_with_other_ids_and_extras(tmp_path):
         (lambda d: d["images"][0].update(height="tall"), "both at least 1"),
         (lambda d: d["images"][0].update(width=-4), "both at least 1"),
         (lambda d: d["annotations"][1].update(id=1), "the same id"),
-        (lambda d: d["annotations"][0].update(image_id=77), "image_id 77, which is not there"),
-        (lambda d: d["annotations"][0].update(image_id=[1]), "image_id [1]"),
-        (lambda d: d["annotations"][0].update(category_id=0), "category_id 0"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "the bbox [1, 2, 3]"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 0, 4]), "has no inside"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "four finite numbers"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 10**400, 4]), "has the bbox"),
-        (lambda d: d["annotations"][0].update(bbox=[0, 110, 20, 20]), "outside the image of 100 x 200 px"),
         (lambda d: d["images"][1].update(file_name="a.png"), "in two sizes"),
         (lambda d: d["categories"][1].update(name="A"), "the class name 'A'"),
     ],
@@ -74,6 +66,86 @@ def test_coco_with_other_ids_and_extras(tmp_path):
 def test_wrong_coco(tmp_path, change, said):
     with pytest.raises(BoxError, match=re.escape(said)):
         coco(tmp_path, change)
+
+
+ODD = [
+    ("image_id 77, which is not there", dict(image_id=77)),
+    ("image_id [1]", dict(image_id=[1])),
+    ("category_id 0", dict(category_id=0)),
+    ("the bbox [1, 2, 3]", dict(bbox=[1, 2, 3])),
+    ("the bbox abcd", dict(bbox="abcd")),
+    ("the bbox [1, 2, 10000", dict(bbox=[1, 2, 10**400, 4])),
+    ("bbox_mode 2", dict(bbox_mode=2)),
+    ("the score 17", dict(score=17)),
+    ("has no inside", dict(bbox=[1, 2, 0, 4])),
+    ("(nan, 1, nan, 3)", dict(bbox=[1, float("nan"), 2, 4])),
+    ("outside the image of 100 x 200 px", dict(bbox=[0, 110, 20, 20])),
+]
+
+
+@pytest.mark.parametrize("said, change", ODD, ids=[said for said, _ in ODD])
+def test_one_odd_box_is_named_and_the_rest_is_read_but_a_file_of_odd_boxes_is_refused(tmp_path, said, change):
+    with pytest.warns(UserWarning, match="1 of 2 boxes are left out.*" + re.escape(said)):
+        made = coco(tmp_path, lambda d: d["annotations"][0].update(change))
+    assert made.boxes.label.tolist() == ["B"] and made.shapes == SHAPES
+
+    def both(d):
+        for a in d["annotations"]:
+            a.update(change)
+
+    with pytest.raises(BoxError):
+        coco(tmp_path, both)
+
+
+def only(tmp_path, **change):
+    return coco(tmp_path, lambda d: d["annotations"][0].update(change)).boxes
+
+
+def test_what_changes_the_meaning_of_a_box(tmp_path):
+    for crowd in (dict(iscrowd=1), dict(ignore=1)):
+        with pytest.warns(UserWarning, match="regions of many objects.*annotation 1"):
+            assert only(tmp_path, **crowd).label.tolist() == ["B"]
+    for turned in (dict(attributes=dict(rotation=90.0)), dict(rotation=-90)):
+        with pytest.warns(UserWarning, match="upright box"):
+            made = only(tmp_path, bbox=[40, 40, 60, 10], **turned)
+        assert made[SIDES].to_numpy()[0].tolist() == pytest.approx([15, 65, 75, 75])
+    assert only(tmp_path, bbox=[10, 20, 30, 50], bbox_mode=0)[SIDES].to_numpy()[0].tolist() == [20, 10, 50, 30]
+    assert only(tmp_path, image_id=1.0).field.tolist() == ["a.png", "b.tif"]
+
+
+def test_half_a_pixel_outside_is_cut_and_said(tmp_path):
+    with pytest.warns(UserWarning, match="1 of 2 boxes stick out of the image and are cut"):
+        made = only(tmp_path, bbox=[150.2, 10, 50.3, 20])
+    assert made[SIDES].to_numpy()[0].tolist() == [10, 150.2, 30, 200]
+
+
+def test_shares_are_no_pixels(tmp_path):
+    def shares(d):
+        d["annotations"][0]["bbox"], d["annotations"][1]["bbox"] = [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.2, 0.2]
+
+    with pytest.raises(BoxError, match="these are shares of the image"):
+        coco(tmp_path, shares)
+
+
+def test_a_box_without_bbox_lies_around_its_outline(tmp_path):
+    def outline(d):
+        del d["annotations"][0]["bbox"]
+        d["annotations"][0]["segmentation"] = [[1, 1, 9, 1, 9, 9], [20, 3, 21, 30, 22, 4]]
+
+    assert coco(tmp_path, outline).boxes[SIDES].to_numpy()[0].tolist() == [1, 1, 30, 22]
+
+
+@pytest.mark.parametrize("written", ["1.10", "true", "007.50", "1e3"])
+def test_names_are_text_as_written(tmp_path, written):
+    d = dict(
+        images=[dict(id=1, file_name="a.png", height=9, width=9)], annotations=[], categories=[dict(id=1, name="@")]
+    )
+    (tmp_path / "c.json").write_text(json.dumps(d).replace('"@"', written))
+    if written.startswith("0"):
+        with pytest.raises(BoxError, match="no JSON"):
+            read_coco(tmp_path / "c.json")
+    else:
+        assert read_coco(tmp_path / "c.json").classes == [written]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "null", "\x00"])

@@ -6,7 +6,7 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from sample_tables import arrays_of, files_of, rows, table, tree
 
 from cellprotocols.dataset import KINDS, NEEDED_FILES, check_dataset, check_items, fingerprint, read_dataset
@@ -415,3 +415,41 @@ def test_a_dataset_shows_itself(tmp_path):
     assert "&lt;b&gt;" in ds._repr_html_() and "4 more" in ds._repr_html_()
     with pytest.raises(DatasetError, match="no array 'b'.*it has a"):
         ds["b"]
+
+
+ODD_META = [b"", b"[" * 100_000, b"null", b'"text"', b"{}", b"\xff\xfe{"]
+
+
+@pytest.mark.parametrize("data", ODD_META)
+def test_a_damaged_dataset_json_is_one_sentence(tmp_path, data):
+    path = write_dataset(tmp_path / "d", "masks", _two_masks(), "me", arrays=dict(m=np.zeros((2, 3)))).path
+    (path / "dataset.json").write_bytes(data)
+    with pytest.raises(DatasetError, match="dataset.json"):
+        read_dataset(path)
+
+
+@pytest.mark.parametrize(
+    "key, value", [("contract", "2"), ("contract", None), ("arrays", [1]), ("files", 7), ("columns", {"a": [1]})]
+)
+def test_parts_of_another_type_are_one_sentence(tmp_path, key, value):
+    path = write_dataset(tmp_path / "d", "masks", _two_masks(), "me", arrays=dict(m=np.zeros((2, 3)))).path
+    meta = json.loads((path / "dataset.json").read_text())
+    (path / "dataset.json").write_text(json.dumps(meta | {key: value}))
+    with pytest.raises(DatasetError, match="dataset.json"):
+        read_dataset(path)
+
+
+@pytest.mark.parametrize(
+    "change", [dict(shape="x"), dict(shape=[-1]), dict(data_type="object"), dict(codecs=[]), dict(zarr_format=9)]
+)
+def test_a_damaged_zarr_json_is_one_sentence(tmp_path, change):
+    path = write_dataset(tmp_path / "d", "masks", _two_masks(), "me", arrays=dict(m=np.zeros((2, 3)))).path
+    about = json.loads((path / "m.zarr" / "zarr.json").read_text())
+    for text in (json.dumps(about | change), "{", ""):
+        (path / "m.zarr" / "zarr.json").write_text(text)
+        with pytest.raises(DatasetError, match="array m"):
+            read_dataset(path)
+
+
+def _two_masks():
+    return pd.DataFrame(dict(item_id=["a", "b"], group="g", field_id="f"))

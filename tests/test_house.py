@@ -18,15 +18,16 @@ PAGES = {"index", "glossary"}  # notebooks without a module
 
 # Each row may import from itself (without circles) and from the rows above it in this list.
 ROWS = [
-    "errors progress doctor protocols device files tables agreement sources layouts scales names pictures tiffpages tiff vendors "
-    "images origins dataset writer labellog mirror split answers intervals calibration metrics abstention maskscores synth "
+    "errors progress doctor protocols device files tables sheets agreement sources layouts scales names filenames pictures tiffpages tiff "
+    "vendors images origins dataset writer labellog mirror split answers intervals calibration metrics abstention "
+    "maskscores synth synth_cultures hints invalid docstrings "
     "synth_dirt style viz galleries plots overlays",
-    "patches tiles quality cells objects stamps usual proposals movies tracks labelled imagesets maskfiles pixels boxes yolo coco "
-    "clicks cellsets light flatfield dust fill exports",
-    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured embed embedded recipes "
+    "patches tiles quality cells objects stamps usual proposals movies tracks sequences labelled imagesets maskfiles pixels boxes yolo coco "
+    "clicks sizes cellsets light flatfield confluency clusters dust fill exports",
+    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured embed embedded domain recipes "
     "maps probe bags suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino mil autoencoder",
-    "annotate grid fields points drawing places mappage explore frames bundle dirt report painted maskreport sections calls review app steps",
-    "scale cli",
+    "annotate grid fields points drawing places mappage explore frames bundle adapt dirt report painted maskreport sections calls review app steps",
+    "scale parser cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 

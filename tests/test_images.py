@@ -36,7 +36,7 @@ def pictures(draw):
 
 
 @settings(max_examples=80, deadline=None)
-@given(picture=pictures(), px=st.one_of(st.none(), st.floats(1e-3, 500)), dt=st.one_of(st.none(), st.floats(1e-3, 1e5)))
+@given(picture=pictures(), px=st.one_of(st.none(), st.floats(1e-3, 50)), dt=st.one_of(st.none(), st.floats(1e-3, 1e5)))
 def test_written_files_come_back(tmp_path_factory, picture, px, dt):
     axes, a = picture
     path = tmp_path_factory.mktemp("rt") / "a.ome.tif"
@@ -123,13 +123,13 @@ def test_zip_members_and_sha256(tmp_path):
 
 
 def test_folder_in_natural_order(tmp_path):
-    for t in (10, 2, 1):
+    for t in (10, 9, 8):
         tifffile.imwrite(tmp_path / f"t{t}.tif", np.full((4, 5), t, np.uint8))
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / ".hidden.tif").write_bytes(b"junk")
-    for source in (tmp_path, [tmp_path / f"t{t}.tif" for t in (1, 2, 10)]):
+    for source in (tmp_path, [tmp_path / f"t{t}.tif" for t in (8, 9, 10)]):
         with open_image(source) as img:
-            assert img.shape == (3, 1, 4, 5, 1) and [f[0, 0, 0] for f in img.frames()] == [1, 2, 10]
+            assert img.shape == (3, 1, 4, 5, 1) and [f[0, 0, 0] for f in img.frames()] == [8, 9, 10]
             assert len(img.sha256) == 64
 
 
@@ -306,6 +306,7 @@ def test_asking_beyond_the_ends_and_after_closing(tmp_path):
 def test_odd_formats_against_their_manifest(shared_data):
     """
     manifest.csv was made with tifffile. We differ on purpose in: palettes (RGB or mapped grey here, indices there),
+    printing inks (RGB here), min-is-white images (turned here),
     six files tifffile cannot decode (8-bit RGB by libtiff here), and one file of 3.9 TB that is refused.
     """
     import csv
@@ -329,6 +330,9 @@ def test_odd_formats_against_their_manifest(shared_data):
                 row["dtype"],
             )
             continue
+        if row["photometric"] == "SEPARATED" and row["tifffile_read"] == "ok":
+            assert px.shape[-1] in (3, 4) and str(px.dtype) == row["dtype"], file.name
+            continue
         plain = not (row["photometric"] == "PALETTE" and row["imagej"] != "True") and row["tifffile_read"] == "ok"
         if not plain:
             assert px.dtype == np.uint8
@@ -336,7 +340,13 @@ def test_odd_formats_against_their_manifest(shared_data):
         want = [int(n) for n in row["shape"].strip("()").split(",") if n.strip() and int(n) > 1]
         assert sorted(want) == sorted(n for n in px.shape if n > 1), file.name
         assert str(px.dtype) == row["dtype"], file.name
-        assert (float(px.min()), float(px.max())) == (float(row["min"]), float(row["max"])), file.name
+        ends = float(row["min"]), float(row["max"])
+        if row["photometric"] in ("MINISWHITE", "0"):  # turned: what was least is most
+            with open_image(file) as img:
+                assert any("min-is-white" in n for n in img.notes), file.name
+            white = 0.0 if px.dtype.kind == "f" else 2.0 ** int(row["bits"]) - 1
+            ends = white - ends[1], white - ends[0]
+        assert (float(px.min()), float(px.max())) == ends, file.name
 
 
 def test_real_microscopy(shared_data):
@@ -421,21 +431,24 @@ def test_two_processes_write_the_same_bytes(tmp_path):
 
 
 def test_a_list_keeps_its_order_a_folder_is_sorted(tmp_path):
-    for t in (10, 2, 1):
+    for t in (10, 9, 8):
         tifffile.imwrite(tmp_path / f"t{t}.tif", np.full((4, 5), t, np.uint8))
 
     def order(source):
         with open_image(source) as img:
             return [int(f[0, 0, 0]) for f in img.frames()]
 
-    files = [tmp_path / f"t{t}.tif" for t in (2, 10, 1)]
-    assert order(files) == [2, 10, 1] and order(tuple(map(str, files[::-1]))) == [1, 10, 2]
-    assert order([files[0], files[0]]) == [2, 2]
-    assert order(tmp_path) == order(str(tmp_path)) == [1, 2, 10]
+    files = [tmp_path / f"t{t}.tif" for t in (9, 10, 8)]
+    assert order(files) == [9, 10, 8] and order(tuple(map(str, files[::-1]))) == [8, 10, 9]
+    assert order([files[0], files[0]]) == [9, 9]
+    assert order(tmp_path) == order(str(tmp_path)) == [8, 9, 10]
 
 
 def test_a_folder_with_odd_digits_opens(tmp_path):
-    for i, name in enumerate(["t\u00b2.tif", "t\u2462.tif", "t\u0661\u0660.tif", "t\u00bd.tif"]):
+    for i, name in enumerate(["t\u0661\u0660.tif", "t9.tif", "t\u0661\u0661.tif"]):
         tifffile.imwrite(tmp_path / name, np.full((4, 5), i, np.uint8))
     with open_image(tmp_path) as img:
-        assert [int(f[0, 0, 0]) for f in img.frames()][:3] == [0, 1, 2]
+        assert [int(f[0, 0, 0]) for f in img.frames()] == [1, 0, 2]
+    tifffile.imwrite(tmp_path / "t\u00bd.tif", np.full((4, 5), 7, np.uint8))
+    with pytest.raises(ImageError, match="2 images or movies by their names"):
+        open_image(tmp_path)

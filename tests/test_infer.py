@@ -173,7 +173,7 @@ def test_blank_patches_are_pointed_out(tmp_path, capsys):
         files={"channels.txt": "gray\n"},
     )
     t = infer.run(str(tmp_path / "22"), str(tmp_path / "25"), make_bundle(tmp_path / "bundle")).items
-    assert t.blank.sum() == 7 and "7 of them show no cell" in capsys.readouterr().out
+    assert t.blank.sum() == 7 and "in 7 of them nothing but noise can be seen" in capsys.readouterr().out
 
 
 def test_temperature_is_used(tmp_path):
@@ -395,7 +395,8 @@ def test_channels_are_those_of_the_model(movie, tmp_path):
     c = infer.run(None, str(tmp_path / "c"), model, str(tmp_path / "m.tif"), channels="1").items
     for other in (b, c):
         assert (a.predicted == other.predicted).all() and np.allclose(a[["y", "x"]], other[["y", "x"]])
-    with pytest.raises(BundleError, match="the images have channels"):
+    assert (tmp_path / "a" / "channels.png").exists() and not (tmp_path / "b" / "channels.png").exists()
+    with pytest.raises(MovieError, match=r"the images have 0 \(BF\), 1 \(GFP\).*channels="):
         infer.run(None, str(tmp_path / "d"), make_bundle(tmp_path / "b2", channels=("DAPI",)), str(tmp_path / "m.tif"))
     both = infer.run(
         None,

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from cellprotocols.errors import UserError
 from cellprotocols.agreement import choose_blind, measure_agreement
-from cellprotocols.labellog import LabelError, LabelLog, write_label, apply_log, read_labels
+from cellprotocols.labellog import LabelError, LabelLog, write_label, apply_log, read_labels, read_last_classes
 
 
 @pytest.fixture(autouse=True)
@@ -269,3 +269,107 @@ def test_a_table_takes_the_last_word_and_flags(tmp_path):
     with pytest.warns(UserWarning, match="1 labels .* not in this set"):
         got = apply_log(table, tmp_path / "log")
     assert list(got.label) == ["B", ""] and list(got.flagged) == [True, False] and list(table.label) == ["", ""]
+
+
+ODD = [
+    ("a line that was cut", b'{"item": "c", "lab'),
+    ("no object", b"[1, 2]"),
+    ("a number", b"7"),
+    ("no item", b'{"label": "A", "by": "x"}'),
+    ("no label", b'{"item": "c", "by": "x"}'),
+    ("an item that is a list", b'{"item": ["c"], "label": "A"}'),
+    ("an item that is null", b'{"item": null, "label": "A"}'),
+    ("a label that is an object", b'{"item": "c", "label": {"A": 1}}'),
+    ("an act that is a list", b'{"item": "c", "label": "A", "act": [1]}'),
+    ("by that is an object", b'{"item": "c", "label": "A", "by": {"a": 1}}'),
+    ("a place that is text", b'{"item": "c", "label": "A", "t": 0, "y": "7", "x": 1}'),
+    ("a place that is no number", b'{"item": "c", "label": "A", "t": 0, "y": NaN, "x": 1}'),
+    ("a box that is text", b'{"item": "c", "label": "A", "box": "1 2 3 4"}'),
+    ("an undo of a list", b'{"undo": ["a"], "by": "x"}'),
+    ("undo and redo", b'{"undo": "a", "redo": "b", "by": "x"}'),
+    ("a format of tomorrow", b'{"label_log": 99}'),
+    ("a format that is text", b'{"label_log": "1"}'),
+    ("no UTF-8", b'{"item": "\xff", "label": "A"}'),
+    ("nested", b"[" * 100_000),
+]
+
+
+@pytest.mark.parametrize("odd", [line for _, line in ODD], ids=[name for name, _ in ODD])
+def test_an_odd_line_costs_itself_and_not_the_log(tmp_path, odd):
+    log = tmp_path / "l.jsonl"
+    write_label(log, "a", "A", "x", t=0, y=1.0, x=2.0)
+    log.write_bytes(log.read_bytes() + odd + b"\n")
+    write_label(log, "b", "B", "x")
+    with pytest.warns(UserWarning, match="line 3 .*left out"):
+        back = read_labels(log)
+    assert back[["item", "label"]].values.tolist() == [["a", "A"], ["b", "B"]]
+    opened = LabelLog(log, "x")
+    opened.give([dict(item="a", label="B")])
+    opened.undo()
+    assert opened.word("a")["label"] == "A" and len(opened.wrong) == 1
+
+
+def test_a_damaged_header_costs_itself(tmp_path):
+    log = tmp_path / "l.jsonl"
+    write_label(log, "a", "A", "x")
+    log.write_bytes(b"\0\0\0" + log.read_bytes()[3:])
+    write_label(log, "b", "B", "x")
+    with pytest.warns(UserWarning, match="line 1 was cut off or damaged"):
+        assert read_labels(log).item.tolist() == ["a", "b"]
+    (tmp_path / "notes.txt").write_text("my notes\nmore\n")
+    with pytest.raises(LabelError, match="not a label log"):
+        write_label(tmp_path / "notes.txt", "a", "A", "x")
+    assert (tmp_path / "notes.txt").read_text() == "my notes\nmore\n"
+
+
+def test_a_folder_and_a_missing_log_are_named(tmp_path):
+    for use in (read_labels, LabelLog, lambda log: write_label(log, "a", "A", "x")):
+        with pytest.raises(LabelError, match="this is a folder, not a label log; name a file in it"):
+            use(tmp_path)
+    write_label(tmp_path / "mine.jsonl", "a", "A", "x")
+    with pytest.raises(LabelError, match="name the file in it: mine.jsonl"):
+        read_labels(tmp_path)
+    with pytest.raises(LabelError, match="no label log here"):
+        read_labels(tmp_path / "other.jsonl")
+
+
+keys = [
+    "item",
+    "label",
+    "by",
+    "at",
+    "act",
+    "undo",
+    "redo",
+    "round",
+    "t",
+    "y",
+    "x",
+    "box",
+    "flagged",
+    "field",
+    "label_log",
+]
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda v: st.lists(v, max_size=2) | st.dictionaries(st.text(max_size=2), v, max_size=2),
+    max_leaves=4,
+)
+lines = st.dictionaries(st.sampled_from(keys), values, max_size=6).map(lambda d: json.dumps(d).encode()) | st.binary(
+    max_size=30
+)
+
+
+@pytest.mark.slow
+@given(st.lists(lines, max_size=8))
+@settings(max_examples=2000, deadline=None)
+def test_fuzz_two_labels_survive_any_lines_around_them(tmp_path_factory, between):
+    log = tmp_path_factory.getbasetemp() / "fuzz.jsonl"
+    log.unlink(missing_ok=True)
+    write_label(log, "first one", "A", "anna")
+    log.write_bytes(log.read_bytes() + b"\n".join(between) + b"\n")
+    write_label(log, "last one", "B", "anna")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        back = read_last_classes(log).set_index("item").label
+    assert (back["first one"], back["last one"]) == ("A", "B")

@@ -1,19 +1,27 @@
 """Movies: which there are, where their cells are, and that only a few frames are held."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
+from cellprotocols.cells import find_centroids
+from cellprotocols.images import open_image, write_image
 from cellprotocols.movies import (
     MovieError,
+    MovieFrames,
     choose_channels,
     choose_max_distance,
     cut_cells,
     find_movies,
     find_unlabelled,
+    make_finder,
     read_points,
     scale_patches,
 )
+from cellprotocols.sources import Channels
 
 
 @pytest.mark.parametrize(
@@ -22,10 +30,10 @@ from cellprotocols.movies import (
         ("t,y,x\n0,5,5\n0.7,5,5\n", "t is 0.7 in row 3"),
         ("t,y,x\n1e-9,5,5\n", "t is 1e-09 in row 2"),
         ("t,y,x,track_id\n0,5,5,1.5\n", "track_id is 1.5 in row 2"),
-        ("t,y,x\n0,5,here\n", "row 2 holds something that is not a number"),
-        ("t,y,x\n0,5,inf\n", "row 2 holds something"),
+        ("t,y,x\n0,5,here\n", "'here' in column 'x', row 2 is not a number"),
+        ("t,y,x\n0,5,inf\n", "row 2 is not a number"),
         ("y,x\n1,2\n", "no column t"),
-        ("", "not a table"),
+        ("", "the table has no rows"),
     ],
 )
 def test_tables_of_centres_that_cannot_be_used(tmp_path, text, says):
@@ -54,8 +62,110 @@ def test_an_unknown_pixel_size_is_said(capsys):
 
 def test_channels_that_have_numbers_for_names():
     assert choose_channels(["1", "0"], "0") == [1], "a name wins over a number"
-    assert choose_channels(["a", "b", "a"], "a") == [0]
     assert choose_channels(["a"], known=["b"]) == [0]
+
+
+@pytest.mark.parametrize(
+    "names, known, want",
+    [
+        (["Camera", "Camera"], ["Camera", "Camera"], [0, 1]),
+        (["Camera", "GFP", "Camera"], ["Camera", "Camera", "GFP"], [0, 2, 1]),
+        (["GFP", "DNA"], ["DNA", "GFP"], [1, 0]),
+        (["C0", "C1"], ["Camera", "Camera"], [0, 1]),
+        (["Camera", "Camera"], ["C0", "C1"], [0, 1]),
+        (["A", "alpha"], ["alpha", "A"], [1, 0]),
+        (Channels("RGBA", alpha=[3]), list("RGB"), [0, 1, 2]),
+        (Channels("RGBA", alpha=[3]), ["x", "y", "z"], [0, 1, 2]),
+    ],
+)
+def test_channels_of_a_model_are_found_by_name_or_place(names, known, want):
+    assert choose_channels(names, known=known) == want
+
+
+@pytest.mark.parametrize(
+    "names, wanted, known",
+    [
+        (["a", "b", "a"], "a", []),
+        (["Camera", "Camera", "GFP"], "", ["Camera"]),
+        (["BF", "GFP", "DNA"], "", ["C0"]),
+        (["BF"], "1", []),
+    ],
+)
+def test_channels_that_cannot_be_told_are_asked_for(names, wanted, known):
+    with pytest.raises(MovieError, match="channels="):
+        choose_channels(names, wanted, known)
+
+
+def test_only_the_format_says_what_is_transparent():
+    for names in (["A", "B"], ["alpha", "GFP"], ["a"]):
+        assert choose_channels(names) == list(range(len(names)))
+    assert choose_channels(Channels(["gray", "A"], alpha=[1])) == [0]
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "colours", "float", "beyond 31 bits", "beyond 32 bits", "nearly 64 bits", "colours and alpha"]
+)
+def test_label_images_in_any_encoding_keep_their_objects(tmp_path, kind):
+    lab = np.zeros((100, 100), np.uint8)
+    for k, (y, x) in enumerate([(10, 10), (10, 50), (50, 10), (50, 50), (75, 80)], 1):
+        lab[y : y + 12, x : x + 12] = k
+    colours = np.array([(0, 0, 0), (100, 0, 0), (0, 100, 0), (0, 0, 100), (100, 100, 0), (100, 0, 100)], np.uint8)[lab]
+    img = {
+        "plain": lab,
+        "colours": colours,
+        "float": lab.astype(np.float32),
+        "beyond 31 bits": np.where(lab == 3, np.int64(3_000_000_000), lab).astype(np.uint32),
+        "beyond 32 bits": np.where(lab == 3, np.int64(2**33 + 2), lab),
+        "nearly 64 bits": np.where(lab == 3, np.uint64(2**64 - 1), lab.astype(np.uint64)),
+        "colours and alpha": np.dstack([colours, np.full((100, 100), 255, np.uint8)]),
+    }[kind]
+    more = {"photometric": "rgb", "extrasamples": ["unassalpha"][: img.shape[2] - 3]} if img.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "labels.tif", img, **more)
+    tifffile.imwrite(tmp_path / "movie.tif", lab)
+    with open_image(tmp_path / "movie.tif") as movie, open_image(tmp_path / "labels.tif") as labels:
+        found = make_finder(MovieFrames(movie, [0]), labels)(0)
+    assert found.area.tolist() == [144] * 5
+    assert sorted(zip(found.y, found.x)) == [(15.5, 15.5), (15.5, 55.5), (55.5, 15.5), (55.5, 55.5), (80.5, 85.5)]
+
+
+@pytest.mark.parametrize("bad", ["photo", "fractions", "two channels", "no black"])
+def test_what_is_no_label_image_is_refused(tmp_path, bad):
+    rng = np.random.default_rng(0)
+    img = {
+        "photo": rng.integers(0, 255, (60, 60, 3)).astype(np.uint8),
+        "fractions": rng.random((60, 60)).astype(np.float32),
+        "two channels": np.zeros((2, 60, 60), np.uint8),
+        "no black": np.array([(9, 0, 0), (0, 9, 0)], np.uint8)[np.eye(60, dtype=int)],
+    }[bad]
+    write_image(tmp_path / "l.tif", img, axes="CYX" if bad == "two channels" else None)
+    with open_image(tmp_path / "l.tif") as labels, pytest.raises(MovieError, match="l.tif"):
+        make_finder(MovieFrames(labels, [0]), labels)
+
+
+def test_sparse_ids_are_quick():
+    lab = np.zeros((1500, 1500), np.int64)
+    lab[::30, ::30] = np.arange(2500).reshape(50, 50) * 10**14 + 1
+    start = time.process_time()
+    assert len(find_centroids(lab)) == 2500
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("hole", ["NaN", "zeros", "masked"])
+def test_a_rim_that_holds_nothing_is_not_valid_in_patches(tmp_path, hole):
+    whole = np.random.default_rng(0).integers(900, 1100, (80, 80, 1)).astype(np.float32)
+    img = whole.copy()
+    img[:30] = np.nan if hole == "NaN" else 0
+    if hole == "masked":
+        img = np.ma.masked_array(whole, np.arange(80)[:, None, None] * np.ones((1, 80, 1)) < 30)
+    found = ((0, pd.DataFrame(dict(y=[40.0], x=[40.0]))) for _ in range(1))
+
+    class Frames(list):
+        def __call__(self, t):
+            return self[t]
+
+    ((_, _, patches, valid),) = cut_cells(found, Frames([img]), 32, 32)
+    assert (valid[0].all(1) == (np.arange(32) >= 6)).all() and not valid[0, :6].any()
+    assert np.array_equal(patches[0, 6:], whole[30:56, 24:56]) and (patches[0] > 800).all()
 
 
 def test_nothing_is_found_where_there_is_nothing(tmp_path):

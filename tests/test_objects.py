@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from fields import disc
+from scipy import ndimage
 
 from cellprotocols.errors import UserError
-from cellprotocols.objects import UNSURE, ObjectVote, find_certain, find_dark
+from cellprotocols.objects import UNSURE, ObjectVote, find_certain, find_dark, find_stain, measure_crowd
 from cellprotocols.unet import IGNORE
 
 
@@ -52,6 +53,46 @@ def test_without_labels_only_black_and_steep_things_are_dirt_for_certain():
     assert [find_certain(x)[50, 50] for x in (stain, crystal, wall)] == [255, 1, 1], (
         "smooth stain is black, too, but has no bright fringe"
     )
+
+
+def make_grains(depth, seed=0):
+    "A crowd of grains, 3 px a side and about 9 px apart, in the left half of empty ground with some noise."
+    rng = np.random.default_rng(seed)
+    x = 1 + 0.004 * rng.standard_normal((128, 256)).astype(np.float32)
+    for a, b in np.mgrid[20:100:9, 20:100:9].reshape(2, -1).T + rng.integers(-1, 2, (81, 2)):
+        x[a : a + 3, b : b + 3] *= 1 - depth
+    return x
+
+
+@pytest.mark.parametrize("depth", [0.35, 0.5, 0.7])
+def test_grains_in_a_crowd_are_nothing_and_the_same_grain_alone_may_be_dirt(depth):
+    x = make_grains(depth)
+    x[60:64, 200:204] *= 1 - depth
+    said = find_certain(x)
+    assert not (said[28:90, 28:90] == 1).any(), "no grain inside a crowd is dirt for certain, however dark"
+    assert said[61, 201] in (1, 255)
+    if depth < 0.6:
+        assert not said[28:90, 28:90].any(), "nor doubtful"
+    stain = find_stain(x)
+    assert stain[30:90, 30:90].mean() > 0.9 and not stain[:, 160:].any()
+
+
+def test_dark_streaky_stain_without_a_bright_fringe_is_an_example_of_nothing():
+    (y, x), rng = np.mgrid[:192, :192] - 96, np.random.default_rng(0)
+    streaks = ndimage.gaussian_filter(rng.standard_normal((192, 192)), 1)
+    cell = 1 - 0.65 / (1 + np.exp((np.hypot(y, x * 0.7) - 32) / 5)) * (1 + 0.06 * streaks / streaks.std())
+    cell = (cell + 0.004 * rng.standard_normal(cell.shape)).astype(np.float32)
+    assert cell.min() < 0.45 and not find_certain(cell).any(), "black in the middle, but soft and without a fringe"
+    stain = find_stain(cell)
+    assert stain[80:110, 80:110].all() and not stain[:10].any()
+
+
+def test_neighbours_are_counted_by_their_middles():
+    names = np.zeros((40, 40), int)
+    for k, (a, b) in enumerate([(5, 5), (5, 12), (5, 30)], 1):
+        names[a : a + 2, b : b + 2] = k
+    assert measure_crowd(names, 3).tolist() == [1, 1, 0] and measure_crowd(names, 3, 20).tolist() == [1, 2, 1]
+    assert measure_crowd(names * 0, 0).shape == (0,)
 
 
 def test_saliency_outside_dirt_gives_nothing_and_dirt_outside_saliency_neither():

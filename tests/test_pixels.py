@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellprotocols.hints import Hints, Notes, give_hints
 from cellprotocols.labelled import LabelledError, read_labelled
 from cellprotocols.origins import find_root
 from cellprotocols.pixels import iter_pixels, read_shapes
@@ -100,3 +101,23 @@ def test_clicks_cut_what_lies_there(tmp_path):
     assert np.array_equal(got[1][0][..., 0], movie[0, 17:33, 22:38])
     a, v = got[2]
     assert v.sum() == 64 and np.array_equal(a[..., 0][v], movie[1, :8, :8].ravel())
+
+
+def test_which_array_and_which_axis_are_said_and_can_be_told(tmp_path):
+    images = np.random.default_rng(0).integers(0, 99, (4, 3, 20, 30)).astype(np.uint8)
+    np.savez(tmp_path / "c.npz", x=images, y=images[:, :, ::2, ::2], label=np.array([["a"], ["b"]] * 2))
+    notes = Notes()
+    t = read_labelled(tmp_path / "c.npz")
+    assert t.label.tolist() == list("abab")  # a column of shape (n, 1)
+    assert [a.shape for _, a, _ in iter_pixels(t, tmp_path)] == [(20, 30, 3)] * 4
+    said = " ".join(notes.lines())
+    assert "the array 'x'" in said and "'y' (4, 3, 10, 15)" in said and "axis 1" in said
+    give_hints(tmp_path, Hints(array="y", axes="NYXC"))
+    notes = Notes()
+    assert read_shapes(read_labelled(tmp_path / "c.npz"), tmp_path).iloc[0, :3].tolist() == [3, 10, 15]
+    assert not notes.lines()
+    for wrong in (Hints(array="z"), Hints(axes="NYX")):
+        give_hints(tmp_path, wrong)
+        with pytest.raises(LabelledError, match="asked for|axes="):
+            list(iter_pixels(read_labelled(tmp_path / "c.npz"), tmp_path))
+    give_hints(tmp_path, Hints())

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fields import disc
 from scipy import ndimage
 
@@ -10,7 +11,13 @@ from cellprotocols import pseudomasks, teach
 from cellprotocols.artifacts.annotate import CLASSES
 from cellprotocols.errors import UserError
 from cellprotocols.objects import find_dark
-from cellprotocols.pseudomasks import cut_mask_crops, make_pseudo_masks
+from cellprotocols.pseudomasks import (
+    CUTS,
+    choose_quiet_threshold,
+    count_stain_objects,
+    cut_mask_crops,
+    make_pseudo_masks,
+)
 from cellprotocols.published import PUBLISHED_CUT, make_edge_map_published, make_mask_published
 from cellprotocols.stamps import paste_drawn
 
@@ -118,3 +125,34 @@ def test_when_nothing_is_called_dirty_it_is_said(monkeypatch):
     monkeypatch.setattr(teach, "score_tiles", lambda model, tiles: score)
     with pytest.raises(UserError, match="no tile of the train wells dirty"):
         teach.teach(tiles, fields, None, "artifact", "cam")
+
+
+class Shade(torch.nn.Module):
+    "Log odds of dirt that grow with the share of light taken."
+
+    def forward(self, x):
+        return (1 - x) * 20 - 4
+
+
+def test_the_cut_goes_up_until_stain_is_left_alone_and_no_further():
+    rng = np.random.default_rng(0)
+    tiles = 1 + 0.004 * rng.standard_normal((2, 128, 128, 1)).astype(np.float32)
+    for t in tiles:
+        for k, (a, b) in enumerate(np.mgrid[10:110:9, 10:110:9].reshape(2, -1).T):
+            t[a : a + 3, b : b + 3] *= 0.72 + 0.0015 * (k % 100)  # few grains are the darkest
+    found = count_stain_objects(Shade(), tiles, [0, 1])
+    assert len(found) == len(CUTS) and found[0] > 10 and found[-1] == 0 and (np.diff(found) <= 0).all()
+    at = choose_quiet_threshold(0.09, found, 1)
+    assert found[np.searchsorted(CUTS, at)] <= 1 < found[np.searchsorted(CUTS, at) - 1], "the lowest that will do"
+    assert choose_quiet_threshold(0.09, found, 1000) == 0.09, "where all are borne, the best F1 stays"
+    tiles[:, 60:70, 60:70] = 0.05  # a black thing is no stain
+    assert count_stain_objects(Shade(), tiles, [0, 1])[-1] == 0
+    assert choose_quiet_threshold(0.3, found * 0 + 5, 1) == 0.95, "none will do: the highest"
+    assert choose_quiet_threshold(0.3, found * 0 + 5, 1, highest=0.5) == 0.5
+    assert choose_quiet_threshold(0.7, found * 0 + 5, 1, highest=0.5) == 0.7, "never below where it began"
+
+
+def test_empty_ground_raises_no_cut():
+    tiles = 1 + 0.004 * np.random.default_rng(0).standard_normal((1, 96, 96, 1)).astype(np.float32)
+    tiles[0, 40:44, 40:44] *= 0.72  # a speck that lies alone may be dirt: it says nothing about stain
+    assert not count_stain_objects(Shade(), tiles, [0]).any()

@@ -1,14 +1,18 @@
 "tiff: every flavour, axis order, number type and compression; damage costs one frame; long movies stay on disk."
 
 import io
+import re
 import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, ImageOps
 from rasters import dtypes, movie_bytes, ramp, rgb, rng, tiff, whole
 
+from cellprotocols.errors import UserError
+from cellprotocols.hints import Hints
 from cellprotocols.images import open_image, read_image_bytes
 from cellprotocols.sources import ImageError, Source
 from cellprotocols.tiffpages import find_pages
@@ -95,9 +99,8 @@ def test_ome_units_channels_and_time(size, unit, um):
         ("CTZYX", (4, 2, 3, 5, 6)),
         ("ZCTYX", (3, 4, 2, 5, 6)),
         ("QCYX", (2, 4, 5, 6)),
-        ("RPYX", (2, 3, 5, 6)),
         ("XY", (6, 5)),
-        ("QQQYX", (2, 3, 2, 5, 6)),
+        ("QQQYX", (2, 3, 9, 5, 6)),
     ],
 )
 def test_any_order_of_axes(axes, shape):
@@ -130,10 +133,193 @@ def test_palette_is_colour_except_in_imagej():
     np.testing.assert_array_equal(ij.frame()[..., 0], a)
 
 
-def test_min_is_white_is_told_not_inverted():
-    img = open_image(tiff(rgb[..., 0], photometric="miniswhite"))
-    np.testing.assert_array_equal(img.frame()[..., 0], rgb[..., 0])
-    assert any("min-is-white" in note for note in img.notes)
+@pytest.mark.parametrize("dtype, white", [(bool, 1), ("uint8", 255), ("uint16", 65535), ("int16", -1), ("float32", 0)])
+def test_min_is_white_is_turned_and_said(dtype, white):
+    a = (rgb[..., 0] > 60) if dtype is bool else rgb[..., 0].astype(dtype)
+    img = open_image(tiff(a, photometric="miniswhite"))
+    assert img.dtype == a.dtype and any("min-is-white" in note for note in img.notes)
+    np.testing.assert_array_equal(img.frame()[..., 0], ~a if dtype is bool else white - a)
+    np.testing.assert_array_equal(open_labels_of(tiff(a, photometric="miniswhite")), a)
+
+
+def open_labels_of(data):
+    with open_image(data, hints=Hints(raw=True)) as img:
+        return img.frame()[..., 0]
+
+
+def test_min_is_white_with_the_range_that_imagej_says():
+    said = "ImageJ=1.53t\nimages=1\nmin=0.0\nmax=255.0\n"
+    data = tiff(255 - ramp.astype(np.float32), photometric="miniswhite", description=said, metadata=None)
+    np.testing.assert_array_equal(open_image(data).frame()[..., 0], ramp)
+
+
+@pytest.mark.parametrize(
+    "shape, want, asked",
+    [
+        ((40, 24, 32), (40, 1, 24, 32, 1), False),
+        ((2, 24, 32), (2, 1, 24, 32, 1), True),
+        ((5, 2, 24, 32), (5, 1, 24, 32, 2), True),
+        ((24, 32, 2), (1, 1, 24, 32, 2), False),
+        ((9, 24, 32, 2), (9, 1, 24, 32, 2), False),
+        ((9, 7, 24, 32), (63, 1, 24, 32, 1), True),
+        ((24, 32), (1, 1, 24, 32, 1), False),
+    ],
+)
+def test_axes_without_names_are_said_and_asked_for(shape, want, asked):
+    a = rng.integers(0, 255, shape, dtype=np.uint8)
+    data = tiff(a, photometric="minisblack")
+    with open_image(data) as img:
+        assert img.shape == want and bool(img.question) == asked
+        assert bool(img.notes) == (len(shape) > 2) and all("axes" in n for n in img.notes)
+    if asked:
+        with pytest.raises(ImageError, match="axes="):
+            open_image(data, hints=Hints(ask=True))
+    told = "TCYX"[-len(shape) :]
+    with open_image(data, hints=Hints(axes=told, ask=True)) as img:
+        n, c = (shape[told.index(x)] if x in told else 1 for x in "TC")
+        assert img.shape == (n, 1, *shape[-2:], c) and not img.notes
+        np.testing.assert_array_equal(img.frame(n - 1), a.reshape(n, c, *shape[-2:])[n - 1].transpose(1, 2, 0))
+
+
+def test_axes_that_a_person_tells_count():
+    a = rng.integers(0, 255, (6, 24, 32), dtype=np.uint8)
+    for data in (tiff(a, imagej=True, metadata={"axes": "ZYX"}), tiff(a, photometric="minisblack")):
+        with open_image(data, hints=Hints(axes="tyx")) as img:
+            assert img.shape == (6, 1, 24, 32, 1)
+            np.testing.assert_array_equal(whole(img)[:, 0, ..., 0], a)
+        with pytest.raises(UserError, match="Y and X"):
+            open_image(data, hints=Hints(axes="T"))
+    with open_image(data, hints=Hints(axes="YXT")) as img:  # no page is a plane: decoded as a whole
+        np.testing.assert_array_equal(whole(img)[:, 0, ..., 0], a.transpose(2, 0, 1))
+    with pytest.raises(ImageError, match="6 x 24 x 32"):
+        open_image(data, hints=Hints(axes="TCYX"))
+    with open_image(tiff(rgb, photometric="rgb"), hints=Hints(axes="TYX")) as img:  # the file knows better
+        assert img.shape == (1, 1, 64, 60, 3)
+
+
+@pytest.mark.parametrize("axes", ["RTYX", "PTYX", "TPYX"])
+def test_places_are_no_times(axes):
+    a = rng.integers(0, 255, (3, 2, 24, 32), dtype=np.uint8)
+    if axes[1] == "T":
+        a = a.swapaxes(0, 1)  # two places, three times
+    data = tiff(a, photometric="minisblack", metadata={"axes": axes})
+    for k in (0, 1):
+        with open_image(data, hints=Hints(series=str(k) if k else "")) as img:
+            assert len(img) == 3 and (k or "2 images" in img.notes[0])
+            np.testing.assert_array_equal(whole(img)[:, 0, ..., 0], a[:, k] if axes[1] == "P" else a[k])
+    with pytest.raises(ImageError, match="series 2"):
+        open_image(data, hints=Hints(series="2"))
+
+
+def test_several_images_of_an_ome_file_with_their_own_scale(tmp_path):
+    a = rng.integers(0, 255, (2, 3, 24, 32), dtype=np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as w:
+        for k in range(2):
+            name = {"axes": "CYX", "Name": f"pos{k}", "PhysicalSizeX": 0.5 + k, "PhysicalSizeXUnit": "\u00b5m"}
+            w.write(a[k], photometric="minisblack", metadata=name | {"Channel": {"Name": [f"{c}{k}" for c in "abc"]}})
+    with open_image(tmp_path / "a.ome.tif") as img:
+        assert "pos0" in img.notes[0] and "pos1" in img.notes[0] and img.px_um == 0.5
+    with open_image(tmp_path / "a.ome.tif", hints=Hints(series="1", channels="2,a1")) as img:
+        assert img.px_um == 1.5 and img.channels == ["c1", "a1"] and not img.notes
+        np.testing.assert_array_equal(img.frame(), a[1, [2, 0]].transpose(1, 2, 0))
+
+
+def test_a_reduced_copy_is_passed_over(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as w:
+        w.write(np.zeros((8, 8), np.uint8), metadata=None, subfiletype=1)
+        w.write(rgb[..., 0], metadata=None)
+    with open_image(tmp_path / "a.tif") as img:
+        assert img.shape == (1, 1, 64, 60, 1) and "2 images" in img.notes[0]
+        np.testing.assert_array_equal(img.frame()[..., 0], rgb[..., 0])
+
+
+@pytest.mark.parametrize("k", range(1, 9))
+def test_a_stored_orientation_is_applied_once(k):
+    rgba = rng.integers(0, 255, (6, 9, 3), dtype=np.uint8)
+    data = tiff(rgba, photometric="rgb", extratags=[(274, 3, 1, k, True)], resolution=(30000, 60000), resolutionunit=3)
+    with open_image(data) as img:
+        want = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+        np.testing.assert_array_equal(img.frame(), want)
+        assert img.shape[2:4] == want.shape[:2] and any("orientation" in n for n in img.notes) == (k > 1)
+        assert img.px_um == pytest.approx(1 / 3 if k < 5 else 1 / 6)  # width and height change places
+
+
+def test_printing_inks_become_colours():
+    cmyk = rng.integers(0, 255, (20, 22, 4), dtype=np.uint8)
+    with open_image(tiff(cmyk, photometric="separated")) as img:
+        assert img.channels == ["R", "G", "B"] and "inks" in img.notes[0]
+        want = (255 - cmyk[..., :3].astype(float)) * (255 - cmyk[..., 3:].astype(float)) / 255
+        np.testing.assert_allclose(img.frame(), want, atol=0.51)
+
+
+def test_transparency_is_known_by_the_format_not_by_a_name():
+    a = np.stack([ramp, ramp + 1]).astype(np.uint8)
+    for names in (["A", "B"], ["alpha", "GFP"], ["Camera", "Camera"]):
+        img = open_image(
+            tiff(a, ome=True, photometric="minisblack", metadata={"axes": "CYX", "Channel": {"Name": names}})
+        )
+        assert img.channels == names and img.channels.alpha == () and img.channels.shown == [0, 1]
+    rgba = np.dstack([rgb, rgb[..., :1]])
+    for said, alpha in (("unassalpha", (3,)), ("assocalpha", (3,)), ("unspecified", ())):
+        assert open_image(tiff(rgba, photometric="rgb", extrasamples=[said])).channels.alpha == alpha
+
+
+def test_an_ome_file_does_not_open_files_elsewhere(tmp_path):
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        tifffile.imwrite(tmp_path / f"s{k}.tif", np.full((4, 5), k, np.uint8))
+    base = tiff(np.zeros((2, 4, 5), np.uint8), ome=True, photometric="minisblack", metadata={"axes": "TYX"})
+    for name in ("../s1.tif", str(tmp_path / "s1.tif"), "..\\s1.tif", "x/../../s1.tif", "&#46;&#46;/s1.tif"):
+        uuid = f'<TiffData IFD="0"><UUID FileName="{name}">urn:uuid:1</UUID></TiffData>'.encode()
+        xml = re.sub(rb"<TiffData.*?(/>|</TiffData>)", lambda m: uuid, base)
+        xml = base[: base.index(b"<?xml")] + xml[xml.index(b"<?xml") : xml.index(b"</OME>") + 6]
+        data = tiff(np.zeros((4, 5), np.uint8), description=xml[xml.index(b"<?xml") :], metadata=None)
+        (tmp_path / "in" / "a.ome.tif").write_bytes(data)
+        with pytest.raises(ImageError, match="names the file"):
+            open_image(tmp_path / "in" / "a.ome.tif")
+
+
+@pytest.mark.parametrize(
+    "meta, px, word",
+    [
+        (
+            {
+                "PhysicalSizeX": 1 / 72,
+                "PhysicalSizeXUnit": "inch",
+                "PhysicalSizeY": 1 / 72,
+                "PhysicalSizeYUnit": "inch",
+            },
+            None,
+            "352.8",
+        ),
+        ({"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}, 0.5, "0.25"),
+        ({"PhysicalSizeX": 0.5, "PhysicalSizeY": 500, "PhysicalSizeYUnit": "nm"}, 0.5, ""),
+        ({"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "mm"}, None, "500"),
+        ({"PhysicalSizeX": 0.00001}, None, "1e-05"),
+        ({"PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0}, 1.0, "exactly 1 um"),
+        ({"PhysicalSizeY": 0.5}, 0.5, ""),
+    ],
+)
+def test_sizes_that_cannot_be_true_are_doubted(meta, px, word):
+    img = open_image(tiff(ramp, ome=True, metadata={"axes": "YX"} | meta))
+    assert img.px_um == px and (not word or word in img.notes[0]) and bool(img.notes) == bool(word)
+    assert not word or "px_um" in img.notes[0]
+    assert open_image(tiff(ramp, ome=True, metadata=meta), hints=Hints(px_um=0.3)).px_um == 0.3
+
+
+def test_a_header_that_promises_more_than_the_file_holds():
+    data = bytearray(tiff(ramp, compression="zlib"))
+    with tifffile.TiffFile(io.BytesIO(data)) as t:
+        for tag, value in ((256, 40_000), (257, 40_000), (278, 40_000)):
+            entry = t.pages[0].tags[tag]
+            data[entry.valueoffset : entry.valueoffset + 4] = (
+                struct.pack("<I", value)[: 2 * entry.dtype - 4] if entry.dtype == 4 else struct.pack("<H", value)
+            )
+    tracemalloc.start()
+    with pytest.raises(ImageError):
+        open_image(bytes(data), limit=10**12).frame()
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()
 
 
 def test_absurd_ome_metadata():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rasters import rng, whole
 
+from cellprotocols.hints import Hints
 from cellprotocols.images import open_image
 from cellprotocols.sources import ImageError
 
@@ -48,9 +49,12 @@ def test_nd2_layout(monkeypatch, tmp_path):
     (tmp_path / "a.nd2").write_bytes(b"\xda\xce\xbe\x0a" + bytes(99))
     with open_image(tmp_path / "a.nd2") as img:
         assert (
-            img.shape == (6, 4, 5, 6, 2) and img.px_um == 0.25 and img.dt_s == 2.5 and img.channels == ["DNA", "actin"]
+            img.shape == (3, 4, 5, 6, 2) and img.px_um == 0.25 and img.dt_s == 2.5 and img.channels == ["DNA", "actin"]
         )
-        np.testing.assert_array_equal(whole(img), a.reshape(6, 4, 2, 5, 6).transpose(0, 1, 3, 4, 2))
+        np.testing.assert_array_equal(whole(img), a[:, 0].transpose(0, 1, 3, 4, 2))
+        assert "2 images" in img.notes[0]
+    with open_image(tmp_path / "a.nd2", hints=Hints(series="1")) as img:
+        np.testing.assert_array_equal(whole(img), a[:, 1].transpose(0, 1, 3, 4, 2))
 
 
 def test_damaged_nd2_and_czi(tmp_path):
@@ -76,9 +80,9 @@ def test_czi_written_and_read(tmp_path, scenes):
                     )
         doc.write_metadata("a", channel_names={0: "DNA", 1: "actin"}, scale_x=0.2e-6, scale_y=0.2e-6)
     with open_image(tmp_path / "a.czi") as img:
-        assert (
-            img.shape == (3 * scenes, 1, 8, 9, 2)
-            and img.channels == ["DNA", "actin"]
-            and img.px_um == pytest.approx(0.2)
-        )
-        np.testing.assert_array_equal(whole(img)[:, 0], a.reshape(-1, 2, 8, 9).transpose(0, 2, 3, 1))
+        assert img.shape == (3, 1, 8, 9, 2) and img.channels == ["DNA", "actin"] and img.px_um == pytest.approx(0.2)
+        np.testing.assert_array_equal(whole(img)[:, 0], a[0].transpose(0, 2, 3, 1))
+        assert bool(img.notes) == (scenes > 1)
+    if scenes > 1:
+        with open_image(tmp_path / "a.czi", hints=Hints(series="1")) as img:
+            np.testing.assert_array_equal(whole(img)[:, 0], a[1].transpose(0, 2, 3, 1))

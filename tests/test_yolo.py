@@ -63,6 +63,12 @@ def test_flat_folder_with_six_digits(tmp_path):
         ("names: [A, B]", ["A", "B"]),
         ("nc: 2\nnames:\n  1: B\n  0: A\n", ["A", "B"]),
         ("train: x\nnames: ['0', 'yes']", ["0", "yes"]),
+        ("names: [no, on]", ["no", "on"]),
+        ("names: {0: 02146, 1: 0x1F}", ["02146", "0x1F"]),
+        ("names: [1.10, 1.1]", ["1.10", "1.1"]),
+        ("names: [null, ~]", ["null", "~"]),
+        ("names: [12:30, 2024-01-05]", ["12:30", "2024-01-05"]),
+        ("names: [1_000, .inf]", ["1_000", ".inf"]),
     ],
 )
 def test_names_from_yaml(tmp_path, text, names):
@@ -80,7 +86,8 @@ def test_names_from_yaml(tmp_path, text, names):
         ("[", "this is no YAML"),
         ("nc: 2", "`names` is missing"),
         ("names: [A, A]", "the class name 'A'"),
-        ("!!python/object/apply:os.system ['true']", "this is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "`names` is missing"),
+        ("names: [[a], b]", "holds more than names"),
     ],
 )
 def test_wrong_yaml(tmp_path, text, said):
@@ -120,12 +127,66 @@ def test_wrong_folders(tmp_path):
     with pytest.raises(BoxError, match="no class names"):
         read_yolo(tmp_path, SHAPES)
     assert len(read_yolo(tmp_path, SHAPES, ["A"]).boxes) == 0
+    (tmp_path / "a.txt").rename(tmp_path / "other.txt")
     with pytest.raises(BoxError, match="no image size is known for it"):
         yolo(tmp_path, "", name="other.txt")
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "other.txt").unlink()
     with pytest.raises(BoxError, match="this is no text"):
         read_yolo(tmp_path, SHAPES)
+
+
+def folders(root, suffix=".txt"):
+    for part, n in (("train", 3), ("val", 2)):
+        (root / "labels" / part).mkdir(parents=True)
+        for i in range(n):
+            (root / "labels" / part / f"{part}{i}{suffix}").write_text("0 .5 .5 .1 .1\n")
+    (root / "classes.txt").write_text("cell\n")
+    return {f"{part}{i}.tif": (40, 60) for part, n in (("train", 3), ("val", 2)) for i in range(n)}
+
+
+def test_labels_in_folders_and_in_capitals_are_found(tmp_path):
+    names = folders(tmp_path, ".TXT")
+    assert read_yolo(tmp_path, names).boxes.field.tolist() == list(names)
+    inside = {f"{n[:-5]}/{n}": size for n, size in names.items()}
+    assert read_yolo(tmp_path, inside).boxes.field.tolist() == list(inside)
+
+
+def test_label_files_without_an_image_are_counted_and_named(tmp_path):
+    names = {n: size for n, size in folders(tmp_path).items() if n.startswith("train")}
+    with pytest.warns(UserWarning, match="2 of 5 files of labels have no image.*val0.txt.*val1.txt"):
+        assert len(read_yolo(tmp_path, names).boxes) == 3
+
+
+def test_one_name_in_two_folders(tmp_path):
+    for part, x in (("train", 0.2), ("val", 0.7)):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "a.txt").write_text(f"0 {x} .5 .1 .1\n")
+    made = read_yolo(tmp_path, {"train/a.png": (100, 100), "val/a.png": (100, 100)}, ["cell"])
+    assert made.boxes.set_index("field").x0.round(6).to_dict() == {"train/a.png": 15, "val/a.png": 65}
+    with pytest.raises(BoxError, match="would both be labels of 'a.png'"):
+        read_yolo(tmp_path, {"a.png": (100, 100)}, ["cell"])
+    same(read_yolo(write_yolo(tmp_path / "again", *made), made.shapes), made)
+
+
+def test_track_ids_are_no_scores(tmp_path):
+    with pytest.warns(UserWarning, match="track ids"):
+        made = yolo(tmp_path, "0 .5 .5 .1 .1 17\n1 .2 .3 .1 .2 1\n0 .8 .8 .1 .1\n")
+    assert made.boxes.score.isna().all() and len(made.boxes) == 3
+    assert yolo(tmp_path, "0 .5 .5 .1 .1 .9 17\n").boxes.score.tolist() == [0.9]
+    with pytest.warns(UserWarning, match="no scores from 0 to 1"):
+        assert yolo(tmp_path, "0 .5 .5 .1 .1 87.5\n").boxes.score.isna().all()
+    assert yolo(tmp_path, "0 .5 .5 .1 .1 1\n0 .5 .5 .1 .1 .25\n").boxes.score.tolist() == [1, 0.25]
+
+
+def test_one_odd_line_is_named_and_the_rest_is_read(tmp_path):
+    for odd in ("0 .5 .5 0 .1", "0 .5 .5 nan .1", "0 .5 .5 .1", "0 .9 .9 .5 .5"):
+        with pytest.warns(UserWarning, match="1 of 3 lines are left out: a.txt, line 2"):
+            assert len(yolo(tmp_path, f"0 .5 .5 .1 .1\n{odd}\n1 .5 .5 .1 .1\n").boxes) == 2
+    with pytest.warns(UserWarning, match="stick out of the image and are cut"):
+        made = yolo(tmp_path, "0 .95 .5 .11 .1\n0 .5 .5 .1 .1\n")
+    assert made.boxes.x1.tolist() == pytest.approx([200, 110])
+    assert yolo(tmp_path, "0 .5 .5 1 1\n").boxes[SIDES].to_numpy().tolist() == [[0, 0, 100, 200]]
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -6,11 +6,14 @@
 __all__ = ['CLASSES', 'KEYS', 'make_practice', 'read_source', 'make_annotator', 'run', 'find_image_root', 'make_painter']
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #a98f818e
-import hashlib, os
+import hashlib
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..cellsets import check_openable
+from ..files import write_whole
+from ..hints import give_hints, to_hints
 from ..imagesets import read_checksums, read_image_set
 from ..labelled import LabelledError
 from ..origins import is_practice, write_practice_mark, relative_to
@@ -41,9 +44,7 @@ def make_practice(
     for f, name in zip(fields, track(t.file, "making practice fields")):
         write_image(table.parent/"images"/name, f.image, px_um=f.px_um)
         write_mask(table.parent/"masks", name, f.mask)
-    t = t.assign(file="images/" + t.file)[["file", "label", "group"]]
-    t.to_csv(table.with_suffix(".part"), index=False)
-    os.replace(table.with_suffix(".part"), table)
+    write_whole(table, t.assign(file="images/" + t.file)[["file", "label", "group"]])
     return table
 
 def read_source(
@@ -51,10 +52,11 @@ def read_source(
     out:str|Path, # The folder of this step; practice images lie beside it
     pattern:str="", # As for `run`
     seed:int=0, # Of the practice images
+    anywhere:bool=False, # As for `run`
 ) -> tuple: # table: file, label, group; the folder that the files are in
     "The images, and what is known of them."
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
-    return read_image_set(source, CLASSES, ("unsure",), pattern)
+    return read_image_set(source, CLASSES, ("unsure",), pattern, anywhere)
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #c5df1177
 def make_annotator(
@@ -94,7 +96,7 @@ def _apply_labels(
 ) -> pd.DataFrame:
     "The labels that a person has given since; says it when there are none, or of one kind only."
     how = "notebook 51, or cellprotocols app artifacts --source <images>"
-    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no {log}")
+    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no label log {log}")
     elif log: table = apply_log(table, log)
     have = set(table.label) & set(CLASSES)
     if not have:
@@ -112,11 +114,18 @@ def run(
     out:str="work/artifacts/51_annotate", # Folder that is made
     pattern:str="", # Regular expression with one bracket: the well in the file name; else as an Operetta writes it
     log:str="", # The label log of notebook 51: decisions of a person
+    anywhere:bool=False, # May a table name images outside its own folder?
+    axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "CYX"
+    series:str="", # Which image or place of files that hold several, from 0
+    channels:str="", # Channels to read, by number or name, e.g. "0"; all if not given
+    px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled images together; one row per image with its label and its group. No file is moved or changed."
-    step = Step("artifacts.annotate", run, locals(), free=["log"], practice=is_practice(source))
-    table, root = read_source(source, out, pattern, seed)
+    step = Step("artifacts.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
+    table, root = read_source(source, out, pattern, seed, anywhere)
+    step.tell(root)
+    check_openable(table.file, root)
     table = _apply_labels(_fill_table(table, root), log)
     content = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12]
     near = Path(out).resolve().parent
@@ -131,8 +140,11 @@ def run(
 def find_image_root(
     made, # A `Dataset` of this protocol with the setting `root`
 ) -> Path:
-    "The folder that the images of a dataset are in."
-    return made.path.resolve().parent/made.meta["settings"]["root"]
+    "The folder that the images of a dataset are in; from now on they are read as step 51 was told."
+    root = made.path.resolve().parent/made.meta["settings"]["root"]
+    settings = made.meta["settings"]
+    give_hints(root, to_hints(settings.get("told", settings if made.meta["kind"] == "labels" else {}), ask=True))
+    return root
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #b3caac36
 def make_painter(

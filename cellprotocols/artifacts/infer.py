@@ -18,6 +18,7 @@ from ..dirt import (choose_shrink, clean_field, measure_mask, open_masker, predi
 from ..dust import find_set_dust, name_dust, write_dust
 from ..fill import FILLS
 from ..flatfield import flatten_field
+from ..hints import find_hints
 from ..images import open_image, read_image, write_image
 from ..imagesets import choose_readable, find_groups, find_images
 from ..origins import relative_to
@@ -82,7 +83,7 @@ def _mask_image(path, bundle, classifier, dust, s) -> tuple: # row of the table,
                px_um=px or np.nan, dtype=was.dtype.name)
     cleaned = clean_field(img, mask, s["fill"], WAYS)
     whole = was.astype(cleaned.dtype)
-    whole[..., [c != "A" for c in channels]] = cleaned
+    whole[..., channels.shown] = cleaned
     return row, mask, whole, channels
 
 # %% ../../nbs/artifacts/55_infer.ipynb #8ae54af9
@@ -124,6 +125,9 @@ def run(
     stain_od:float=.06, # Stained from this optical density on
     dust:bool=True, # Find and correct dust that all images share
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
+    axes:str="", # What the axes of `images` are, where the files do not say it: a letter each, e.g. "CYX"
+    series:str="", # Which image or place of files that hold several, from 0
+    channels:str="", # Channels of `images` to read, by number or name; all if not given
     device:str="", # cpu, cuda or mps; the fastest there is if not given
     seed:int=0, # Of the practice data
 ): # The masks, a `Dataset`; its folder holds masks/, filled/, qc in items.csv
@@ -133,7 +137,10 @@ def run(
     if fill not in WAYS: raise ClassifyError(f"fill={fill!r}", ", ".join(WAYS), "for example --fill ring")
     if views not in (1, 2, 4, 8): raise ClassifyError(f"{views} views", "1, 2, 4 or 8", "for example --views 4")
     table, root = _list_images(None if images else step.read("source", "labels"), images, pattern)
-    if images: step.inputs["images"] = [root/f for f in table.file]
+    if images:
+        step.inputs["images"] = [root/f for f in table.file]
+        step.tell(images)
+    step.settings["told"] = find_hints(root).told()
     step.settings["root"] = relative_to(root, Path(out).resolve().parent)
     if made := step.find_done(): return made
     with step.write("masks") as w:

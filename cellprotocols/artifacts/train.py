@@ -99,7 +99,8 @@ def _choose_threshold(masker, tiles, fields, taught, valid, s) -> tuple: # thres
     at, curve = choose_mask_threshold(masker, *valid, s["mask_recall"])
     rows = taught.clean["valid"]
     found = count_stain_objects(masker, tiles, rows)*fields.tiles.map(len).mean()
-    threshold = at if s["mask_recall"] else choose_quiet_threshold(at, found, s["stain_objects"])
+    highest = .95 if taught.classifier else .5 # without labels, what the U-Net finds likely may be dirt on stain
+    threshold = at if s["mask_recall"] else choose_quiet_threshold(at, found, s["stain_objects"], highest)
     curve["stain_objects"] = np.interp(curve.threshold, CUTS, found)
     how = f"recall {s['mask_recall']:g}" if s["mask_recall"] else "best F1"
     raised = f", raised from {at:.2f}" if threshold > at else ""
@@ -175,7 +176,7 @@ def run(
     stray:float=.03, # Share of the area of what is dark in clean images that may be taken for dirt, for refine=ours
     recall:float=.9, # Share of dirty images to be found on validation wells
     mask_recall:float=0., # Share of dirty pixels to be found there; 0: the threshold of the best F1, or higher
-    stain_objects:float=1., # ... so high that what looks like stain there gives at most so many objects a field
+    stain_objects:float=1., # ... up to 0.95 (unlabelled: 0.5), until their stain gives at most so many objects a field
     crops:int=0, # Crops the U-Net learns from; 0: 64 for each tile, 960 to 12800
     crop:int=160, # Side of a crop, px after shrinking
     paste:float=.1, # Share of them that are clean tiles with pasted objects

@@ -20,7 +20,8 @@ from ..labellog import apply_log
 from ..movies import find_unlabelled
 from ..progress import track
 from ..review import choose_palette, make_grid
-from ..cellsets import make_items, name_cells, order_classes, read_cells
+from ..cellsets import (check_classes, check_contradictions, check_openable, make_items, name_cells,
+    order_classes, read_cells)
 from ..steps import Step, find_practice
 from ..synth import make_movie
 
@@ -60,7 +61,7 @@ def _correct(table, source, log) -> pd.DataFrame:
     "With the corrections of a label log, where cells were labelled before."
     if not log or find_unlabelled(source): return table
     if Path(log).exists(): return apply_log(table, log, dataset=name_cells(table))
-    print(f"  nobody has labelled yet: there is no {log}")
+    print(f"  nobody has labelled yet: there is no label log {log}")
     return table
 
 def _place(source, root, out, practice) -> dict:
@@ -73,6 +74,10 @@ def _say(items, classes) -> str:
     known = ", ".join(f"{c} {counts.get(c, 0)}" for c in classes)
     rest = f", not labelled {counts['']}" if "" in counts else ""
     return f"{len(items)} cells in {items.group.nunique()} groups: {known}{rest}"
+
+def _warn(items, classes) -> list:
+    "What a person should know before going on: pictures with two labels, classes that cannot be judged."
+    return check_contradictions(items, ["sha256", "member", "t", "z", "y", "x"]) + check_classes(items, classes)
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #ba4af4e5
 def run(
@@ -87,14 +92,21 @@ def run(
     link_radius:float=30., # Clicks nearer than this may be one cell, px
     link_gap:int=12, # ... if at most this many frames apart
     log:str="", # The label log of notebook 21: clicks in movies, or corrections of labels
+    anywhere:bool=False, # May a table name images outside its own folder?
+    axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TCYX"; .npz: "NCYX"
+    series:str="", # Which image or place of files that hold several, from 0
+    px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
+    array:str="", # Which array of an .npz holds the images; found by itself if not named
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
     "Bring labelled cells together; write one row per cell with where its pixels are, its label and its group."
-    step = Step("chromatin.annotate", run, locals(), free=["log"], practice=is_practice(source))
+    step = Step("chromatin.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
     root = find_root(source)
-    cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT)
-    table = _correct(make_items(cells, root), source, log)
+    step.tell(root)
+    cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT, anywhere)
+    table = _correct(make_items(cells, root, px_um), source, log)
+    check_openable(table.file, root)
     names, content = order_classes(table.label, classes, STATES), hashlib.sha256(table.to_csv(index=False).encode())
     step.settings.update(_place(source, root, out, step.practice), clicked=bool(find_unlabelled(source)), classes=names)
     step.settings["content_of_source"] = content.hexdigest()[:12]
@@ -102,7 +114,7 @@ def run(
     with step.write("labels") as w:
         w.append("all", table)
         made = w.commit()
-    return step.end(made, _say(table, names))
+    return step.end(made, _say(table, names), *_warn(table, names))
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #090a42cf
 def make_annotator(

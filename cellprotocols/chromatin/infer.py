@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from ..bundle import read_bundle
 from ..calls import write_movie_calls, write_patch_calls
 from .annotate import STATES
+from ..domain import check_unlike
 from ..exports import write_exports
 from ..files import Lock, write_whole
 from ..images import open_image, write_image
@@ -68,11 +69,16 @@ def _find_seen(bundle, trained, patches) -> set:
     known = trained.meta["inputs"]["source"]["fingerprint"] == patches.fingerprint
     return set(trained.items.item_id) if known else set()
 
+def _say_limits(t, answered) -> str:
+    "Whether the model has any business judging these cells."
+    if "unlike" in t: return check_unlike(t.unlike[t.split != "train"], answered)[0]
+    return "this model does not say what its training cells looked like: whether these are like them cannot be judged"
+
 def _say_patches(t, classes) -> list:
     counts, learned = t.predicted.value_counts(), (t.split == "train").sum()
     said = [f"{len(t)} patches: " + ", ".join(f"{c} {counts.get(c, 0)}" for c in classes)]
     blank = t.blank.sum() if "blank" in t else 0
-    if blank: said.append(f"{blank} of them show no cell (column blank): what is said about these means nothing")
+    if blank: said.append(f"in {blank} of them nothing but noise can be seen (column blank): look before believing it")
     honest = "the honest predictions for these are in 24_train"
     if learned: said.append(f"{learned} of them the model has learned from: {honest}")
     return said
@@ -80,7 +86,7 @@ def _say_patches(t, classes) -> list:
 # %% ../../nbs/chromatin/25_infer.ipynb #d5d96f28
 def _infer_movies(w, bundle, movies, given) -> pd.DataFrame:
     "All nuclei with their states; tables and pictures are written beside them."
-    names = ("channels", "detect_channel", "diameter_um", "px_um", "track_um", "device")
+    names = ("channels", "detect_channel", "diameter_um", "px_um", "track_um", "answered", "device")
     options = dict({k: given[k] for k in names}, labels=given["nuclei"], several=len(movies) > 1)
     points = read_points(given["points"]) if given["points"] else None
     sizes = {p.name: (p, write_movie_calls(w, bundle, p, points, **options)) for p in movies}
@@ -126,7 +132,10 @@ def run(
     smooth:bool=True, # Smooth the states along each track
     allowed:str="", # Which states may follow which, e.g. "A>B,B>C,any>D"; for the published states the cell cycle
     stay:float=.9, # Chance that a cell is in the same state one frame later
+    answered:float=.99, # A cell is unlike anything learned where it is further off than this share of held-out cells
     device:str="", # cpu, cuda or mps; the fastest there is if not given
+    axes:str="", # What the axes of the movies are, where the files do not say it: a letter each, e.g. "TCYX"
+    series:str="", # Which image or place of files that hold several, from 0
     seed:int=0, # Of the practice data
 ): # The predictions, a `Dataset` with the array `embedding`
     "Name the state of every patch, or of every nucleus in whole movies."
@@ -134,13 +143,16 @@ def run(
     if practise: movie = str(make_practice_movie(find_practice(out, seed)/"movie", seed))
     step = Step("chromatin.infer", run, locals(), ["movie", "nuclei", "points"], ["device"], practise)
     bundle = _open_model(step)
+    if movie: step.tell(movie, channels="", px_um=0.) # these are chosen below
     step.settings.update(classes=bundle.classes, mode="movies" if movie else "patches")
     make_transitions(bundle.classes, choose_allowed(bundle.classes, allowed), stay) # a wrong rule is said at once
     patches, movies = (None, find_movies(movie)) if movie else (step.read("source", "patches"), [])
     if made := step.find_done(): return made
     with step.write("predictions") as w:
         if movie: rows = _infer_movies(w, bundle, movies, dict(step.given, device=device or None))
-        else: write_patch_calls(w, bundle, patches, _find_seen(bundle, step.inputs["model"], patches), device or None)
+        else:
+            seen = _find_seen(bundle, step.inputs["model"], patches)
+            write_patch_calls(w, bundle, patches, seen, device or None, answered)
         made = w.commit()
     said = _say_movies(rows, bundle.classes, smooth) if movie else _say_patches(made.items, bundle.classes)
-    return step.end(made, *said)
+    return step.end(made, _say_limits(made.items, answered), *said)

@@ -16,7 +16,8 @@ from ..dataset import read_dataset, take_rows
 from ..errors import UserError
 from ..report import write_report
 from ..review import choose_palette, make_log_options
-from ..sections import (find_score, make_classes_section, make_data_section, make_headline,
+from ..sections import (choose_verdict, find_score, make_classes_section, make_data_section,
+    make_gain_section, make_headline, make_limits_section,
     make_map_section, make_movies_section, make_scores_section, make_settings_section, make_training_section,
     make_trust_section, make_verdict, make_worst_section, read_text_table)
 from ..steps import Step
@@ -49,6 +50,18 @@ class Findings:
         place = pd.Series(range(len(self.patches)), self.patches.items.item_id)
         return [self.patches["patches"][int(i)] for i in place[self.items.item_id]]
 
+    def read_limits(self) -> tuple: # As `make_limits_section` takes them
+        "What step 25 says of its own limits: held-out novelty, share, what differs, the most novel cells."
+        folder, t = self.infer.path, self.infer.items
+        held = pd.read_csv(folder/"held.csv") if (folder/"held.csv").exists() else None
+        said = [s for p in sorted(folder.glob("differences*.txt")) for s in p.read_text(encoding="utf-8").splitlines()]
+        images = []
+        if "novelty" in t and self.infer.settings["mode"] == "patches":
+            patches = self.infer.parent("source", "patches")
+            rows = patches.items.set_index("item_id").index.get_indexer(t.nlargest(20, "novelty").item_id)
+            images = [patches["patches"][int(i)] for i in rows]
+        return held, self.infer.settings["answered"], list(dict.fromkeys(said)), images
+
 # %% ../../nbs/chromatin/26_visualize.ipynb #d4c08ed8
 def _make_sections(f) -> list:
     "The sections of the report, in order."
@@ -59,11 +72,14 @@ def _make_sections(f) -> list:
         make_trust_section(items.label, f.prob, f.classes),
         make_data_section(f.patches, f.notes, pd.read_csv(folder/"near_copies.csv"), f.px_um),
         make_training_section(pd.read_csv(folder/"curves.csv"))]
+    if f.infer is not None: sections.insert(0, make_limits_section(f.infer.items, *f.read_limits()))
+    if (folder/"gain.csv").exists(): sections.insert(0, make_gain_section(pd.read_csv(folder/"gain.csv")))
     if f.cells is not None: sections.append(make_map_section(f.cells, f.patches, items))
     if by_movie:
         rows = read_text_table(f.infer.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
-        sections.append(make_movies_section(rows, f.classes, sorted(f.infer.path.glob("overlay*.png"))))
-    return [*sections, make_settings_section([f.patches, f.cells, f.trained, f.infer])]
+        pictures = [*sorted(f.infer.path.glob("channels*.png"))[:1], *sorted(f.infer.path.glob("overlay*.png"))]
+        sections.append(make_movies_section(rows, f.classes, pictures))
+    return [*sections, make_settings_section([f.labels, f.patches, f.cells, f.trained, f.infer])]
 
 def _make_facts(f) -> dict:
     data = "practice (synthetic)" if f.practice else Path(f.labels.settings["source"]).name
@@ -86,6 +102,7 @@ def run(
     if made := step.find_done(): return made
     question = "Which state is each nucleus in?" if set(f.classes) <= set(STATES) else "Which class is each cell?"
     verdict = make_verdict(find_score(f.scores, f.model), len(f.classes), f.practice)
+    if f.infer is not None: verdict = choose_verdict(verdict, f.infer.items, f.infer.settings["answered"])
     headline, lead = make_headline(f.scores, f.model, f.items), "Judged on groups the model has never seen"
     with step.write("report") as w:
         page, today = w.folder/"report.html", str(date.today())

@@ -1,0 +1,145 @@
+"Cell masks and cluster selection of brightfield frames: the published ones equal a slow reference; the defaults keep their word."
+
+import numpy as np
+import pytest
+from cellprotocols.clusters import choose_clusters, choose_published_clusters, to_pair_iou
+from cellprotocols.confluency import (
+    ConfluencyError,
+    fill_enclosed,
+    find_cells,
+    find_published_cells,
+    measure_confluency,
+)
+from scipy import ndimage
+from skimage.feature import canny, local_binary_pattern
+from skimage.filters import threshold_otsu
+from skimage.measure import label
+from skimage.morphology import remove_small_holes, remove_small_objects
+
+SIZES = {"sparse": 8, "medium": 40, "dense": 160}
+
+
+def culture(n, shape=(300, 420), seed=0):
+    "Cells with a bright rim and a dark side on an uneven background."
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    frame = 0.5 + 0.1 * x / shape[1] + rng.normal(0, 0.01, shape)
+    for cy, cx, r in zip(rng.uniform(0, shape[0], n), rng.uniform(0, shape[1], n), rng.uniform(5, 14, n), strict=True):
+        far = np.hypot(y - cy, (x - cx) * rng.uniform(0.6, 1)) / r
+        frame += 0.25 * np.exp(-(((far - 1) / 0.15) ** 2)) - 0.12 * (far < 1) * np.clip((x - cx) / r, -1, 1)
+    return np.clip(frame, 0, 1)
+
+
+def slow_mask(frame):
+    lo, hi = np.percentile(frame.astype(np.float32), (0.2, 99.8))
+    e = np.clip((frame.astype(np.float32) - lo) / (hi - lo), 0, 1)
+    t, c = e > threshold_otsu(e), canny(e)
+    if (c ^ t).mean() >= 0.5:
+        t = ~t
+    fill = lambda m: ndimage.binary_fill_holes(m, np.ones((6, 6)))  # noqa: E731
+    t, c = ndimage.binary_closing(t), ndimage.binary_closing(c)
+    m = fill(t | c)
+    for _ in range(10):
+        new = fill(t | c | ndimage.binary_closing(m))
+        changed, m = (new != m).mean(), new
+        if changed < 1e-4:
+            break
+    return remove_small_objects(remove_small_holes(m, max_size=63), max_size=99)
+
+
+def slow_clusters(frame, mask, size=112, n=20):
+    "The published rule, step by step."
+    h, w = mask.shape
+    labels = label(mask, connectivity=2)
+    kept = np.argsort(np.bincount(labels.ravel()), kind="stable")[::-1][:40]
+    pieces = []
+    for k in sorted(kept):
+        if k:
+            ys, xs = np.nonzero(labels == k)
+            pieces.append((ys.min(), xs.min(), ys.max(), xs.max()))
+
+    def inside(y, x):
+        return int(np.clip(y, 0, h - size)), int(np.clip(x, 0, w - size))
+
+    boxes, tiles = [], []
+    for y0, x0, y1, x1 in pieces:
+        if mask[y0:y1, x0:x1].sum() > 2 * size * size:
+            for i in range(int(np.ceil((y1 - y0) / size))):
+                for j in range(int(np.ceil((x1 - x0) / size))):
+                    tiles.append(inside(y0 + i * size, x0 + j * size))
+        if (y1 - y0, x1 - x0) == (size, size):
+            boxes.append(inside(y0, x0))
+        else:
+            ys, xs = np.nonzero(mask[y0 : y1 + 1, x0 : x1 + 1])
+            boxes.append(inside(int(ys.mean() + y0 - size / 2), int(xs.mean() + x0 - size / 2)))
+    boxes += tiles
+    full = [mask[y : y + size, x : x + size].mean() for y, x in boxes]
+    codes = local_binary_pattern(frame, 8, 1)
+    texture = [np.histogram(codes[y : y + size, x : x + size], 10, (0, 255))[0] / size**2 for y, x in boxes]
+    pairs = []
+    for i in range(len(boxes)):
+        for j in range(i + 1, len(boxes)):
+            dy, dx = abs(boxes[i][0] - boxes[j][0]), abs(boxes[i][1] - boxes[j][1])
+            both = max(0, size - dy) * max(0, size - dx)
+            if both:
+                same = np.minimum(texture[i], texture[j]).sum()
+                pairs.append((i, j, 1 + same + both / (2 * size**2 - both)))
+    mean = np.mean([p[2] for p in pairs]) if pairs else 0
+    gone = set()
+    for i, j, alike in pairs:
+        if alike >= mean - 1e-12 and i not in gone and j not in gone:
+            gone.add(i if full[i] < full[j] else j)
+    left = [k for k in range(len(boxes)) if k not in gone]
+    order = np.argsort([full[k] for k in left], kind="stable")[::-1][:n]
+    return [boxes[left[k]] for k in order]
+
+
+@pytest.mark.parametrize("density", SIZES)
+def test_the_published_mask_and_boxes_are_those_of_the_slow_way(density):
+    frame = culture(SIZES[density])
+    mask = find_published_cells(frame)
+    np.testing.assert_array_equal(mask, slow_mask(frame))
+    assert 0.01 < mask.mean() < 1
+    found = choose_published_clusters(frame, mask)
+    assert found[["y0", "x0"]].to_numpy().tolist() == [list(b) for b in slow_clusters(frame, mask)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.5, 0.55, 0.9])
+def test_enclosed_is_what_scipy_fills(share):
+    rng = np.random.default_rng(int(100 * share))
+    for sigma in (0, 1, 2):
+        field = ndimage.gaussian_filter(rng.normal(size=(61, 83)), sigma)
+        mask = field < np.quantile(field, share)
+        np.testing.assert_array_equal(fill_enclosed(mask), ndimage.binary_fill_holes(mask, np.ones((6, 6))))
+
+
+def test_default_mask_grows_with_the_culture_and_stays_empty_without():
+    cover = [measure_confluency(culture(n)) for n in (0, 8, 40, 160)]
+    assert cover[0] == 0
+    assert cover == sorted(cover)
+    frame = culture(40)
+    dark = find_cells(frame)
+    assert (dark == find_cells(frame * 0.2 + 3)).mean() > 0.99  # gain and offset mean nothing
+    frame[:40] = np.nan
+    assert not find_cells(frame)[:40].any()
+    assert find_cells(frame)[60:].mean() == pytest.approx(dark[60:].mean(), abs=0.02)
+
+
+def test_default_patches_cover_the_frame_and_never_overlap_much():
+    frame = culture(60)
+    mask = find_cells(frame)
+    some = choose_clusters(frame, mask, 64, 12)
+    boxes = some[["y0", "x0", "y1", "x1"]].to_numpy()
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= mask.shape).all()
+    iou = to_pair_iou(boxes)
+    assert iou[np.triu_indices(len(iou), 1)].max() <= 0.1
+    lower_right = (boxes[:, :2].mean(0) + 32) / mask.shape
+    assert np.all(np.abs(lower_right - 0.5) < 0.15)  # no corner is preferred
+    assert (some.confluency > 0.02).all()
+
+
+def test_what_is_refused():
+    with pytest.raises(ConfluencyError, match="one channel"):
+        find_cells(np.zeros((4, 4, 3)))
+    with pytest.raises(ConfluencyError, match="at least 112 px"):
+        choose_clusters(np.zeros((90, 200)), np.zeros((90, 200), bool))

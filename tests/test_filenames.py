@@ -1,0 +1,139 @@
+"What the numbers in file names mean: time, channel, plane, place; gaps keep their time; what cannot be known is asked with the line that answers."
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellprotocols.errors import UserError
+from cellprotocols.filenames import find_series, read_template
+from cellprotocols.images import open_image
+from cellprotocols.movies import MovieFrames, find_movies, make_finder
+from cellprotocols.sources import ImageError
+
+
+def make(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items():
+        tifffile.imwrite(folder / name, np.full((24, 24), value, np.uint8))
+    return folder
+
+
+def pixels(path):
+    with open_image(path) as img:
+        return img.shape[:2] + img.shape[4:], [img.frame(t)[0, 0].tolist() for t in range(len(img))]
+
+
+T, C = range(3), (1, 2)
+SCHEMES = {
+    "ImageJ": {f"exp_t{t:03d}_c{c:03d}.tif": 10 * t + c for t in T for c in C},
+    "Operetta": {f"r01c01f01p01-ch{c}sk{t + 1}fk1fl1.tiff": 10 * t + c for t in T for c in C},
+    "MetaMorph": {f"exp 7_w{c}{'GFP' if c == 1 else 'mCherry'}_s1_t{t + 1}.TIF": 10 * t + c for t in T for c in C},
+    "ImageXpress": {f"plate_B02_s1_w{c}_t{t}.tif": 10 * t + c for t in T for c in C},
+    "Yokogawa": {f"AssayPlate_C03_T{t + 1:04d}F001L01A01Z01C{c:02d}.tif": 10 * t + c for t in T for c in C},
+    "Leica": {f"Series003_t{t}_ch{c:02d}.tif": 10 * t + c for t in T for c in C},
+    "Micro-Manager": {f"img_{t:09d}_{'DAPI' if c == 1 else 'GFP'}_000.tif": 10 * t + c for t in T for c in C},
+    "dyes": {f"exp_{'DAPI' if c == 1 else 'GFP'}_t{t}.tif": 10 * t + c for t in T for c in C},
+    "place, time, wavelength": {f"s1_t{t}_w{c}.tif": 10 * t + c for t in T for c in C},
+    "time last": {f"c{c}_time{t:02d}.tif": 10 * t + c for t in T for c in C},
+}
+
+
+@pytest.mark.parametrize("files", SCHEMES.values(), ids=SCHEMES)
+def test_time_and_channels_of_the_common_schemes(tmp_path, files):
+    folder = make(tmp_path / "f", files)
+    assert find_movies(folder) == [folder]
+    assert pixels(folder) == ((3, 1, 2), [[10 * t + 1, 10 * t + 2] for t in T])
+
+
+PLACES = {
+    "fields of a well": [f"r01c01f{f:02d}p01-ch1sk1fk1fl1.tiff" for f in range(1, 5)],
+    "wells": [f"r0{r}c0{c}f01p01-ch1sk1fk1fl1.tiff" for r in (1, 2) for c in (1, 2)],
+    "positions": [f"w{w}_pos{p}.tif" for w in (1, 2) for p in (1, 2)],
+    "well names": [f"plate_{w}_s1.tif" for w in ("A01", "A02", "B01", "B02")],
+    "patients": [f"patient{p}.tif" for p in range(4)],
+    "words": ["control.tif", "drug.tif", "wash.tif", "end.tif"],
+}
+
+
+@pytest.mark.parametrize("names", PLACES.values(), ids=PLACES)
+def test_places_are_movies_of_their_own(tmp_path, names):
+    folder = make(tmp_path / "f", {n: i for i, n in enumerate(names)})
+    assert sorted(p.name for p in find_movies(folder)) == sorted(names)
+    with pytest.raises(ImageError, match="4 images or movies by their names"):
+        open_image(folder)
+
+
+def test_places_with_time_and_channels(tmp_path):
+    names = {f"s{s}_t{t}_w{c}.tif": 100 * s + 10 * t + c for s in (1, 2) for t in T for c in C}
+    folder = make(tmp_path / "f", names)
+    movies = find_movies(folder)
+    assert [p.name for p in movies] == ["s1_t{t}_w{c}.tif", "s2_t{t}_w{c}.tif"]
+    assert [pixels(m)[1][1] for m in movies] == [[111, 112], [211, 212]]
+    assert find_movies(folder / "s{p}_t{t}_w{c}.tif") == movies
+
+
+def test_gaps_keep_their_time_and_hold_no_cells(tmp_path):
+    folder = make(tmp_path / "f", {f"img_t{t:03d}.tif": 50 + t for t in (0, 1, 2, 5, 6)})
+    with open_image(folder) as img:
+        assert len(img) == 7 and img.missing == {3, 4} and "frames 3, 4 are missing" in img.notes[0]
+        assert [int(img.frame(t)[0, 0, 0]) for t in range(7)] == [50, 51, 52, 0, 0, 55, 56]
+        assert len(make_finder(MovieFrames(img, [0]), diameter=6.0)(3)) == 0
+
+
+def test_times_with_a_step_and_clock_times(tmp_path):
+    folder = make(tmp_path / "step", {f"t{t:04d}.tif": t for t in (10, 20, 30, 50)})
+    with open_image(folder) as img:
+        assert len(img) == 5 and img.missing == {3}
+    names = {f"VID_B2_1_{h // 24:02d}d{h % 24:02d}h00m.tif": h for h in (0, 2, 4, 24, 26)}
+    with open_image(make(tmp_path / "clock", names)) as img:
+        assert len(img) == 14 and img.dt_s == 7200 and int(img.frame(12)[0, 0, 0]) == 24
+    with open_image(make(tmp_path / "odd", {f"t{t}.tif": i for i, t in enumerate((1, 7, 1000, 90001))})) as img:
+        assert len(img) == 4 and not img.missing and "irregular" in img.notes[0]
+
+
+def test_a_stack_is_no_movie(tmp_path):
+    assert pixels(make(tmp_path / "z", {f"img_z{z}.tif": z for z in range(4)}))[0] == (1, 4, 1)
+
+
+@pytest.mark.parametrize("tail", ["_cp_masks", "_mask", "_seg", "_outlines", "_labels", "_Overlay"])
+def test_masks_beside_images_are_left_out_and_said(tmp_path, tail):
+    folder = make(tmp_path / "m", {f"f{t}{end}.tif": t + 100 * bool(end) for t in T for end in ("", tail)})
+    assert pixels(folder)[1] == [[0], [1], [2]]
+    with open_image(folder) as img:
+        assert "3 masks or small pictures" in img.notes[0]
+    assert len(find_movies(make(tmp_path / "only", {f"f{t}{tail}.tif": t for t in T}))) == 1
+
+
+def test_what_cannot_be_known_is_asked_with_the_line_that_answers(tmp_path):
+    folder = make(tmp_path / "q", {f"img_{a}_{b}.tif": 10 * a + b for a in T for b in C})
+    with pytest.raises(ImageError, match="no word .* says what 2 of the numbers") as e:
+        find_movies(folder)
+    line = str(e.value).split('say it in the name: "')[1].split('"')[0]
+    assert line == f"{folder}/img_{{t}}_{{p}}.tif"
+    assert [pixels(m)[1] for m in find_movies(line)] == [[[1], [11], [21]], [[2], [12], [22]]]
+    assert pixels(folder / "img_{t}_{c}.tif") == ((3, 1, 2), [[1, 2], [11, 12], [21, 22]])
+    with pytest.raises(ImageError, match="w{t}.tif"):
+        find_movies(make(tmp_path / "w", {"w1.tif": 1, "w2.tif": 2}))
+
+
+def test_a_channel_that_lacks_a_frame_is_named(tmp_path):
+    files = {f"e_t{t}_c{c}.tif": 1 for t in T for c in C if (t, c) != (1, 2)}
+    with pytest.raises(ImageError, match="frame 1 of .* has no file for channel '2'"):
+        open_image(make(tmp_path / "f", files))
+
+
+@pytest.mark.slow
+@given(st.lists(st.from_regex(r"\A[a-zA-Z0-9_{}. -]{1,14}\Z"), min_size=1, max_size=8, unique=True))
+@settings(max_examples=3000, deadline=None)
+def test_fuzz_any_names_are_series_or_one_question(names):
+    from pathlib import Path
+
+    files = [Path(f"{n}.tif") for n in names]
+    try:
+        found = find_series("f", files)
+    except UserError:
+        return
+    used = [f for s in found for f in s.files.values()]
+    assert len(used) == len(set(used)) and set(used) <= set(files)
