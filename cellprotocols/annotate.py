@@ -56,6 +56,12 @@ def _place(path, dataset, round):
     text = f"{Path(path).resolve()} {getattr(dataset, 'fingerprint', dataset)} {round}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+_TASKS = dict(grid="Give each patch its class: press the key of the class.",
+              points="Choose a class, then click the cells that are of it.",
+              boxes="Choose a class, then draw a box around each thing of it.",
+              masks="Choose a class, then paint what is of it.",
+              images="Give each image its class: press the key of the class.")
+
 class Annotator(anywidget.AnyWidget):
     "What all ways to annotate share: classes, label log, counts, messages. Use one of its children."
     _esm = read_static("base.js", "annotate.js")
@@ -78,9 +84,9 @@ class Annotator(anywidget.AnyWidget):
         self.labellog, self.problems = _open_log(log, by, dataset, round)
         self.by = self.labellog.by if self.labellog else by
         colours = choose_class_colours(self.classes)
-        setup = dict(title=title, classes=self.classes, colours=[colours[c] for c in self.classes],
-                     keys=list(CLASS_KEYS[:len(self.classes)]), target=self.target,
-                     by=self.by, place=_place(log, dataset, round), blind=bool(round))
+        setup = dict(title=title, task=_TASKS.get(kind, ""), classes=self.classes,
+                     colours=[colours[c] for c in self.classes], keys=list(CLASS_KEYS[:len(self.classes)]),
+                     target=self.target, by=self.by, place=_place(log, dataset, round), blind=bool(round))
         super().__init__(kind=kind, setup=setup | more)
         self.on_msg(lambda _, msg, buffers: self._receive(msg))
 

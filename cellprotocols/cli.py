@@ -54,15 +54,18 @@ def run_steps(
 
 # %% ../nbs/cli.ipynb #666ed18e
 _PAGE = '''\
-from cellprotocols.app import Results, show_page
+from cellprotocols.app import show_protocol
 from cellprotocols.{protocol}.annotate import make_annotator
 from cellprotocols.{protocol}.visualize import make_explorer
 out, log, by = {out!r}, {log!r}, {by!r}
-results = Results({protocol!r}, out, {words!r})
-show_page({{"Annotate": lambda: make_annotator({source!r}, log, {first!r}, classes={classes!r}, by=by),
-           "Results": lambda: results.box,
-           "Look closer": lambda: make_explorer(out, log, by=by)}})
+show_protocol({protocol!r}, {title!r}, out, {words!r}, {option!r},
+              lambda: make_annotator({source!r}, log, {first!r}, classes={classes!r}, by=by),
+              lambda: make_explorer(out, log, by=by))
 '''
+
+def _name_page(protocol, source): # What stands above the page and on the browser's tab
+    "The name of the page."
+    return f"{protocol}: {Path(source).resolve().name if source else 'practice (synthetic) data'}"
 
 def page_code(
     protocol:str, # e.g. "chromatin"
@@ -80,18 +83,24 @@ def page_code(
     used = given or str(find_practice(first)/"data")
     told = dict(source=used, log=log, classes=classes, painted=str(out/"masks.jsonl"))
     words = [w for k, v in told.items() if v and k in known for w in (f"--{k}", v)]
-    facts = dict(protocol=protocol, out=str(out), log=log, by=by, words=words, classes=classes)
+    option = next(o.name for o in read_step(protocol, "infer")[0] if o.name in ("movie", "images"))
+    facts = dict(protocol=protocol, title=_name_page(protocol, source), out=str(out), log=log, by=by, words=words)
+    facts |= dict(option=option, classes=classes)
     return _PAGE.format(source=given, first=str(first), **facts)
 
 # %% ../nbs/cli.ipynb #469c36c9
 def _app(protocol, source, out, classes, by, port, browser):
-    from cellprotocols.app import serve_page, write_page
+    from cellprotocols.app import check_annotator, write_page
+    from cellprotocols.serve import choose_port, serve_page
     if source is not None and not Path(source).exists():
         raise UserError("there is no such file or folder", f"{THINGS[protocol]}", "check the spelling", file=source)
     if source is None: print("Practice (synthetic) data: no --source is given.", flush=True)
-    page = write_page(Path(out)/"page.ipynb", page_code(protocol, source, out, classes, by))
-    address = f"http://127.0.0.1:{port or '<see below>'}"
-    print(f"The page is at {address} (Ctrl+C ends it). Labels go to {Path(out)/'labels.jsonl'}.", flush=True)
+    port, log, first = choose_port(port), Path(out)/"labels.jsonl", Path(out)/step_folder(protocol, "annotate")
+    make = import_module(f"cellprotocols.{protocol}.annotate").make_annotator
+    check_annotator(make(source, log, first, classes=classes, by=by)) # said here rather than on the page
+    code = page_code(protocol, source, out, classes, by)
+    page = write_page(Path(out)/"page.ipynb", code, _name_page(protocol, source))
+    print(f"Labels go to {log}.", flush=True)
     return serve_page(page, port, browser)
 
 # %% ../nbs/cli.ipynb #ae8aea01

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd, tifffile
 
 from .errors import UserError, os_errors
 from .names import natural_key
-from .labelled import LabelledError
+from .labelled import LabelledError, zip_errors
 from .labellog import read_last_classes
 from .split import link_clicks
 
@@ -75,8 +75,10 @@ def _read_json(z, path) -> dict:
     names = [n for n in z.namelist() if n.endswith(".json") and "/" not in n]
     if len(names) != 1:
         raise LabelledError(f"{len(names)} JSON files in the zip", "exactly one annotation_<date>.json", file=path)
+    if (size := z.getinfo(names[0]).file_size) > 2**28:
+        raise LabelledError(f"{names[0]} would unfold to {size/1e9:.1f} GB", "at most 0.3 GB", file=path)
     try: return json.loads(z.read(names[0]))
-    except ValueError as e: raise LabelledError(f"{names[0]} is not JSON ({e})", file=path) from e
+    except (ValueError, RecursionError) as e: raise LabelledError(f"{names[0]} is not JSON ({e})", file=path) from e
 
 def _read_coords(meta, path) -> dict:
     "axis -> one number a click, of x, y, maybe z, t."
@@ -118,10 +120,8 @@ def read_annotation_zip(
 ) -> pd.DataFrame: # file, member, label, t, z, y, x (px, frames), flagged, movie, at; one row per patch
     "Read the clicks of one published annotation zip; the pixels stay inside it."
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as z: meta, names = _read_json(z, path), z.namelist()
-    except (zipfile.BadZipFile, EOFError) as e:
-        raise LabelledError(f"not a readable zip ({e})", "an annotation zip", "copy it again", file=path) from e
+    with zip_errors(path, "an annotation zip, without a password"), zipfile.ZipFile(path) as z:
+        meta, names = _read_json(z, path), z.namelist()
     coords = _read_coords(meta, path)
     rows = [_read_member(n, meta, path) for n in names if _is_patch(n)]
     if not rows: raise LabelledError("no patches in the zip", "at least one click", file=path)

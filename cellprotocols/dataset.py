@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from .errors import os_errors
+from .filenames import is_template, read_template
 from .files import iter_files, make_digest, read_digest, read_digests
 from .protocols import PROTOCOLS, STEPS, step_folder
 from .tables import DatasetError, read_exact_csv, to_json, to_relative
@@ -328,6 +329,7 @@ def fingerprint(
         if path is None: return _print_list(source)
         if (path/"dataset.json").is_file(): return read_meta(path)["fingerprint"]
         if path.is_file(): return read_digest(path)
+        if is_template(path): return _print_list(sorted({f for s in read_template(path) for f in s.files.values()}))
         if not path.is_dir():
             todo = "look at the spelling, or run the step that makes it"
             raise DatasetError(f"there is no file or folder {path}", do=todo)

@@ -37,7 +37,8 @@ class Explorer(PatchGrid):
         if time is not None and len(time) != len(items):
             raise ExploreError(f"{len(time)} times for {len(items)} items", "one for each")
         super().__init__(images, items, classes, log, **more)
-        self.setup = {**self.setup, "title": "Explore cells", "colour": colour}
+        self.setup = {**self.setup, "title": "Explore cells", "colour": colour,
+                      "task": "Draw around cells that look alike, then press the key of their class."}
 
 @patch_to(Explorer)
 def _has_groups(self): return bool((self.table.group != "").any())

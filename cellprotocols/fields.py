@@ -64,7 +64,7 @@ class FieldAnnotator(Annotator):
         self.index = {f.name: i for i, f in enumerate(self.fields)}
         super().__init__(kind, title, classes, log, fields=list(self.index), **more)
         latest = self.labellog.latest() if self.labellog else {}
-        gone = [i for i, e in latest.items() if self._field_of(i, e) not in self.index]
+        gone = [i for i, e in latest.items() if e["label"] and self._field_of(i, e) not in self.index]
         if gone:
             self.problems.append(f"{self.labellog.path.name} has {len(gone)} labels of fields that are not shown here, "
                                  f"the first is {gone[0]!r}; they stay in the log")

@@ -113,7 +113,7 @@ def _offer_sorts(embeddings, learns, guesses) -> list:
 
 def _name_strangers(log, row_of) -> list:
     "What to say of labels whose items are not shown."
-    gone = [i for i in log.latest() if i not in row_of] if log else []
+    gone = [i for i, e in log.latest().items() if e["label"] and i not in row_of] if log else [] # not what was deleted
     if not gone: return []
     return [f"{log.path.name} has labels of {len(gone)} items that are not shown here, the first is {gone[0]!r}; "
             "they stay in the log"]

@@ -7,6 +7,7 @@ __all__ = ['LabelledError', 'find_classes', 'read_class_folders', 'check_inside'
            'read_npy_header', 'read_npz_headers', 'find_image_array', 'read_cells_npz', 'read_labelled']
 
 # %% ../nbs/labelled.ipynb #d1e9d87f
+import math
 import os
 import re
 import warnings
@@ -275,7 +276,10 @@ def read_npz_headers(
     heads = {}
     with zip_errors(path, "a file written by numpy.savez"), zipfile.ZipFile(path) as z:
         for n in z.namelist():
-            with z.open(n) as f: heads[n.removesuffix(".npy")] = read_npy_header(f)
+            with z.open(n) as f: shape, order, dtype = heads[n.removesuffix(".npy")] = read_npy_header(f)
+            if math.prod(shape)*dtype.itemsize > z.getinfo(n).file_size and not dtype.hasobject:
+                told = f"the array {n} says {shape} {dtype}"
+                raise ValueError(f"{told}, more than its {z.getinfo(n).file_size} bytes hold")
     bad = [n for n, (_, _, dt) in heads.items() if dt.hasobject]
     if not bad: return heads
     seen = f"the array {bad[0]!r} holds Python objects, which could run code when loaded"

@@ -18,6 +18,7 @@ def track(
     "Show progress with the time left while `items` are worked through."
     from tqdm.auto import tqdm
     quiet = bool(os.environ.get("CELLPROTOCOLS_QUIET"))
-    seldom = 0.2 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30
+    patient = float(os.environ.get("CELLPROTOCOLS_PROGRESS_S", 30)) # of whoever reads the lines of a log
+    seldom = 0.2 if sys.stderr.isatty() or "ipykernel" in sys.modules else patient
     if total is None and hasattr(items, "__len__"): total = len(items)
     yield from tqdm(items, desc=doing, total=total, delay=2, mininterval=seldom, disable=quiet, leave=False)

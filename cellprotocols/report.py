@@ -149,17 +149,19 @@ class Files:
     "Files beside the report: paths relative to it, with a word on each."
     files: Mapping      # path -> what it is
     caption: str = ""
+    beside: bool = False # Paths may begin with ../: into the folders of other steps
 
     def to_html(self) -> str:
-        entries = "".join(f"<li>{_link(path)}{f' <span>{_inline(what)}</span>' if what else ''}</li>"
+        entries = "".join(f"<li>{_link(path, self.beside)}{f' <span>{_inline(what)}</span>' if what else ''}</li>"
                           for path, what in self.files.items())
         return _caption(self.caption) + f'<ul class="files">{entries}</ul>'
 
-def _link(path) -> str:
+def _link(path, beside=False) -> str:
     path = str(path).replace("\\", "/")
-    inside = not path.startswith("/") and ".." not in path.split("/") and not re.match(r"[A-Za-z]:", path)
+    up = path.removeprefix("../") if beside else path
+    inside = not up.startswith("/") and ".." not in up.split("/") and not re.match(r"[A-Za-z]:", up)
     if not inside: return f"<code>{_escape(path)}</code>"
-    return f'<a href="./{_escape(quote(path, errors="replace"))}">{_escape(path)}</a>'
+    return f'<a href="./{_escape(quote(path, errors="replace"))}" target="_blank">{_escape(path)}</a>'
 
 # %% ../nbs/report.ipynb #6ba0b966
 def _has_interval(n) -> bool: return all(v is not None and math.isfinite(v) for v in (n.low, n.high))

@@ -6,7 +6,8 @@
 __all__ = ['METRICS', 'make_figure', 'read_text_table', 'find_score', 'make_headline', 'make_verdict', 'make_scores_section',
            'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_limits_section', 'choose_verdict',
            'make_gain_section', 'make_data_section', 'make_training_section', 'make_map', 'make_map_section',
-           'make_movies_section', 'make_settings_section']
+           'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
+           'make_settings_section']
 
 # %% ../nbs/sections.ipynb #0f064018
 from importlib.metadata import version
@@ -19,10 +20,10 @@ from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
 from .domain import check_unlike, show_domain
 from .metrics import confusion
-from .report import Callout, Facts, Figure, Inset, Number, Section, Table
+from .report import Callout, Facts, Figure, Files, Inset, Number, Section, Table
 from .steps import read_notes
 from .galleries import show_collage, show_montage, show_patches, show_worst
-from .overlays import show_embedding, show_tracks_states
+from .overlays import show_embedding, show_states_in_time, show_tracks_states
 from cellprotocols.plots import (
     show_abstention, show_calibration, show_confusion, show_counts, show_curves, show_histogram, show_scores
 )
@@ -306,20 +307,96 @@ def make_map_section(
     return Section("Which cells are alike?", note, [dots, make_map(cells, patches, items), tiles])
 
 # %% ../nbs/sections.ipynb #fe690cd2
+def measure_stays(
+    rows:pd.DataFrame, # movie, t, track_id, state: one row a cell and frame
+) -> pd.DataFrame: # movie, track_id, state, frames (how long it stayed), whole (its begin and its end were seen)
+    "How long every cell stayed in each state, in one go."
+    r = rows.sort_values(["movie", "track_id", "t"], kind="stable")
+    same = (r.movie == r.movie.shift()) & (r.track_id == r.track_id.shift())
+    stay = (~(same & (r.state == r.state.shift()))).cumsum().to_numpy()
+    s = r.groupby(stay).agg(movie=("movie", "first"), track_id=("track_id", "first"), state=("state", "first"),
+                            begin=("t", "min"), end=("t", "max")).reset_index(drop=True)
+    of = s.groupby(["movie", "track_id"])
+    first, last, following = of.begin.transform("min"), of.end.transform("max"), of.begin.shift(-1)
+    s["frames"], s["whole"] = following.fillna(s.end + 1) - s.begin, (s.begin > first) & (s.end < last)
+    return s.drop(columns=["begin", "end"])
+
+# %% ../nbs/sections.ipynb #56e42c10
+def _table_of_stays(rows, classes, dt) -> Table:
+    "How long cells stay in each state, in minutes where the interval between frames is known."
+    stays = measure_stays(rows)
+    stays = stays[stays.whole].assign(dt=lambda t: t.movie.map(dt).astype(float))
+    timed = len(stays) > 0 and stays.dt.notna().all()
+    stays["stay"], unit = (stays.frames*stays.dt/60, "minutes") if timed else (stays.frames, "frames")
+    by = stays.groupby("state").stay
+    t = pd.DataFrame({"state": classes, "stays seen whole": by.size().reindex(classes, fill_value=0).to_numpy()})
+    for name, q in (("median", .5), ("lower quartile", .25), ("upper quartile", .75)):
+        t[f"{name}, {unit}"] = by.quantile(q).reindex(classes).to_numpy(float)
+    why = "" if timed else " They are in frames: the interval between frames is not known for every movie."
+    return Table(t, f"How long cells stay in a state. Only stays whose begin and end were seen count.{why}", digits=1)
+
+def _table_of_mitosis(rows, mitotic) -> Table:
+    "The mitotic index of every movie."
+    t = rows.assign(m=rows.state.isin(mitotic)).groupby("movie").m.agg(["size", "sum", "mean"]).reset_index()
+    t.columns = ["movie", "cells in all frames", "of them in mitosis", "mitotic index"]
+    said = f"Mitotic index: the share of cells that are in {', '.join(mitotic[:-1])} or {mitotic[-1]}, over all frames."
+    return Table(t, said)
+
+# %% ../nbs/sections.ipynb #21e3b215
+def _draw_movie(movie, rows, classes, seconds) -> list:
+    "Counts over time, and tracks, of one movie."
+    counts = show_states_in_time(rows, classes, dt_s=seconds)
+    first = make_figure(counts, f"{movie}: how many cells are in each state at each time.")
+    tracks = show_tracks_states(rows, classes, dt_s=seconds)
+    return [first, make_figure(tracks, f"{movie}: one line a cell, its state in each frame, smoothed along the track.")]
+
 def make_movies_section(
     rows:pd.DataFrame, # movie, t, track_id, state: one row a nucleus
     classes:list, # Class names
     overlays:list=(), # Paths of pictures of a frame
+    dt:dict|None=None, # movie: seconds between its frames; not in it: not known
+    mitotic:list=(), # The states of a cell in mitosis, for the mitotic index; fewer than two: it is left out
 ) -> Section:
-    "States over time, of at most three movies."
-    found = []
-    for movie, g in list(rows.groupby("movie"))[:3]:
-        caption = f"{movie}: one line per cell, its state in every frame, smoothed along the track."
-        found.append(make_figure(show_tracks_states(g, classes), caption))
-    pictures = [Figure(p.read_bytes(), p.stem.replace("_", " "), p.stem) for p in overlays[:3]]
-    return Section("What happens in the movies?", f"{len(rows)} nuclei were found and classified.", [*found, *pictures])
+    "States over time, of at most three movies; durations and the mitotic index of all."
+    dt = dt or {}
+    found = [_table_of_stays(rows, classes, dt)]
+    if len(mitotic) > 1: found.append(_table_of_mitosis(rows, list(mitotic)))
+    for movie, g in list(rows.groupby("movie"))[:3]: found += _draw_movie(movie, g, classes, dt.get(movie))
+    for p in overlays[:3]:
+        said = f"{p.stem.replace('_', ' ')}: one frame with the state of every nucleus."
+        found.append(Figure(p.read_bytes(), said, said))
+    return Section("What happens in the movies?", f"{len(rows)} nuclei were found and classified.", found)
 
 # %% ../nbs/sections.ipynb #aceb1a43
+_CITE = {"numpy": "10.1038/s41586-020-2649-2", "pandas": "10.25080/Majora-92bf1922-00a"}
+
+def make_methods_section(
+    sentences:list, # What was done, in the order in which it was done
+    versions:dict, # package: version
+    cite:dict|None=None, # What else is to be cited: name -> DOI
+) -> Section:
+    "A paragraph for a paper, and what to cite with it."
+    used = ", ".join(f"{k} {v}" for k, v in versions.items())
+    text = " ".join([*sentences, f"Software: {used}."])
+    dois = {k: v for k, v in _CITE.items() if k in versions} | (cite or {})
+    table = Table(pd.DataFrame(dict(what=list(dois), DOI=list(dois.values()))), "To cite with it.")
+    note = "Add how the images were taken, and check it against what you did."
+    return Section("Methods, ready to paste", note, [text, table])
+
+# %% ../nbs/sections.ipynb #bb69217a
+def make_files_section(
+    datasets:list, # What the report was made from, folders beside the report's; None is passed over
+    names:dict, # What a file is, by its name, e.g. {"scores.csv": "all scores"}
+) -> Section:
+    "Links to the tables, pictures and models beside the report."
+    found = {}
+    for d in datasets:
+        there = [] if d is None else ["items.csv", *d.meta["files"]]
+        found |= {f"../{d.path.name}/{f}": names[f] for f in there if f in names}
+    said = "Each is a file beside this report. Tables open in any spreadsheet program."
+    return Section("Tables and the model", said, [Files(found, beside=True)])
+
+# %% ../nbs/sections.ipynb #225c76f2
 def make_settings_section(
     datasets:list, # What the report was made from; None is passed over
     packages:list=("torch", "scikit-learn", "scikit-image"), # Whose versions are told

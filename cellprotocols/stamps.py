@@ -30,7 +30,7 @@ def cut_stamps(
     seed:int=0,
 ) -> list: # (transmission (h, w), mask (h, w) bool) each
     "Cut the objects out of their tiles."
-    check_lengths(light=light, masks=masks)
+    if hasattr(light, "__len__"): check_lengths(light=light, masks=masks) # tiles may come one by one
     found = []
     for x, m in zip(light, masks):
         names, _ = ndimage.label(m == 1, np.ones((3, 3)))

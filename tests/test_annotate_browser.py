@@ -823,6 +823,64 @@ def all_five(folder, movie):
     yield ImageAnnotator(list(movie.frames[:3]), ["A", "B"], folder / "i", names=list("abc"), by="x")
 
 
+def test_comforts_of_the_grid_and_of_fields(bare, page, movie, tmp_path):
+    "What to do is said, every key is listed, other programs' keys work, fields are found, the picture fits, at any width."
+    names = [f"plate 1, well {w}{n}" for w in "AB" for n in range(1, 7)]
+    w = PointAnnotator(
+        [movie.frames[:2]] * 12, ["Interphase", "Prometaphase"], tmp_path / "p", names=names, by="x", target=9
+    )
+    bare(w)
+    h = Hand(page, "Label cells in a movie").wait("frame", 0).fit((256, 256))
+    goal = h.root.locator(".cp-goal")
+    expect(goal).to_contain_text("click the cells that are of it")
+    expect(goal).to_contain_text("9 more Interphase, 9 more Prometaphase")
+    h.press("n")
+    told = h.root.locator(".cp-told")
+    expect(told).to_contain_text("cells without a point")
+    n = int(told.inner_text().split()[0])
+    h.press("1").saved()
+    expect(told).to_have_text(f"{n - 1} cells without a point")
+    h.press("2").saved()
+    expect(told).to_have_text(f"{n - 2} cells without a point")
+    expect(goal).to_contain_text("8 more Interphase, 8 more Prometaphase")
+    for back, again in dict.fromkeys([("Control+z", "Control+y"), ("Meta+z", "Meta+Shift+z"), ("u", "r")]):
+        h.press("Escape", back).saved()
+        assert len(w.to_clicks()) == 1, back
+        h.press(again).saved()
+        assert len(w.to_clicks()) == 2, again
+    h.press("?")
+    keys = h.root.get_by_role("dialog", name="Keys").locator("kbd").all_inner_texts()
+    bound = page.evaluate("[...document.querySelectorAll('.cp-help li')].every(li => li.lastChild.textContent.trim())")
+    assert bound and {"1", "2", "u", "Ctrl+Z", "Ctrl+Y", "→", "Shift+→", "Delete", "Home", "End", "n", "Escape"} <= set(
+        keys
+    ), keys
+    h.press("Escape")
+    h.root.get_by_label("Find a field by name").fill("well b")
+    h.wait("listed", 6)
+    h.root.get_by_label("Find a field by name").press("Enter")
+    h.wait("field", names[6])
+    h.root.get_by_label("Find a field by name").fill("")
+    h.root.get_by_label("unlabelled only").check()
+    h.wait("listed", 11)
+    h.press("PageUp")
+    h.wait("field", names[5])
+    h.press("PageUp", "PageUp", "PageUp", "PageUp", "PageUp")
+    h.wait("field", names[1])  # not the first: it has labels
+    for width in (800, 390):
+        page.set_viewport_size(dict(width=width, height=800))
+        page.wait_for_timeout(200)
+        edge = "c => { const g = c.getContext('2d'), w = c.width, h = c.height, s = Math.min(w, h), x0 = (w - s) / 2, "
+        edge += "y0 = (h - s) / 2, a = g.getImageData(w / 2, y0 + 3, 1, 1).data[3], "
+        edge += "b = g.getImageData(w / 2, y0 + s - 4, 1, 1).data[3], l = g.getImageData(x0 + 3, h / 2, 1, 1).data[3]; "
+        edge += "return [a, b, l, x0 > 4 ? g.getImageData(x0 - 4, h / 2, 1, 1).data[3] : 0]; }"
+        assert h.root.locator(".cp-canvas").evaluate(edge) == [255, 255, 255, 0], width  # it fills the view, as before
+        cut = "els => els.filter(e => e.scrollWidth > e.clientWidth || e.clientWidth < 20).length"
+        assert h.root.locator(".cp-name").evaluate_all(cut) == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        h.shot(f"points-{width}")
+    assert not page.errors
+
+
 @pytest.mark.parametrize("k", range(5), ids=["grid", "points", "boxes", "masks", "images"])
 def test_names_for_a_screen_reader_and_no_scrolling(bare, page, tmp_path, movie, k):
     bare(list(all_five(tmp_path, movie))[k])

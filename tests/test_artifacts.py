@@ -651,6 +651,7 @@ def test_masks_that_hold_nothing_are_not_good_enough(tmp_path, capsys):
     made = visualize.run(str(tmp_path / "55"), str(tmp_path / "56"), painted=str(tmp_path / "painted"))
     page = (made.path / "report.html").read_text(encoding="utf-8")
     assert "Not good enough" in page and "Take care" not in page
+    assert "IoU 0.00" in capsys.readouterr().out, "the verdict is said on the screen, too"
 
 
 def test_half_right_masks_are_to_be_looked_at(masked, tmp_path):

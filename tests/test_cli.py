@@ -1327,7 +1327,7 @@ def test_every_protocol_has_what_its_page_needs(protocol, tmp_path):
         module = import_module(f"cellprotocols.{protocol}.{step}")
         options = {o.name for o in read_options(Path(module.__file__).read_text(encoding="utf-8"), name)}
         assert {k.arg for k in calls[name].keywords} <= options, f"{protocol}.{step}.{name}"
-    words = ast.literal_eval(calls["Results"].args[2])
+    words = ast.literal_eval(calls["show_protocol"].args[3])
     told = vars(make_parser().parse_args(["run", protocol, *words]))
     assert told["source"] == str(tmp_path) and (
         protocol != "artifacts" or told["painted"] == str(tmp_path / "out" / "masks.jsonl")

@@ -335,3 +335,24 @@ def test_T7_D1_codes_follow_a_written_order_not_a_dictionary_s():
     assert order_classes(pd.Series(["a", "b", ""]), " b , a,c") == ["b", "a", "c"]
     with pytest.raises(LabelledError, match="'b'.*--classes"):
         order_classes(pd.Series(["a", "b"]), "a")
+
+
+def test_a_zip_that_is_locked_damaged_or_unfolds_without_end_is_one_error(tmp_path):
+    path = tmp_path / "annotation_01-01-2026--00-00-00.zip"
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("annotation.json", "[" * 100_000)
+    with pytest.raises(LabelledError, match="not JSON"):
+        read_annotation_zip(path)
+    data = bytearray(path.read_bytes())
+    for at, bit in ((6, 1), (8, 99)):  # encrypted; a method nobody knows
+        broken = data.copy()
+        broken[at] |= bit
+        broken[data.rfind(b"PK\x01\x02") + at + 2] |= bit
+        path.write_bytes(broken)
+        with pytest.raises(LabelledError, match="cannot be read"):
+            read_annotation_zip(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z, z.open("annotation.json", "w", force_zip64=True) as f:
+        for _ in range(17):
+            f.write(bytes(2**24))
+    with pytest.raises(LabelledError, match="would unfold to 0.3 GB"):
+        read_annotation_zip(path)

@@ -25,8 +25,8 @@ ROWS = [
     "patches tiles quality cells objects stamps usual proposals movies tracks sequences labelled imagesets maskfiles pixels boxes yolo coco "
     "clicks sizes cellsets light flatfield confluency clusters dust fill exports",
     "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured embed embedded domain recipes "
-    "maps probe bags suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino mil autoencoder",
-    "annotate grid fields points drawing places mappage explore frames bundle adapt dirt report painted maskreport sections calls review app steps",
+    "maps probe bags timesegments suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino batcheffect mil autoencoder",
+    "annotate grid fields points drawing places mappage explore frames bundle adapt dirt report painted maskreport sections calls review serve app steps",
     "scale parser cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}

@@ -156,3 +156,11 @@ def test_empty_ground_raises_no_cut():
     tiles = 1 + 0.004 * np.random.default_rng(0).standard_normal((1, 96, 96, 1)).astype(np.float32)
     tiles[0, 40:44, 40:44] *= 0.72  # a speck that lies alone may be dirt: it says nothing about stain
     assert not count_stain_objects(Shade(), tiles, [0]).any()
+
+
+def test_tiles_with_pseudo_masks_are_read_one_by_one_and_their_objects_are_pasted_elsewhere():
+    tiles = np.ones((4, 96, 96, 1), np.float32)
+    tiles[:2, 40:52, 40:52] = 0.1
+    masks = (tiles[:2, ..., 0] < 0.5).astype(np.uint8)
+    x, y = cut_mask_crops(tiles, np.arange(2), masks, np.arange(2, 4), crop=64, most=40, paste=0.4, drawn=0.2)
+    assert len(x) == len(y) == 40 and (y == 1).any((1, 2)).sum() > 10

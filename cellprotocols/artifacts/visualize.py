@@ -149,13 +149,13 @@ def _make_sections(f, truth) -> list:
         sections.append(make_learning_section(curves, folder/"mask_curve.csv", f.scores, f.cut))
     return [s for s in (*sections, make_settings_section(used)) if s]
 
-def _write_page(path, f, truth, title):
+def _write_page(path, f, truth, title, verdict):
     "The page itself."
     learned = "labels of whole images" if f.labelled else "dirt drawn on such images, without any label"
     data = "practice (synthetic)" if f.practice else str(f.root.name)
     facts = {"fields": len(f.items), "wells": f.items.group.nunique(), "data": data}
     write_report(path, title or "Which pixels are dirt?", _make_sections(f, truth),
-                 f"Masked by a model that learned from {learned}", facts, make_verdict(f, truth),
+                 f"Masked by a model that learned from {learned}", facts, verdict,
                  make_numbers(f.items, f.scores, truth), str(date.today()))
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #206969b3
@@ -179,10 +179,11 @@ def run(
     with step.write("report") as w:
         drawn = is_practice(f.root) and where == f.root/"masks"
         truth = score_painted(f.items, f.mask_of, where, w.folder/"painted", drawn) if where else None
-        w.write_file("report.html", lambda path: _write_page(path, f, truth, title))
+        verdict = make_verdict(f, truth)
+        w.write_file("report.html", lambda path: _write_page(path, f, truth, title, verdict))
         if not len(w.done): w.append("all", f.items[["item_id", "group"]])
         made = w.commit()
-    return step.end(made, f"report: {made.path/'report.html'}")
+    return step.end(made, verdict.text, f"report: {made.path/'report.html'}")
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #a3a13903
 def make_explorer(

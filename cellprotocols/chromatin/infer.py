@@ -98,8 +98,16 @@ def _infer_movies(w, bundle, movies, given) -> pd.DataFrame:
     transitions = make_transitions(classes, choose_allowed(classes, given["allowed"]), given["stay"])
     rows = smooth_states(rows, classes, transitions if given["smooth"] else None)
     _write_states(w, rows, classes, given["smooth"])
+    w.write_file("movies.csv", _list_movies(movies))
     write_exports(w.folder, rows, sizes, classes)
     return rows
+
+def _list_movies(movies) -> pd.DataFrame: # movie, frames, dt_s (seconds between frames), px_um; empty: not known
+    "What the files of movies say about time and size."
+    found = []
+    for p in movies:
+        with open_image(p) as img: found.append(dict(movie=p.name, frames=len(img), dt_s=img.dt_s, px_um=img.px_um))
+    return pd.DataFrame(found)
 
 def _write_states(w, rows, classes, smooth):
     "smoothed.csv and states.csv."

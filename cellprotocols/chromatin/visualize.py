@@ -17,8 +17,8 @@ from ..errors import UserError
 from ..report import write_report
 from ..review import choose_palette, make_log_options
 from ..sections import (choose_verdict, find_score, make_classes_section, make_data_section,
-    make_gain_section, make_headline, make_limits_section,
-    make_map_section, make_movies_section, make_scores_section, make_settings_section, make_training_section,
+    make_files_section, make_gain_section, make_headline, make_limits_section, make_map_section, make_methods_section,
+    make_movies_section, make_scores_section, make_settings_section, make_training_section,
     make_trust_section, make_verdict, make_worst_section, read_text_table)
 from ..steps import Step
 
@@ -63,6 +63,33 @@ class Findings:
         return held, self.infer.settings["answered"], list(dict.fromkeys(said)), images
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #d4c08ed8
+_FILES = {"items.csv": "one row a cell", "scores.csv": "all scores with intervals", "classes.csv": "class by class",
+          "curves.csv": "training curves", "near_copies.csv": "near copies across folds", "bundle/card.md": "the model",
+          "bundle/bundle.json": "what the model needs", "movies.csv": "frames, interval, pixel size",
+          "states.csv": "cells in each state, frame by frame", "smoothed.csv": "every nucleus: its track and state"}
+_CITE = {"temperature scaling": "10.48550/arXiv.1706.04599"}
+
+def _read_intervals(infer) -> dict: # movie: seconds between its frames, where its file says so
+    table = infer.path/"movies.csv"
+    if not table.exists(): return {}
+    t = read_text_table(table, ["movie"])
+    return {m: float(s) for m, s in zip(t.movie, t.dt_s) if s > 0}
+
+def _say_methods(f) -> list:
+    "The methods, sentence by sentence."
+    s, r, known = f.trained.settings, find_score(f.scores, f.model), f.patches.items[f.patches.items.label != ""]
+    size, scale = known["size"].iloc[0], f" ({f.px_um:.3g} um per pixel)" if f.px_um else ""
+    said = [f"{len(known)} cells of {known.group.nunique()} groups were labelled as {', '.join(f.classes)}; "
+            f"patches of {size} x {size} pixels{scale} were cut around them.",
+            f"The model ({f.model}) was judged by cross-validation over groups ({s['folds']} folds): each cell was "
+            "predicted by a model that had not seen its group. Probabilities were calibrated by temperature scaling.",
+            f"The macro-F1 was {r.value:.2f} (95 % interval {r.low:.2f} to {r.high:.2f}, bootstrap over groups)."]
+    if f.infer is not None and f.infer.meta["settings"].get("mode") == "movies":
+        said.append("In movies, nuclei were found in every frame, classified one by one, linked over time, and their "
+                    "states smoothed along each track by a hidden Markov model.")
+    return said
+
+# %% ../../nbs/chromatin/26_visualize.ipynb #dbb9eb7d
 def _make_sections(f) -> list:
     "The sections of the report, in order."
     folder, items, by_movie = f.trained.path, f.items, f.infer is not None and (f.infer.path/"smoothed.csv").exists()
@@ -78,8 +105,11 @@ def _make_sections(f) -> list:
     if by_movie:
         rows = read_text_table(f.infer.path/"smoothed.csv", ["state", "movie", "item_id", "predicted"])
         pictures = [*sorted(f.infer.path.glob("channels*.png"))[:1], *sorted(f.infer.path.glob("overlay*.png"))]
-        sections.append(make_movies_section(rows, f.classes, pictures))
-    return [*sections, make_settings_section([f.labels, f.patches, f.cells, f.trained, f.infer])]
+        mitotic = [c for c in STATES[1:4] if c in f.classes]
+        sections.append(make_movies_section(rows, f.classes, pictures, _read_intervals(f.infer), mitotic))
+    used = [f.labels, f.patches, f.cells, f.trained, f.infer]
+    methods = make_methods_section(_say_methods(f), f.trained.meta["versions"], _CITE)
+    return [*sections, methods, make_files_section(used, _FILES), make_settings_section(used)]
 
 def _make_facts(f) -> dict:
     data = "practice (synthetic)" if f.practice else Path(f.labels.settings["source"]).name

@@ -48,15 +48,15 @@ class Grid {
     desk.turned = entries => { const at = entries.map(e => this.place.get(this.rowOf.get(e.item))).filter(i => i !== undefined); if (at.length) this.go(Math.min(...at)); };
     desk.wire.on("learned", msg => this.learned(msg));
     for (const [k, dx, dy] of [["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]]) {
-      desk.key(k, "", () => this.move(dx + dy * this.columns, false)); desk.key("Shift+" + k, "", () => this.move(dx + dy * this.columns, true));
+      desk.key(k, "move the frame", () => this.move(dx + dy * this.columns, false)); desk.key("Shift+" + k, "mark on the way", () => this.move(dx + dy * this.columns, true));
     }
-    desk.key("PageUp", "", () => this.move(-this.columns * this.rowsShown(), false)); desk.key("PageDown", "", () => this.move(this.columns * this.rowsShown(), false));
-    desk.key("Home", "", () => this.go(0)); desk.key("End", "", () => this.go(this.order.length - 1));
+    desk.key("PageUp", "a page up, down", () => this.move(-this.columns * this.rowsShown(), false)); desk.key("PageDown", "a page up, down", () => this.move(this.columns * this.rowsShown(), false));
+    desk.key("Home", "the first, the last", () => this.go(0)); desk.key("End", "the first, the last", () => this.go(this.order.length - 1));
     desk.key(" ", "mark the framed patch", () => { this.toggle(this.order[this.at]); this.move(1, false); });
     desk.key("Enter", "give the chosen class; in review: confirm the rest", () => this.review ? this.confirm() : this.apply(desk.current));
     desk.key("Ctrl+a", "mark all that are shown", () => { this.order.forEach(r => this.marked.add(r)); this.dressAll(); });
     desk.key("f", "flag, or take the flag away", () => this.flag());
-    desk.key("x", "take the label away", () => this.erase()); desk.key("Delete", "", () => this.erase()); desk.key("Backspace", "", () => this.erase());
+    for (const k of ["x", "Delete", "Backspace"]) desk.key(k, "take the label away", () => this.erase());
     desk.key("n", "next without a label", () => this.next());
     desk.key("m", "show what is like the framed patch", () => { if (this.sort.select.querySelector("[value=alike]")) { this.sort.select.value = "alike"; this.reorder(); } });
     desk.open(msg => this.ready(msg));
@@ -258,9 +258,12 @@ class Stage {
     desk.body.append(h("div", { className: "cp-stage" }, this.view, this.side), this.foot);
     this.base = document.createElement("canvas"); this.paintOver = document.createElement("canvas"); this.paintNow = document.createElement("canvas");
     this.fieldPick = choice("field", desk.setup.fields.map((n, i) => [String(i), `${i + 1}  ${n}`]), v => this.openField(+v));
+    this.find = h("input", { type: "search", placeholder: "find a field", "aria-label": "Find a field by name", oninput: () => this.listFields(), onkeydown: e => { if (["Enter", "Escape"].includes(e.key)) { if (e.key === "Escape") this.find.value = ""; this.listFields(); if (e.key === "Enter" && this.listed.length) this.openField(this.listed[0]); this.desk.root.focus({ preventScroll: true }); e.stopPropagation(); } } });
+    this.onlyOpen = h("input", { type: "checkbox", onchange: () => this.listFields() });
+    this.listed = desk.setup.fields.map((_, i) => i);
     this.told = h("span", { className: "cp-told", role: "status", "aria-live": "polite" });
     this.keys();
-    desk.onchange(() => { this.painted = null; this.drawSoon(); });
+    desk.onchange(() => { this.painted = null; this.drawSoon(); if (this.onlyOpen.checked) this.listFields(); });
     for (const [type, fn] of Object.entries({ pointerdown: e => this.down(e), pointermove: e => this.moved(e), pointerup: e => this.up(e), pointercancel: () => { this.drag = null; this.draw(); }, pointerleave: () => { this.mouse = null; this.preview(); this.drawSoon(); }, contextmenu: e => e.preventDefault(), dblclick: e => e.preventDefault() })) this.over.addEventListener(type, fn);
     this.over.addEventListener("wheel", e => { if (!e.ctrlKey && !this.desk.root.contains(document.activeElement)) return; e.preventDefault(); this.zoom(Math.exp(-e.deltaY * (e.ctrlKey ? 0.01 : 0.002)), e.offsetX, e.offsetY); }, { passive: false });
     new ResizeObserver(() => { this.resize(); }).observe(this.view);
@@ -273,16 +276,16 @@ class Stage {
 
   keys() {
     const { desk, kind } = this, many = desk.setup.fields.length > 1;
-    const frames = d => kind === "images" ? this.openField(this.f + d) : this.goto(this.t + d);
+    const frames = d => kind === "images" ? this.step(d) : this.goto(this.t + d);
     desk.key("ArrowRight", kind === "images" ? "next image" : "next frame", () => frames(1)); desk.key("ArrowLeft", kind === "images" ? "image before" : "frame before", () => frames(-1));
-    desk.key("Shift+ArrowRight", "", () => this.goto(this.t + 10)); desk.key("Shift+ArrowLeft", "", () => this.goto(this.t - 10));
-    desk.key("ArrowUp", "", () => this.plane(1)); desk.key("ArrowDown", "", () => this.plane(-1));
-    desk.key("Home", "", () => this.goto(0)); desk.key("End", "", () => this.goto(1e9));
-    if (many && kind !== "images") { desk.key("PageDown", "next field", () => this.openField(this.f + 1)); desk.key("PageUp", "field before", () => this.openField(this.f - 1)); }
-    desk.key("+", "zoom in", () => this.zoom(1.4)); desk.key("=", "", () => this.zoom(1.4)); desk.key("-", "zoom out", () => this.zoom(1 / 1.4)); desk.key("z", "fit into the window", () => { this.fit(); this.draw(); });
+    desk.key("Shift+ArrowRight", "ten frames on", () => this.goto(this.t + 10)); desk.key("Shift+ArrowLeft", "ten frames back", () => this.goto(this.t - 10));
+    desk.key("ArrowUp", "next plane", () => this.plane(1)); desk.key("ArrowDown", "plane before", () => this.plane(-1));
+    desk.key("Home", "first frame", () => this.goto(0)); desk.key("End", "last frame", () => this.goto(1e9));
+    if (many && kind !== "images") { desk.key("PageDown", "next field", () => this.step(1)); desk.key("PageUp", "field before", () => this.step(-1)); }
+    desk.key("+", "zoom in", () => this.zoom(1.4)); desk.key("=", "zoom in", () => this.zoom(1.4)); desk.key("-", "zoom out", () => this.zoom(1 / 1.4)); desk.key("z", "fit into the window", () => { this.fit(); this.draw(); });
     if (kind !== "images") {
       desk.key(" ", "play, stop", () => this.play());
-      desk.key("x", "delete the marked one, or the one under the mouse", () => this.remove()); desk.key("Delete", "", () => this.remove()); desk.key("Backspace", "", () => this.remove());
+      for (const k of ["x", "Delete", "Backspace"]) desk.key(k, "delete the marked one, or the one under the mouse", () => this.remove());
     }
     desk.key("f", "flag, or take the flag away", () => this.flag());
     if (kind === "points") { desk.key("n", "next suggested cell", () => this.nextSuggestion()); desk.key("Enter", "take the suggestion", () => this.takeSuggestion()); }
@@ -308,8 +311,9 @@ class Stage {
     this.zslide = slider("z", { min: 0, max: 0, step: 1, value: 0, show: v => `${+v + 1}` }, v => { this.z = v; this.goto(this.t); });
     this.ticks = h("canvas", { className: "cp-ticks", height: 8, "aria-hidden": "true" });
     this.playButton = button("▶", "Play (space)", () => this.play());
-    this.foot.append(this.fieldPick, this.playButton, h("div", { className: "cp-time" }, this.ticks, this.slide), this.zslide, button("−", "Zoom out (-)", () => this.zoom(1 / 1.4)), button("fit", "Fit into the window (z)", () => { this.fit(); this.draw(); }), button("+", "Zoom in (+)", () => this.zoom(1.4)), this.told);
-    this.fieldPick.hidden = this.desk.setup.fields.length < 2;
+    this.picker = h("span", { className: "cp-fields" }, this.fieldPick, this.find, h("label", { className: "cp-check" }, this.onlyOpen, "unlabelled only"));
+    this.foot.append(this.picker, this.playButton, h("div", { className: "cp-time" }, this.ticks, this.slide), this.zslide, button("−", "Zoom out (-)", () => this.zoom(1 / 1.4)), button("fit", "Fit into the window (z)", () => { this.fit(); this.draw(); }), button("+", "Zoom in (+)", () => this.zoom(1.4)), this.told);
+    this.picker.hidden = this.desk.setup.fields.length < 2;
     if (kind === "points") {
       this.pic = h("canvas", { className: "cp-preview", width: 64, height: 64, role: "img", "aria-label": "The patch under the mouse" });
       this.sideTools = [h("figure", {}, this.pic, h("figcaption", {}, `patch under the mouse, ${this.desk.setup.size} px`)),
@@ -324,10 +328,24 @@ class Stage {
   }
 
   // -- fields and frames
+  listFields() { // those whose name holds what is looked for, and, if wanted, only those without a label; the open one stays
+    const { fields } = this.desk.setup, text = this.find.value.trim().toLowerCase(), done = new Set();
+    if (this.onlyOpen.checked) for (const [item, w] of this.desk.items()) if (w.label) done.add(this.kind === "images" ? item : w.field);
+    this.listed = fields.map((_, i) => i).filter(i => fields[i].toLowerCase().includes(text) && !done.has(fields[i]));
+    const shown = this.listed.includes(this.f) ? this.listed : [this.f, ...this.listed].sort((a, b) => a - b);
+    this.fieldPick.select.replaceChildren(...shown.map(i => h("option", { value: String(i), title: fields[i] }, short(`${i + 1}  ${fields[i]}`, 40))));
+    this.fieldPick.select.value = String(this.f);
+    this.desk.root.dataset.listed = this.listed.length;
+    if (text || this.onlyOpen.checked) this.told.textContent = `${this.listed.length} of ${fields.length} fields`;
+  }
+  step(d) { // the next one of those that are listed
+    const f = d > 0 ? this.listed.find(i => i > this.f) : this.listed.findLast(i => i < this.f);
+    if (f !== undefined) this.openField(f);
+  }
   say(text, again) { this.note.hidden = !text; this.note.replaceChildren(...(text ? [text, " ", button("Try again", "Read it again", again)] : [])); }
   openField(f, t = 0) {
     f = clamp(f, 0, this.desk.setup.fields.length - 1);
-    this.f = f; this.fieldPick.select.value = String(f); this.t = t; this.z = 0; this.selected = null; this.suggestions = []; this.hinted = -1; this.stop();
+    this.f = f; if (![...this.fieldPick.select.options].some(o => o.value === String(f))) this.listFields(); this.fieldPick.select.value = String(f); this.t = t; this.z = 0; this.selected = null; this.suggestions = []; this.hinted = -1; this.stop();
     this.desk.since = performance.now(); this.shown = null;
     if (this.infos[f]) return this.opened();
     this.desk.wire.ask("field", { f }, msg => {
@@ -417,17 +435,17 @@ class Stage {
     const w = this.view.clientWidth, hh = this.view.clientHeight, dpr = window.devicePixelRatio || 1;
     if (!w) return;
     for (const c of [this.canvas, this.over]) { c.width = Math.round(w * dpr); c.height = Math.round(hh * dpr); c.style.width = `${w}px`; c.style.height = `${hh}px`; }
-    if (fit || !this.fitted) this.fit();
+    if (fit || this.fitted !== false) this.fit(); // a picture that filled the view fills the new one, too
     this.draw();
   }
   fit() {
     if (!this.info || this.info.broken) return;
     const [, , H, W] = this.info.shape, w = this.view.clientWidth, hh = this.view.clientHeight;
-    this.scale = Math.min(w / W, hh / H); this.ox = (w - W * this.scale) / 2; this.oy = (hh - H * this.scale) / 2; this.fitted = w > 0;
+    this.scale = Math.min(w / W, hh / H); this.ox = (w - W * this.scale) / 2; this.oy = (hh - H * this.scale) / 2; this.fitted = true;
     this.askDetail();
   }
   zoom(by, x = this.view.clientWidth / 2, y = this.view.clientHeight / 2) {
-    const s = clamp(this.scale * by, 0.02, 60); by = s / this.scale;
+    const s = clamp(this.scale * by, 0.02, 60); by = s / this.scale; this.fitted = false;
     this.ox = x - (x - this.ox) * by; this.oy = y - (y - this.oy) * by; this.scale = s; this.draw(); this.askDetail();
   }
   toImage(e) { return [(e.offsetY - this.oy) / this.scale, (e.offsetX - this.ox) / this.scale]; }
@@ -471,7 +489,7 @@ class Stage {
   moved(e) {
     this.mouse = e; const d = this.drag;
     if (!d) { this.preview(); if (this.kind === "masks") this.drawSoon(); if (this.kind === "boxes") { const g = this.grip(e); this.over.style.cursor = g ? g.length > 1 ? "nwse-resize" : g[0] % 2 ? "ew-resize" : "ns-resize" : "crosshair"; } return; }
-    if (d.what === "pan") { this.ox += e.offsetX - d.at[0]; this.oy += e.offsetY - d.at[1]; d.at = [e.offsetX, e.offsetY]; this.askDetail(); this.drawSoon(); return; }
+    if (d.what === "pan") { this.fitted = false; this.ox += e.offsetX - d.at[0]; this.oy += e.offsetY - d.at[1]; d.at = [e.offsetX, e.offsetY]; this.askDetail(); this.drawSoon(); return; }
     if (d.what === "stroke") { const p = this.toImage(e).map(v => v - 0.5), q = d.points.at(-1); if (Math.hypot(p[0] - q[0], p[1] - q[1]) >= 0.7) d.points.push(p); this.drawSoon(); return; }
     if (Math.hypot(e.offsetX - d.at[0], e.offsetY - d.at[1]) > 3) d.moved = true;
     d.now = this.toImage(e); this.preview(); this.drawSoon();
@@ -502,7 +520,7 @@ class Stage {
     const { desk } = this, label = desk.classes[i];
     if (only) return;
     if (this.kind === "images") { desk.give([{ item: this.name, label }]); this.nextImage(); return; }
-    if (this.hinted >= 0) { const s = this.suggestions[this.hinted]; this.put(s.y, s.x, label, false); this.suggestions.splice(this.hinted, 1); this.hinted -= 1; this.nextSuggestion(); return; }
+    if (this.hinted >= 0) { const s = this.suggestions[this.hinted]; this.put(s.y, s.x, label, false); this.suggestions.splice(this.hinted, 1); this.hinted -= 1; this.tellOpen(); if (this.suggestions.length) this.nextSuggestion(); else { this.hinted = -1; this.showHint(); } return; }
     if (this.selected && this.desk.word(this.selected)) desk.give([{ ...this.entry(this.selected), label }]);
   }
   target() { return this.selected ?? (this.mouse && this.hit(this.mouse)); }
@@ -521,13 +539,13 @@ class Stage {
     const k = this.key(this.t); this.told.textContent = "looking for cells …";
     this.desk.wire.ask("suggest", { f: this.f, t: this.t, z: this.z }, msg => {
       if (k !== this.key(this.t)) return;
-      this.told.textContent = msg.error ?? (msg.cells.length ? `${msg.cells.length} cells without a point` : "every cell of this frame has a point");
-      this.suggestions = msg.cells ?? []; this.hinted = this.suggestions.length ? 0 : -1; this.showHint();
+      this.suggestions = msg.cells ?? []; this.tellOpen(msg.error); this.hinted = this.suggestions.length ? 0 : -1; this.showHint();
     });
   }
+  tellOpen(error) { const n = this.suggestions.length; this.told.textContent = error ?? (n ? `${n} ${n > 1 ? "cells" : "cell"} without a point` : "every cell of this frame has a point"); }
   showHint() {
     const s = this.suggestions[this.hinted];
-    if (s) { const [x, y] = this.toScreen(s.y + 0.5, s.x + 0.5), w = this.view.clientWidth, hh = this.view.clientHeight; if (x < 0 || y < 0 || x > w || y > hh) { this.ox += w / 2 - x; this.oy += hh / 2 - y; this.askDetail(); } }
+    if (s) { const [x, y] = this.toScreen(s.y + 0.5, s.x + 0.5), w = this.view.clientWidth, hh = this.view.clientHeight; if (x < 0 || y < 0 || x > w || y > hh) { this.fitted = false; this.ox += w / 2 - x; this.oy += hh / 2 - y; this.askDetail(); } }
     this.preview(s); this.draw();
   }
   takeSuggestion() { const s = this.suggestions[this.hinted]; if (s) { const i = s.label ? this.desk.classes.indexOf(s.label) : this.desk.current; this.apply(i < 0 ? this.desk.current : i); } }

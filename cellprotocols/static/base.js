@@ -167,6 +167,9 @@ function putPatch(canvas, img, luts, channels) { // a small image onto its own c
 const hexRgb = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
 const inkOn = hex => { const [r, g, b] = hexRgb(hex).map(v => (v / 255) ** 2.2); return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#000" : "#fff"; };
 
+const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
+const keyName = k => k.replace("Ctrl+", MAC ? "⌘" : "Ctrl+").replace("Arrow", "").replace(/Left$/, "←").replace(/Right$/, "→").replace(/Up$/, m => k.startsWith("Page") ? m : "↑").replace(/Down$/, m => k.startsWith("Page") ? m : "↓").replace(/^ $/, "space").replace(/\+([a-z])$/, (_, c) => "+" + c.toUpperCase());
+
 // ---------- the desk: palette, counts, what is saved, keys and help, the same around every widget
 
 class Desk {
@@ -184,14 +187,16 @@ class Desk {
     this.palette = h("div", { className: "cp-palette", role: "radiogroup", "aria-label": "Classes" }, this.classes.map((name, i) => this.swatch(name, i)));
     this.tools = h("span", { className: "cp-tools" },
       button("↶", "Undo (u)", () => this.undo(), { className: "cp-undo" }), button("↷", "Redo (r)", () => this.redo(), { className: "cp-redo" }), button("?", "Keys (?)", () => this.toggleHelp(), { className: "cp-keys" }));
+    this.goal = h("p", { className: "cp-goal" });
     this.body = h("div", { className: "cp-body" });
-    this.root.append(h("header", { className: "cp-head" }, this.palette, h("div", { className: "cp-corner" }, this.tools, this.status)), this.alert, this.body, this.help);
+    this.root.append(h("header", { className: "cp-head" }, this.palette, h("div", { className: "cp-corner" }, this.tools, this.status)), this.goal, this.alert, this.body, this.help);
     el.append(this.root);
-    this.classes.forEach((name, i) => this.setup.keys[i] && this.key(this.setup.keys[i], i < 3 || i === this.classes.length - 1 ? `class ${short(name)}` : "", () => this.choose(i)));
+    this.classes.forEach((name, i) => this.setup.keys[i] && this.key(this.setup.keys[i], `class ${short(name)}`, () => this.choose(i)));
     this.key(".", "next class", () => this.choose((this.current + 1) % this.classes.length, true));
     this.key(",", "class before", () => this.choose((this.current + this.classes.length - 1) % this.classes.length, true));
-    this.key("u", "undo", () => this.undo()); this.key("r", "redo", () => this.redo());
-    this.key("?", "these keys", () => this.toggleHelp()); this.key("Escape", "", () => this.escape());
+    for (const k of ["u", "Ctrl+z"]) this.key(k, "undo", () => this.undo());
+    for (const k of ["r", "Ctrl+y", "Ctrl+Shift+z"]) this.key(k, "redo", () => this.redo());
+    this.key("?", "these keys", () => this.toggleHelp()); this.key("Escape", "close these keys, or let go of what is marked", () => this.escape());
     this.wire.on("labels", msg => this.take(msg));
     this.wire.on("problem", msg => { this.problems = msg.problems; this.showState(); });
     this.keepKeys();
@@ -250,7 +255,9 @@ class Desk {
   toggleHelp() {
     this.help.hidden = !this.help.hidden;
     if (this.help.hidden) return this.root.focus({ preventScroll: true });
-    const rows = [...this.keys].filter(([, { what }]) => what).map(([k, { what }]) => h("li", {}, h("kbd", {}, k === " " ? "space" : k), h("span", {}, what)));
+    const said = new Map(); // keys that do the same stand in one line
+    for (const [k, { what }] of this.keys) if (what) said.set(what, [...(said.get(what) ?? []), keyName(k)]);
+    const rows = [...said].map(([what, keys]) => h("li", {}, h("span", { className: "cp-which" }, keys.map(k => h("kbd", {}, k))), h("span", {}, what)));
     this.help.replaceChildren(h("strong", {}, this.setup.title), h("ul", {}, rows), ...(this.hints ?? []).map(t => h("p", {}, t)), button("Close", "Close (Esc)", () => this.toggleHelp()));
     this.help.querySelector("button").focus({ preventScroll: true }); this.help.scrollTop = 0;
   }
@@ -297,7 +304,14 @@ class Desk {
       b.bar.style.width = target ? `${clamp(100 * n / target, 0, 100)}%` : "0";
       b.setAttribute("aria-label", `${this.classes[i]}, ${n}${target ? ` of ${target}` : ""} labelled`);
     });
+    this.showGoal();
     this.showState();
+  }
+  showGoal() { // what to do, how many, what comes then
+    const { target, task, next } = this.setup, open = this.classes.map(c => [c, target - (this.counts?.[c] ?? 0)]).filter(([, n]) => n > 0);
+    const most = open.slice(0, 6).map(([c, n]) => `${n} more ${short(c, 20)}`).join(", ") + (open.length > 6 ? ", and more of others" : "");
+    const how = !target ? "" : open.length ? `${target} of each class are a good number: ${most}. Fewer can be tried at any time.` : "There are enough of each class.";
+    this.goal.textContent = [task, how, next].filter(Boolean).join(" ");
   }
   showState() {
     const n = this.saver.queue.length, total = Object.values(this.counts ?? {}).reduce((a, b) => a + b, 0);

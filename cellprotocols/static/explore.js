@@ -186,7 +186,7 @@ class CellMap {
     desk.body.replaceChildren(this.bar, this.stage, this.side);
     if (this.readonly) {
       desk.palette.remove(); desk.status.hidden = true; desk.tools.querySelectorAll(".cp-undo, .cp-redo").forEach(b => { b.hidden = true; });
-      for (const k of [...desk.setup.keys, ".", ",", "u", "r"]) desk.keys.delete(k);
+      for (const k of [...desk.setup.keys, ".", ",", "u", "r", "Ctrl+z", "Ctrl+y", "Ctrl+Shift+z"]) desk.keys.delete(k);
       desk.root.querySelector(".cp-head").remove(); this.bar.append(desk.tools);
     }
     desk.hints = ["Hover: the patch. Click selects, Shift+click adds or leaves out. Drag moves the map; with the lasso, or with Shift, it draws around cells. The wheel zooms once the map was clicked.",
@@ -197,10 +197,10 @@ class CellMap {
     key(this.lassoKey, "lasso on or off", () => this.setLasso(!this.lassoing));
     if (!this.readonly) { key("f", "flag the selection", () => this.flag()); key("x", "take labels away", () => this.give("")); }
     key("Enter", "select the cell", () => this.under >= 0 && this.pick([this.under])); key("Shift+Enter", "add it to the selection, or leave it out", () => this.under >= 0 && this.toggle(this.under));
-    for (const [name, dx, dy, text] of [["ArrowLeft", -1, 0, "next cell that way (all arrows)"], ["ArrowRight", 1, 0, ""], ["ArrowUp", 0, 1, ""], ["ArrowDown", 0, -1, ""]]) {
-      key(name, text, () => this.step(dx, dy)); key("Shift+" + name, name === "ArrowLeft" ? "move the map (all arrows)" : "", () => this.pan(-80 * dx, 80 * dy));
+    for (const [name, dx, dy] of [["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, 1], ["ArrowDown", 0, -1]]) {
+      key(name, "next cell that way", () => this.step(dx, dy)); key("Shift+" + name, "move the map", () => this.pan(-80 * dx, 80 * dy));
     }
-    key("+", "zoom in", () => this.zoom(1.5)); key("=", "", () => this.zoom(1.5)); key("-", "zoom out", () => this.zoom(1 / 1.5)); key("0", "show all", () => this.fit());
+    key("+", "zoom in", () => this.zoom(1.5)); key("=", "zoom in", () => this.zoom(1.5)); key("-", "zoom out", () => this.zoom(1 / 1.5)); key("0", "show all", () => this.fit());
     key("Ctrl+a", "select all that is in view", () => this.pick(this.inView()));
   }
 

@@ -1,0 +1,188 @@
+"""The page as `cellprotocols app` serves it, in a real browser: who may see it, what a reload keeps, what ends with it."""
+
+import os, re, signal, subprocess, sys, time, urllib.error, urllib.request
+
+import psutil, pytest
+from browser import ROOT, wait_until, watch
+
+from cellprotocols.images import write_image
+from cellprotocols.labellog import read_labels
+from cellprotocols.synth import make_movie
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytest.importorskip("voila", reason="Voila is not installed")
+pytestmark = pytest.mark.browser
+
+
+COMMAND = [sys.executable, "-c", "import sys; from cellprotocols.cli import main; sys.exit(main())"]
+
+
+class App:
+    "`cellprotocols app` on a folder of movies, as a person starts it."
+
+    def __init__(self, folder, *words):
+        self.folder, self.log_file = folder, folder / "app.log"
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY", "PYTEST"))}
+        env |= dict(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / ".ipython"), CELLPROTOCOLS_QUIET="1")
+        env |= {f"JUPYTER_{k}_DIR": str(folder / ".jupyter" / k.lower()) for k in ("CONFIG", "DATA", "RUNTIME")}
+        words = ["app", "chromatin", "--out", "out", "--port", "0", "--no-browser", "--by", "anna", *words]
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen([*COMMAND, *words], cwd=folder, env=env, stdout=log, stderr=log)
+        self.url = wait_until(self._find_url, "the address is said", 240)
+        self.home, self.token = self.url.split("/?token=")
+        self.port = int(self.home.rsplit(":", 1)[1])
+        wait_until(lambda: self.ask("/login")[0], "the server answers", 60)
+
+    def said(self):
+        return self.log_file.read_text("utf-8", "replace")
+
+    def _find_url(self):
+        assert self.process.poll() is None, self.said()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", self.said())
+        return found and found[0]
+
+    def ask(self, path, method="GET", **headers):
+        "(status, text) of a request; 0: nobody answers."
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(self.home + path, method=method, headers=headers), timeout=30
+            ) as r:
+                return r.status, r.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode("utf-8", "replace")
+        except OSError:
+            return 0, ""
+
+    def kernels(self):
+        return [
+            p
+            for p in psutil.Process(self.process.pid).children(recursive=True)
+            if any("kernel-" in w and w.endswith(".json") for w in p.cmdline())
+        ]
+
+    def family(self):
+        return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    "A folder with two movies in `My movies`."
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "My movies").mkdir()
+    for k in range(2):
+        movie = make_movie(n_frames=6, seed=k, division_rate=8.0)
+        write_image(folder / "My movies" / f"well_{k}.tif", movie.frames, px_um=movie.px_um)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def app(home):
+    a = App(home, "--source", "My movies")
+    yield a
+    a.stop()
+
+
+@pytest.fixture
+def owner(app, page):
+    "The page, opened with its address."
+    page.goto(app.url)
+    page.locator(".cp[data-frame]").wait_for(timeout=120_000)
+    return page
+
+
+def test_only_its_owner_gets_in(app):
+    "Without the token, under another name, from another site: nothing of the page, no traceback, no path."
+    here = f"127.0.0.1:{app.port}"
+    key = dict(Authorization=f"token {app.token}")
+    refused = {
+        "no token": app.ask("/"),
+        "wrong token": app.ask("/?token=guess"),
+        "another name": app.ask(f"/?token={app.token}", Host=f"evil.example:{app.port}"),
+        "another site": app.ask("/", Host=here, Origin="http://evil.example", **key),
+        "another program here": app.ask("/", Host=here, Origin="http://127.0.0.1:3000", **key),
+        "kernels, no token": app.ask("/api/kernels/00000000-0000-0000-0000-000000000000"),
+        "no token, what was made": app.ask("/made/page.ipynb"),
+        "static, another name": app.ask("/voila/static/voila.js", Host="evil.example"),
+    }
+    socket = dict(Upgrade="websocket", Connection="Upgrade")
+    socket |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    channels = "/api/kernels/00000000-0000-0000-0000-000000000000/channels"
+    refused["socket, another name"] = app.ask(channels, Host="evil.example", **socket, **key)
+    refused["socket, another site"] = app.ask(channels, Host=here, Origin="http://evil.example", **socket, **key)
+    refused["socket, no token"] = app.ask(channels, Host=here, **socket)
+    for why, (status, text) in refused.items():
+        assert "jupyter-config-data" not in text and "kernelId" not in text, why
+        assert status == 403 or "password" in text.lower(), (why, status, text[:300])
+    missing = app.ask("/made/nothing.html", **key), app.ask("/made/../../etc/passwd", **key), app.ask("/no", **key)
+    for status, text in (*refused.values(), *missing):
+        assert "Traceback" not in text and str(app.folder) not in text and "site-packages" not in text
+    assert [status for status, _ in missing] == [404, 404, 403] or [s for s, _ in missing][:2] == [404, 404]
+    assert not app.kernels()  # nobody has been let in: nothing runs
+
+
+def test_a_page_that_is_loaded_again_goes_on_with_its_kernel(app, owner):
+    (kernel,) = app.kernels()
+    view = owner.locator(".cp-view").bounding_box()
+    owner.mouse.click(view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+    wait_until(lambda: (app.folder / "out" / "labels.jsonl").exists(), "a label is on disk", 20)
+    assert read_labels(app.folder / "out" / "labels.jsonl").by.tolist() == ["anna"]
+    for _ in range(2):
+        owner.reload()
+        expect(owner.locator(".cp[data-saved='1']")).to_be_visible(timeout=60_000)
+    assert [k.pid for k in app.kernels()] == [kernel.pid]
+    assert "token" not in owner.url  # it is a cookie, not in the history
+    own = r"favicon|source map|403.*api/shutdown|Could not find a static loader"
+    assert not [e for e in owner.errors if not re.search(own, e)], owner.errors  # nothing is asked of other servers
+    kernel.kill()
+    psutil.wait_procs([kernel], timeout=10)
+    owner.reload()
+    expect(owner.locator(".cp[data-saved='1']")).to_be_visible(timeout=120_000)
+    assert len(app.kernels()) == 1 and app.kernels()[0].pid != kernel.pid
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_what_ends_takes_all_with_it(home, page, how):
+    a = App(home, "--source", "My movies")
+    try:
+        page.goto(a.url)
+        page.locator(".cp[data-frame]").wait_for(timeout=120_000)
+        family = a.family()
+        assert len(family) > 1
+        a.process.send_signal(how)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert not alive
+        if how != signal.SIGKILL:
+            assert "The page is closed. All labels are on disk." in a.said()
+    finally:
+        a.stop()
+
+
+def test_what_cannot_be_served_is_said_before(home, app):
+    def say(*words):
+        done = subprocess.run(
+            [*COMMAND, "app", "chromatin", "--no-browser", *words],
+            cwd=home,
+            env=os.environ | dict(PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 2 and "Traceback" not in done.stderr and "http://" not in done.stdout, done
+        return done.stderr
+
+    assert f"port {app.port} cannot be used" in say("--source", "My movies", "--port", str(app.port))
+    (home / "empty").mkdir(exist_ok=True)
+    assert "empty" in say("--source", "empty", "--port", "0")
+    (home / "notes.txt").write_text("no picture")
+    assert "notes.txt" in say("--source", "notes.txt", "--port", "0")
+    (home / "broken.tif").write_bytes(b"II*\0\x08\0\0\0")
+    assert "broken.tif" in say("--source", "broken.tif", "--port", "0")
