@@ -60,7 +60,7 @@ def to_refitted(
     heads:MeasuredClassifier, # Learned on its numbers
 ) -> CellClassifier: # Patches in, logits out
     "A model with a new last part; what it reads stays as it was."
-    if isinstance(model, MeasuredClassifier): return heads.eval()
+    if isinstance(model, MeasuredClassifier): return model.refit(heads).eval()
     base = model.base if isinstance(model, Refitted) else model
     made = Refitted([type(base).__name__, base.config], heads.config)
     made.base, made.heads = base, heads
@@ -73,7 +73,7 @@ def measure_numbers(
     valid:np.ndarray, # (N, S, S) bool
 ) -> np.ndarray: # (N, F) float32
     "What the last part of a model reads: measurements, or the embedding of a network."
-    if isinstance(model, MeasuredClassifier): return measure_all(patches, valid)
+    if isinstance(model, MeasuredClassifier): return measure_all(patches, valid, measure=model.measure)
     base, found = model.base if isinstance(model, Refitted) else model, []
     with torch.inference_mode():
         for i in range(0, len(patches), 256):

@@ -22,6 +22,7 @@ ARCHITECTURES = Architectures(
     StageClassifier="cellprotocols.classify",
     Ensemble="cellprotocols.classify",
     MeasuredClassifier="cellprotocols.measured",
+    EmbeddedClassifier="cellprotocols.embedded",
     UNet="cellprotocols.unet",
     PublishedClassifier="cellprotocols.published",
     PublishedStageClassifier="cellprotocols.published",

@@ -122,6 +122,7 @@ def _build(info, tensors, registry, folder):
     try:
         model = registry[name](**arguments)
         model.load_state_dict(tensors)
+    except UserError as e: raise BundleError(e.seen, e.need, e.do, folder) from e # such as a network not installed
     except Exception as e: # whatever a constructor makes of arguments that are not its own
         raise BundleError(f"the weights or arguments do not fit the architecture {name!r} ({str(e)[:200]})",
                           do="update cellprotocols, or get the bundle again", file=folder) from e
@@ -131,6 +132,7 @@ def _build(info, tensors, registry, folder):
 def _answer(model, x, classes, folder):
     "The example's output, checked against the number of classes."
     try: out = model(x)
+    except UserError as e: raise BundleError(e.seen, e.need, e.do, folder) from e
     except Exception as e:
         seen = f"the model cannot compute its example ({str(e)[:200]})"
         raise BundleError(seen, do="get the bundle again", file=folder) from e

@@ -532,6 +532,8 @@ def _shrink(lows, reach):
             row = lows[reach[dy], i + most - r + dy]
             for j in range(w): own[j] = row[j] if row[j] < own[j] else own[j]
     return out
+
+# %% ../nbs/features.ipynb #be33bfde
 def _reach(r):
     "How far each row of a disc goes to either side, px."
     return (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*r + 1, 2*r + 1)).sum(1).astype(int) - 1)//2

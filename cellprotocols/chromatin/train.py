@@ -18,7 +18,10 @@ from ..calls import choose_sides, make_calls
 from ..domain import Domain, measure_distance, measure_inputs, measure_shift, to_held, train_domain
 from ..inputs import to_images
 from ..measured import measure_all
-from ..recipes import Cells, NEEDS_FEATURES, choose_recipe, train_recipe
+from ..embed import embed_dataset
+from ..embedded import make_view
+from ..recipes import Cells, NEEDS_EMBEDDINGS, NEEDS_FEATURES
+from ..recipes import choose_recipe, to_choices, to_table, train_recipe
 from ..crossval import calibrate_folds, make_both_folds, predict_all_folds, read_curves, score_folds
 from ..dataset import take_rows
 from ..calibration import find_temperature
@@ -32,21 +35,34 @@ takes = {"source": "patches"} # The earlier step that each argument reads
 OLD = ("model", "learned") # What only an old model that is adapted needs
 
 # %% ../../nbs/chromatin/24_train.ipynb #ee09be86
-def _gather(patches, rows, classes, models, bundle=None) -> Cells:
-    "The cells to learn from, measured if a model needs it; for an old model at its scale and by what it reads."
+def _read_channels(patches): return (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
+
+def _embed(patches, rows, models, backbone, folder) -> tuple:
+    "Embeddings of the cells and who made them, if a model needs it; made once and kept beside the results."
+    if not set(models) & set(NEEDS_EMBEDDINGS): return None, None
+    view, network = make_view(backbone, _read_channels(patches), patches["patches"].shape[1])
+    return embed_dataset(patches, rows, network, folder), dict(view=view, weights=network.digest)
+
+def _gather(patches, rows, classes, models, bundle, backbone, folder) -> Cells:
+    "The cells to learn from, with what the models need of them; for an old model at its scale and by what it reads."
     items = patches.items.iloc[rows]
     y = np.array([classes.index(l) for l in items.label])
     pixels, valid = take_rows(patches["patches"], rows), take_rows(patches["valid"], rows)
     if bundle is not None: pixels, valid = scale_patches(pixels, valid, *choose_sides(bundle, patches)[:2])
     features = measure_all(pixels, valid) if bundle is None and set(models) & set(NEEDS_FEATURES) else None
     if bundle is not None: features = measure_numbers(bundle.model, pixels, valid)
-    return Cells(pixels, valid, y, items.group.to_numpy(), len(classes), features)
+    embedded = _embed(patches, rows, () if bundle is not None else models, backbone, folder)
+    return Cells(pixels, valid, y, items.group.to_numpy(), len(classes), features, *embedded)
+
+def _take_numbers(fitted, cells, rows) -> np.ndarray:
+    "What the last part of a model reads, as it is there already."
+    return cells.features[rows] if cells.embeddings is None else to_table(cells, fitted.uses, rows)
 
 def _predict(fitted, cells, rows) -> tuple: # logits, embedding
     "What a model says of these rows; measurements that are there already are not taken again."
     with torch.inference_mode():
         if hasattr(fitted, "judge"):
-            x = torch.from_numpy(cells.features[rows])
+            x = torch.from_numpy(_take_numbers(fitted, cells, rows))
             return fitted.judge(x).numpy(), fitted.scale(x).numpy()
         parts = [rows[i:i+256] for i in range(0, len(rows), 256)]
         pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in parts)
@@ -104,12 +120,13 @@ def _say(scores, model, random_split) -> str:
     honest = f"{model}: macro-F1 {span('grouped')} on groups never seen"
     return honest + (f"; {span('random')} on a random split (optimistic)" if random_split else "")
 
-def _choose_models(model, compare, adapt="") -> list:
+def _choose_models(model, compare, backbone, adapt="") -> list:
     "The models to judge, the one to keep first."
     if adapt: return [*ADAPTING, "measured"] # what is gained, and what these labels alone would have given
     others = [m for m in compare.split(",") if m.strip()]
-    return list(dict.fromkeys(choose_recipe(m.strip()) for m in (model, *others)))
+    return list(dict.fromkeys(choose_recipe(m.strip(), backbone) for m in (model, *others)))
 
+# %% ../../nbs/chromatin/24_train.ipynb #a5d6ce67
 def _open_old(adapt, names) -> tuple: # the bundle or None, its part of the options, all classes
     "The model to adapt; its classes come first."
     if not adapt: return None, {}, names
@@ -130,13 +147,19 @@ def _remember(fitted, cells, held, learned) -> dict:
     "What a bundle keeps of its training cells: where they lie, and the numbers of some to learn from again."
     rows, y, groups = np.arange(len(cells.y)), cells.y, cells.groups.astype(str)
     domain = to_held(_learn_domain(fitted, cells, rows, learned), held.distance, held.entropy, groups, held["shift"])
-    numbers = cells.features if hasattr(fitted, "judge") else _predict(fitted, cells, rows)[1]
+    judges = hasattr(fitted, "judge")
+    numbers = _take_numbers(fitted, cells, rows) if judges else _predict(fitted, cells, rows)[1]
     if learned:
         numbers, y = np.concatenate([numbers, learned["numbers"]]), np.concatenate([y, learned["label"]])
         groups = np.concatenate([groups, [f"before {g}" for g in learned["group"]]])
     return dict(domain=domain._asdict(), learned=make_learned(numbers, y, groups))
 
-def _describe_bundle(patches, cells, classes, pretrained, bundle) -> dict:
+def _find_licence(config, pretrained) -> str:
+    if "view" in config: return ("learners Apache-2.0 (trained here); they need a network that is not in this folder: "
+        f"{config['view']['name']}, {config['licence']}, fingerprint of its weights {config['weights']}")
+    return "see the licence of the pretrained weights" if pretrained else "Apache-2.0 (trained from scratch)"
+
+def _describe_bundle(patches, cells, classes, config, pretrained, bundle) -> dict:
     "What the final model needs to be used elsewhere."
     items, practice = patches.items, patches.settings["practice"]
     limits = "Practice (synthetic) data: not for real images." if practice else ("Cells of other microscopes, stains, "
@@ -150,7 +173,7 @@ def _describe_bundle(patches, cells, classes, pretrained, bundle) -> dict:
         normalisation={"inside the model": "grey levels as in the file"},
         data=dict(data, cells=counts),
         split=dict(by="group", groups=int(len(np.unique(cells.groups)))),
-        licence="see the licence of the pretrained weights" if pretrained else "Apache-2.0 (trained from scratch)",
+        licence=_find_licence(config, pretrained),
         purpose=f"Names the state of a cell in a patch of {cells.patches.shape[1]} px: {', '.join(classes)}.")
 
 def _write_final(w, patches, cells, classes, scores, logits, held, bundle, options):
@@ -159,17 +182,17 @@ def _write_final(w, patches, cells, classes, scores, logits, held, bundle, optio
     model, rows, folder = w.plan["settings"]["models"][0], np.arange(len(cells.y)), w.folder.parent/"folds"/"final"
     fitted, curve = _train(model, cells, rows, folder, options)
     honest = scores[(scores.model == model) & ~scores.optimistic][["metric", "value", "low", "high"]]
-    channels = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
     beside = _remember(fitted, cells, held, options.get("learned"))
-    write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, channels,
+    write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, _read_channels(patches),
         to_images(cells.patches[:2]), temperature=find_temperature(logits, cells.y), metrics=honest,
-        arrays=beside, **_describe_bundle(patches, cells, classes, options["pretrained"], bundle))
+        arrays=beside, **_describe_bundle(patches, cells, classes, fitted.config, options["pretrained"], bundle))
 
 # %% ../../nbs/chromatin/24_train.ipynb #b0cab52c
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic movies
     out:str="work/chromatin/24_train", # Folder that is made
-    model:Literal["auto", "measured", "net", "both", "probe", "faithful"]|str="auto", # One of these, or a timm network
+    model:Literal["auto", "measured", "embedded", "combined", "net", "both", "probe", "faithful"]|str="auto", # Or timm
+    backbone:str="efficientnet-lite0", # Frozen network of embeddings: efficientnet-lite0 to 2, or one of timm
     compare:str="", # More models to judge on the same folds, separated by commas, e.g. "faithful,probe"
     folds:int=5, # Parts the groups are dealt into
     leave_blank_out:bool=False, # Do not learn from patches in which nothing but noise can be seen
@@ -183,7 +206,7 @@ def run(
 ): # The out-of-fold predictions, a `Dataset`; its folder holds the bundle, scores.csv, classes.csv, curves.csv
     "Judge a classifier on held-out groups, then train it on all labelled cells and keep it as a bundle."
     step = Step("chromatin.train", run, locals(), paths=["adapt"])
-    patches, models = step.read("source", "patches"), _choose_models(model, compare, adapt)
+    patches, models = step.read("source", "patches"), _choose_models(model, compare, backbone, adapt)
     rows, classes, notes = choose_cells(patches.items, patches.settings["classes"], leave_blank_out, leave_out)
     bundle, old, classes = _open_old(adapt, classes)
     step.settings.update(models=models, classes=classes, notes=notes)
@@ -191,14 +214,17 @@ def run(
     if made := step.find_done(): return made
     options = dict(seed=seed, epochs=epochs, minutes=minutes or None, pretrained=pretrained, **old)
     with step.write("predictions") as w:
-        cells, scratch = _gather(patches, rows, classes, models, bundle), w.folder.parent/"folds"
+        scratch = w.folder.parent/"folds"
+        cells = _gather(patches, rows, classes, models, bundle, backbone, step.out.parent/"embeddings")
         split = make_both_folds(np.asarray(classes)[cells.y], cells.groups, folds, seed)
         if not random_split: del split["random"]
         answers = predict_all_folds({m: _make_predict(m, cells, options) for m in models}, split, scratch)
         logits, last = {key: a[:, :-2] for key, a in answers.items()}, answers[models[0], "grouped"]
         probs = {key: calibrate_folds(l, cells.y, split[key[1]]) for key, l in logits.items()}
         scores = _write_tables(w, patches, rows, cells, split, probs, classes)
-        w.write_file("curves.csv", read_curves(scratch))
+        curves, choices, said = to_choices(read_curves(scratch))
+        w.write_file("curves.csv", curves)
+        w.write_file("choices.csv", choices)
         gained = _say_gain(w, cells, probs) if adapt else []
         prob = probs[models[0], "grouped"]
         table = _list_predictions(patches, rows, classes, split["grouped"], prob)
@@ -206,4 +232,4 @@ def run(
         _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], table, bundle, options)
         if "all" not in w.done: w.append("all", table)
         made = w.commit()
-    return step.end(made, *gained, *(_say(scores, m, random_split) for m in models))
+    return step.end(made, *gained, *(_say(scores, m, random_split) for m in models), *said)

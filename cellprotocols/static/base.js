@@ -309,7 +309,7 @@ class Desk {
   }
   showGoal() { // what to do, how many, what comes then
     const { target, task, next } = this.setup, open = this.classes.map(c => [c, target - (this.counts?.[c] ?? 0)]).filter(([, n]) => n > 0);
-    const most = open.slice(0, 4).map(([c, n]) => `${n} more ${short(c, 20)}`).join(", ") + (open.length > 4 ? ` and of ${open.length - 4} other classes` : "");
+    const most = open.slice(0, 6).map(([c, n]) => `${n} more ${short(c, 20)}`).join(", ") + (open.length > 6 ? ", and more of others" : "");
     const how = !target ? "" : open.length ? `${target} of each class are a good number: ${most}. Fewer can be tried at any time.` : "There are enough of each class.";
     this.goal.textContent = [task, how, next].filter(Boolean).join(" ");
   }
