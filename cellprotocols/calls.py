@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_calls', 'find_patch_side', 'choose_scale', 'make_answer', 'choose_sides', 'write_patch_calls',
-           'show_model_channels', 'write_movie_calls']
+           'show_model_channels', 'write_movie_calls', 'read_pixels']
 
 # %% ../nbs/calls.ipynb #54d578fe
 import warnings
@@ -25,6 +25,7 @@ from .writer import DatasetWriter
 from .images import open_image, open_labels
 from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance, choose_points,
     cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
+from .patches import cut_patches
 from .progress import track
 from .viz import show_channels, to_png
 
@@ -215,3 +216,21 @@ def write_movie_calls(
         unlike = any(_compare(w, bundle, sample, [], file, answered) for _, _, *sample in first)
         write_cells(w, frames, path.name, find, make_answer(bundle, device, answered, unlike), side, size, reach)
     return px_um
+
+# %% ../nbs/calls.ipynb #45330a50
+def read_pixels(
+    made:Dataset, # Calls, from step 25
+    rows:pd.DataFrame, # Some rows of its `items`
+    movie:str|Path|None=None, # The movie or the folder of movies; None: the calls are of patches
+    size:int=64, # Side of what is cut out of a movie, px
+) -> list: # (S, S, C) arrays
+    "The pixels of some cells that were called."
+    if movie is None:
+        patches = made.parent("source", "patches")
+        places = patches.items.set_index("item_id").index.get_indexer(rows.item_id)
+        return [patches["patches"][i] for i in places]
+    found = []
+    for r in rows.itertuples():
+        with open_image(Path(movie, r.movie) if Path(movie, r.movie).exists() else movie) as img:
+            found.append(cut_patches(img.frame(int(r.t)), [[r.y, r.x]], size)[0])
+    return found

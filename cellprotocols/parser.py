@@ -21,7 +21,7 @@ USUAL = dict(
     chromatin="source out steps label group classes log model movie px_um".split(),
     artifacts="source out steps pattern log images views painted px_um".split(),
 )
-FILES = "source out log gate movie nuclei points images painted encoder".split()
+FILES = "source out log gate movie nuclei points images painted encoder adapt".split()
 
 # %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {

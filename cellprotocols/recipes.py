@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['CANDIDATES', 'RECIPES', 'NEEDS_FEATURES', 'NEEDS_EMBEDDINGS', 'Cells', 'to_table', 'train_measured', 'train_embedded',
            'train_combined', 'score_candidates', 'train_best', 'to_choices', 'train_logistic', 'train_classifier_net',
-           'train_net', 'train_both', 'train_published', 'choose_recipe', 'train_recipe']
+           'train_net', 'train_both', 'train_published', 'choose_recipe', 'train_recipe', 'take_numbers',
+           'predict_cells']
 
 # %% ../nbs/recipes.ipynb #22f1ee03
 import warnings
@@ -312,3 +313,25 @@ def train_recipe(
     if recipe is None: fitted, curve = train_net(cells, rows, net=model, **options)
     else: fitted, curve = recipe(cells, rows, **{k: v for k, v in options.items() if k != "pretrained"})
     return fitted.eval(), curve
+
+# %% ../nbs/recipes.ipynb #5065ea7f
+def take_numbers(
+    fitted, # From `train_recipe`, one that judges numbers
+    cells:Cells, # Any cells
+    rows:np.ndarray, # Of these
+) -> np.ndarray: # (n, F) float32
+    "What the last part of a model reads, as it is there already."
+    return cells.features[rows] if cells.embeddings is None else to_table(cells, fitted.uses, rows)
+
+def predict_cells(
+    fitted, # From `train_recipe`
+    cells:Cells, # Any cells
+    rows:np.ndarray, # Of these
+) -> tuple: # logits (n, K), embedding (n, D)
+    "What a model says of cells."
+    with torch.inference_mode():
+        if hasattr(fitted, "judge"):
+            x = torch.from_numpy(take_numbers(fitted, cells, rows))
+            return fitted.judge(x).numpy(), fitted.scale(x).numpy()
+        pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in _pieces(rows))
+        return tuple(torch.cat(a).numpy() for a in zip(*(fitted.answer(*piece) for piece in pieces)))

@@ -308,9 +308,9 @@ def make_map_section(
 
 # %% ../nbs/sections.ipynb #fe690cd2
 def measure_stays(
-    rows:pd.DataFrame, # movie, t, track_id, state: one row a cell and frame
+    rows:pd.DataFrame, # movie, t, track_id, state, maybe parent_id (0: none): one row a cell and frame
 ) -> pd.DataFrame: # movie, track_id, state, frames (how long it stayed), whole (its begin and its end were seen)
-    "How long every cell stayed in each state, in one go."
+    "How long every cell stayed in each state, in one go; a division is an end and a begin that was seen."
     r = rows.sort_values(["movie", "track_id", "t"], kind="stable")
     same = (r.movie == r.movie.shift()) & (r.track_id == r.track_id.shift())
     stay = (~(same & (r.state == r.state.shift()))).cumsum().to_numpy()
@@ -318,8 +318,19 @@ def measure_stays(
                             begin=("t", "min"), end=("t", "max")).reset_index(drop=True)
     of = s.groupby(["movie", "track_id"])
     first, last, following = of.begin.transform("min"), of.end.transform("max"), of.begin.shift(-1)
-    s["frames"], s["whole"] = following.fillna(s.end + 1) - s.begin, (s.begin > first) & (s.end < last)
+    born, divided = _find_divided(rows, s)
+    s["frames"] = following.fillna(s.end + 1) - s.begin
+    s["whole"] = ((s.begin > first) | born) & ((s.end < last) | divided)
     return s.drop(columns=["begin", "end"])
+
+def _find_divided(rows, s) -> tuple: # two arrays of bool, one value a stay
+    "Whose track began with a division, and whose ended with one."
+    if "parent_id" not in rows: return np.zeros(len(s), bool), np.zeros(len(s), bool)
+    known = rows[rows.parent_id > 0]
+    tracks = pd.MultiIndex.from_frame(s[["movie", "track_id"]])
+    children = pd.MultiIndex.from_frame(known[["movie", "track_id"]].drop_duplicates())
+    parents = pd.MultiIndex.from_frame(known[["movie", "parent_id"]].drop_duplicates())
+    return tracks.isin(children), tracks.isin(parents)
 
 # %% ../nbs/sections.ipynb #56e42c10
 def _table_of_stays(rows, classes, dt) -> Table:

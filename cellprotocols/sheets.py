@@ -31,6 +31,7 @@ def _read_all(path, need):
     "The text of a file that fits into memory."
     most = psutil.virtual_memory().total//32
     with os_errors(path):
+        if path.is_dir(): raise SheetError("this is a folder, not a table", need, "name the file in it", path)
         if not path.is_file(): raise SheetError("there is no such file", need, "check the spelling of the path", path)
         if (size := path.stat().st_size) > most:
             raise SheetError(f"the file has {size/1e9:.1f} GB", f"a table of at most {most/1e9:.1f} GB", file=path)

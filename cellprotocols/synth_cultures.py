@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LINES', 'Line', 'Culture', 'make_cultures', 'CultureFrame', 'iter_frames', 'make_culture_set']
 
-# %% ../nbs/synth_cultures.ipynb #dbda1a72
+# %% ../nbs/synth_cultures.ipynb #980d1fb8
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from .images import write_image
 from .origins import write_practice_mark
 from .progress import track
 
-# %% ../nbs/synth_cultures.ipynb #f1b2917f
+# %% ../nbs/synth_cultures.ipynb #09016d61
 @dataclass(frozen=True)
 class Line:
     "The form of the cells of a line."
@@ -35,7 +35,7 @@ LINES = (
     Line("round", 9, 1.1, .2, .35, .04), Line("spindle", 8, 3., .1, .2, .05), Line("island", 10, 1.3, .9, .12, .07),
     Line("giant", 16, 1.5, .3, .15, .1), Line("small", 6, 1.2, .6, .25, .03), Line("needle", 6, 5., .3, .3, .04))
 
-# %% ../nbs/synth_cultures.ipynb #22d8c0fc
+# %% ../nbs/synth_cultures.ipynb #a84dd1c5
 def _draw_cell(line, bright, rng):
     "One cell as a small picture: bright rim, dark side, texture."
     r, ratio = line.radius * rng.lognormal(0, .12), line.ratio * rng.lognormal(0, .15)
@@ -56,7 +56,7 @@ def _scatter(line, n, shape, rng):
     near = centres[rng.integers(len(centres), size=n)] + rng.normal(0, 2.2 * line.radius, (n, 2))
     return np.where(rng.random(n)[:, None] < line.clump, near, alone)
 
-# %% ../nbs/synth_cultures.ipynb #762dcdcc
+# %% ../nbs/synth_cultures.ipynb #6dfffa20
 @dataclass(frozen=True)
 class Culture:
     "How a batch was grown and filmed."
@@ -80,7 +80,7 @@ def make_cultures(
     return [Culture(f"batch_{k + 1}", *rng.uniform(low, high), int(rng.choice([2, 4, 6])), int(rng.integers(2, 20)))
             for k in range(n)]
 
-# %% ../nbs/synth_cultures.ipynb #f5bdc838
+# %% ../nbs/synth_cultures.ipynb #f18668a4
 class CultureFrame(NamedTuple):
     "A frame and what is true of it."
     image:np.ndarray # (H, W) uint8
@@ -104,7 +104,7 @@ def _expose(light, culture, rng):
     image = cv2.GaussianBlur(light, (0, 0), culture.blur) + .5 + across + rng.normal(0, culture.noise, light.shape)
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
 
-# %% ../nbs/synth_cultures.ipynb #7fb90dfb
+# %% ../nbs/synth_cultures.ipynb #e2a672d1
 def iter_frames(
     line:Line, # The form of the cells
     culture:Culture, # How they are grown and filmed
@@ -126,7 +126,7 @@ def iter_frames(
         yield CultureFrame(image, mask, culture.start + t * culture.gap)
         places = places + rng.normal(0, 1.5, places.shape)
 
-# %% ../nbs/synth_cultures.ipynb #3845ab0b
+# %% ../nbs/synth_cultures.ipynb #1183d7e8
 def make_culture_set(
     folder:str|Path, # Where the frames go; a set that is there is left alone
     n_lines:int=4, # Lines, at most 6

@@ -62,6 +62,7 @@ def _told_axes(axes, shape, told, unknown, file):
     "The axes as a person names them, those of length 1 left out or not; a file that knows better stays as it is."
     long = [i for i, n in enumerate(shape) if n > 1]
     if axes.endswith("S") and "S" not in told and len(told) in (len(shape) - 1, len(long) - 1): told += "S"
+    if axes.endswith("S") and "S" not in told and len(told) == len(shape): return axes
     if len(told) == len(shape): return told
     if len(told) == len(long):
         named = dict(zip(long, told))
@@ -70,6 +71,7 @@ def _told_axes(axes, shape, told, unknown, file):
     seen = f"axes={told!r} names {len(told)} axes, the file has {' x '.join(str(shape[i]) for i in long)}"
     raise ImageError(seen, f"{len(long)} letters", "T time, Z plane, C channel, P place, Y and X", file)
 
+# %% ../nbs/tiff.ipynb #3da06c36
 def _shift_axes(axes, shape):
     "Pages of four pixels width or less hold channels last: (Y, X, C) was saved as if it were (?, Y, X)."
     x = axes.find("YX") + 1

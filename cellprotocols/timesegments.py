@@ -6,7 +6,7 @@
 __all__ = ['LENGTHS', 'SPREAD', 'TimeError', 'measure_rhythm', 'make_length_odds', 'find_edges', 'choose_frames', 'weigh_frames',
            'TimeSegments']
 
-# %% ../nbs/timesegments.ipynb #a3f57f52
+# %% ../nbs/timesegments.ipynb #766c828d
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,13 +14,13 @@ import torch
 
 from .errors import UserError
 
-# %% ../nbs/timesegments.ipynb #712cf1d3
+# %% ../nbs/timesegments.ipynb #4d64c6ab
 LENGTHS = np.arange(1, 9) # Hours a segment may have
 SPREAD = LENGTHS.std() # Of the lengths around a series' own rhythm, hours
 
 class TimeError(UserError, ValueError): "Hours that cannot be those of a series."
 
-# %% ../nbs/timesegments.ipynb #94574319
+# %% ../nbs/timesegments.ipynb #6b6632ad
 def measure_rhythm(
     hours:Sequence, # (n,) hours of the frames, rising
 ) -> float: # Mean time between frames, 1 to 8 h; 1 for a single frame
@@ -36,7 +36,7 @@ def make_length_odds(
     odds = np.exp(-(LENGTHS - rhythm)**2 / (2 * SPREAD**2))
     return odds / odds.sum()
 
-# %% ../nbs/timesegments.ipynb #1acc893a
+# %% ../nbs/timesegments.ipynb #b0f16147
 def _find_published_edges(hours, length):
     edges, limit, n = [0], length, len(hours)
     for t in range(1, n):
@@ -59,7 +59,7 @@ def find_edges(
     segment = ((hours - hours[0]) // length).astype(int)
     return [0, *(1 + np.flatnonzero(np.diff(segment))).tolist(), len(hours)]
 
-# %% ../nbs/timesegments.ipynb #dc488067
+# %% ../nbs/timesegments.ipynb #010ffc56
 def choose_frames(
     edges:Sequence, # From `find_edges`
     rng:np.random.Generator, # Source of the random numbers
@@ -85,7 +85,7 @@ def weigh_frames(
     sigma = (gaps[gaps <= length] / rhythm - 1).sum() / room if room > 0 else 0.
     return k / n + float(np.clip(sigma, 0, 1))
 
-# %% ../nbs/timesegments.ipynb #ded8ae17
+# %% ../nbs/timesegments.ipynb #a173b36d
 class TimeSegments:
     "Show some frames of each bag: `sample` of `train_bags` for bags with the extra `hours`."
     def __init__(self,

@@ -27,6 +27,7 @@ from cellprotocols.dirt import clean_field, open_masker
 from cellprotocols.drawing import MaskAnnotator
 from cellprotocols.errors import UserError
 from cellprotocols.images import read_image
+from cellprotocols.labelled import LabelledError
 from cellprotocols.imagesets import find_groups, find_images, read_image_set
 from cellprotocols.maskfiles import name_mask, write_masks
 from cellprotocols.maskreport import make_numbers, make_painted_section, make_unusual_section
@@ -239,7 +240,9 @@ def test_a_table_elsewhere_never_writes_over_its_images(tmp_path, masker):
         )
     ).to_csv(tmp_path / "tables" / "t.csv", index=False)
     before = sums(tmp_path / "raw")
-    labels = annotate.run(str(tmp_path / "tables" / "t.csv"), str(tmp_path / "out" / "51"))
+    with pytest.raises(LabelledError, match="outside the folder of the table"):
+        annotate.run(str(tmp_path / "tables" / "t.csv"), str(tmp_path / "out" / "51"))
+    labels = annotate.run(str(tmp_path / "tables" / "t.csv"), str(tmp_path / "out" / "51"), anywhere=True)
     assert labels.items.file.tolist() == ["f0.tif", "f1.tif", "f2.tif"]
     made = infer.run(str(tmp_path / "out" / "51"), str(tmp_path / "out" / "55"), str(masker))
     assert sums(tmp_path / "raw") == before and find_images(made.path / "masks") == find_images(

@@ -134,7 +134,7 @@ BANNED = [
     r"read_pickle",
     r"\.export\(\s*['\"]",
     r"(?<![\w.])eval\(",
-    r"torch\.load\(",
+    r"torch\.load\((?![^)\n]*weights_only=True)",
     r"joblib",
 ]
 

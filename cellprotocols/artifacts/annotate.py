@@ -114,7 +114,7 @@ def run(
     out:str="work/artifacts/51_annotate", # Folder that is made
     pattern:str="", # Regular expression with one bracket: the well in the file name; else as an Operetta writes it
     log:str="", # The label log of notebook 51: decisions of a person
-    anywhere:bool=False, # May a table name images outside its own folder?
+    anywhere:bool=False, # Take images that lie elsewhere, too, where a list names them
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "CYX"
     series:str="", # Which image or place of files that hold several, from 0
     channels:str="", # Channels to read, by number or name, e.g. "0"; all if not given

@@ -92,7 +92,7 @@ def run(
     link_radius:float=30., # Clicks nearer than this may be one cell, px
     link_gap:int=12, # ... if at most this many frames apart
     log:str="", # The label log of notebook 21: clicks in movies, or corrections of labels
-    anywhere:bool=False, # May a table name images outside its own folder?
+    anywhere:bool=False, # Take images that lie elsewhere, too, where a list names them
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TCYX"; .npz: "NCYX"
     series:str="", # Which image or place of files that hold several, from 0
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong

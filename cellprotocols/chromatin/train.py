@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np, pandas as pd
 import torch
 
-from ..bundle import write_bundle
+from ..bundle import to_licence, write_bundle
 from ..adapt import ADAPTING, make_learned, measure_numbers, read_learned, score_gain
 from ..calls import choose_sides, make_calls
 from ..domain import Domain, measure_distance, measure_inputs, measure_shift, to_held, train_domain
@@ -21,7 +21,7 @@ from ..measured import measure_all
 from ..embed import embed_dataset
 from ..embedded import make_view
 from ..recipes import Cells, NEEDS_EMBEDDINGS, NEEDS_FEATURES
-from ..recipes import choose_recipe, to_choices, to_table, train_recipe
+from ..recipes import choose_recipe, predict_cells, take_numbers, to_choices, train_recipe
 from ..crossval import calibrate_folds, make_both_folds, predict_all_folds, read_curves, score_folds
 from ..dataset import take_rows
 from ..calibration import find_temperature
@@ -54,20 +54,6 @@ def _gather(patches, rows, classes, models, bundle, backbone, folder) -> Cells:
     embedded = _embed(patches, rows, () if bundle is not None else models, backbone, folder)
     return Cells(pixels, valid, y, items.group.to_numpy(), len(classes), features, *embedded)
 
-def _take_numbers(fitted, cells, rows) -> np.ndarray:
-    "What the last part of a model reads, as it is there already."
-    return cells.features[rows] if cells.embeddings is None else to_table(cells, fitted.uses, rows)
-
-def _predict(fitted, cells, rows) -> tuple: # logits, embedding
-    "What a model says of these rows; measurements that are there already are not taken again."
-    with torch.inference_mode():
-        if hasattr(fitted, "judge"):
-            x = torch.from_numpy(_take_numbers(fitted, cells, rows))
-            return fitted.judge(x).numpy(), fitted.scale(x).numpy()
-        parts = [rows[i:i+256] for i in range(0, len(rows), 256)]
-        pieces = ((to_images(cells.patches[p]), torch.from_numpy(cells.valid[p])) for p in parts)
-        return tuple(torch.cat(a).numpy() for a in zip(*(fitted.answer(*piece) for piece in pieces)))
-
 # %% ../../nbs/chromatin/24_train.ipynb #e197587a
 def _train(model, cells, rows, folder, options) -> tuple: # the classifier, its curve
     "Learn by a recipe, or adapt an old model."
@@ -76,7 +62,7 @@ def _train(model, cells, rows, folder, options) -> tuple: # the classifier, its 
 
 def _learn_domain(fitted, cells, rows, learned) -> Domain:
     "Where these cells lie; beside them those that an adapted model has learned from before."
-    x, y = _predict(fitted, cells, rows)[1], cells.y[rows]
+    x, y = predict_cells(fitted, cells, rows)[1], cells.y[rows]
     if learned and hasattr(fitted, "scale"):
         old = fitted.scale(torch.from_numpy(learned["numbers"])).numpy()
         x, y = np.concatenate([x, old]), np.concatenate([y, cells.n_classes + learned["label"]])
@@ -87,7 +73,7 @@ def _make_predict(model, cells, options) -> Callable:
     def predict(train, test, folder):
         fitted, curve = _train(model, cells, train, folder, options)
         domain = _learn_domain(fitted, cells, train, options.get("learned"))
-        logits, x = _predict(fitted, cells, test)
+        logits, x = predict_cells(fitted, cells, test)
         groups, shift = cells.groups[test], np.empty(len(test))
         for g in np.unique(groups): shift[groups == g] = measure_shift(domain, x[groups == g])
         return np.column_stack([logits, measure_distance(domain, x), shift]), curve
@@ -148,16 +134,11 @@ def _remember(fitted, cells, held, learned) -> dict:
     rows, y, groups = np.arange(len(cells.y)), cells.y, cells.groups.astype(str)
     domain = to_held(_learn_domain(fitted, cells, rows, learned), held.distance, held.entropy, groups, held["shift"])
     judges = hasattr(fitted, "judge")
-    numbers = _take_numbers(fitted, cells, rows) if judges else _predict(fitted, cells, rows)[1]
+    numbers = take_numbers(fitted, cells, rows) if judges else predict_cells(fitted, cells, rows)[1]
     if learned:
         numbers, y = np.concatenate([numbers, learned["numbers"]]), np.concatenate([y, learned["label"]])
         groups = np.concatenate([groups, [f"before {g}" for g in learned["group"]]])
     return dict(domain=domain._asdict(), learned=make_learned(numbers, y, groups))
-
-def _find_licence(config, pretrained) -> str:
-    if "view" in config: return ("learners Apache-2.0 (trained here); they need a network that is not in this folder: "
-        f"{config['view']['name']}, {config['licence']}, fingerprint of its weights {config['weights']}")
-    return "see the licence of the pretrained weights" if pretrained else "Apache-2.0 (trained from scratch)"
 
 def _describe_bundle(patches, cells, classes, config, pretrained, bundle) -> dict:
     "What the final model needs to be used elsewhere."
@@ -173,7 +154,7 @@ def _describe_bundle(patches, cells, classes, config, pretrained, bundle) -> dic
         normalisation={"inside the model": "grey levels as in the file"},
         data=dict(data, cells=counts),
         split=dict(by="group", groups=int(len(np.unique(cells.groups)))),
-        licence=_find_licence(config, pretrained),
+        licence=to_licence(config, pretrained),
         purpose=f"Names the state of a cell in a patch of {cells.patches.shape[1]} px: {', '.join(classes)}.")
 
 def _write_final(w, patches, cells, classes, scores, logits, held, bundle, options):
