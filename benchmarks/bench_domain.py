@@ -209,7 +209,7 @@ def show_curve(s, out):
         ok = (calls.predicted == s["classes"][y]).to_numpy()
         sure = calls[[f"prob_{c}" for c in s["classes"]]].max(axis=1).mean()
         shift = measure_shift(domain, embed(model, x))
-        marked = "all" if check_shift(domain, embed(model, x)) else f"{unlike.mean():.2f}"
+        marked = "all" if check_shift(domain, embed(model, x))[1] else f"{unlike.mean():.2f}"
         row = f"{span(share(ok, g))} | {sure:.2f} | {span(share(unlike, g))} | {shift:.2g} | {marked}"
         print(f"| {how} {amount or ''} | {row} |", flush=True)
 

@@ -116,15 +116,15 @@ def _compare(w, bundle, sample, said, name, answered) -> bool: # Are all cells t
     if len(sample[0]): said = said + check_inputs(known, measure_inputs(*sample), bundle.channels)
     domain = to_domain(bundle.read_arrays("domain"))
     if domain is not None: w.write_file("held.csv", make_held(domain)) # to compare with
-    shift = _find_shift(bundle, domain, sample, answered) if len(sample[0]) else ""
+    shift, marks = _find_shift(bundle, domain, sample, answered) if len(sample[0]) else ("", False)
     said = [*said, *filter(None, [shift])]
     for s in said: print(f"  NOT AS IN TRAINING: {s}")
     if said: w.write_file(name, "\n".join(said) + "\n")
-    return bool(shift)
+    return marks
 
-def _find_shift(bundle, domain, sample, answered) -> str:
+def _find_shift(bundle, domain, sample, answered) -> tuple:
     "Are the cells of a sample as a whole further off than those of training?"
-    if domain is None: return ""
+    if domain is None: return "", False
     return check_shift(domain, next(iter(predict_patches(bundle.model, [sample])))[1], answered)
 
 # %% ../nbs/calls.ipynb #bbf6fe9a

@@ -67,10 +67,15 @@ def test_a_shift_that_no_single_cell_shows_is_found_in_the_whole():
         shift[g == k] = measure_shift(train_domain(x[g != k], y[g != k]), x[g == k])
     d = to_held(train_domain(x, y), measure_distance(train_domain(x, y), x), np.zeros(len(x)), g, shift)
     new = clouds(n=30, groups=1, seed=0)[0]
-    assert len(d.shift) == 6 and check_shift(d, new) == ""
+    assert len(d.shift) == 6 and check_shift(d, new) == ("", False)
     assert check_domain(d, new + 1, np.zeros(len(new))).unlike.mean() < 0.7
-    assert "shifted by" in check_shift(d, new + 1)
-    assert check_shift(d, new[:4] + 1) == "" and check_shift(None, new) == ""
+    said, marks = check_shift(d, new + 1)
+    assert "shifted by" in said and marks
+    few = d._replace(shift=np.full(6, measure_shift(d, new + 1) / 2, "float32"))
+    said, marks = check_shift(few, new + 1)  # beyond the largest of six groups, but not far
+    assert "6 groups in training that may be chance" in said and not marks
+    assert check_shift(few._replace(shift=np.tile(few.shift, 5)), new + 1)[1]  # of thirty groups none is as far
+    assert check_shift(d, new[:4] + 1) == check_shift(None, new) == ("", False)
 
 
 def test_doubt_counts_too(known):
