@@ -27,7 +27,7 @@ def _bands(x) -> np.ndarray:
     wide = [_count_flat(side) for side in sides]
     (top, low, left, right), (h, w) = wide, out.shape
     inner = x[top:h - low, left:w - right]
-    if inner[..., 0].size < .25*out.size: return out # flat, with something in it
+    if inner[..., 0].size < .25*out.size or (inner == inner[0, 0]).all(): return out # flat, with something in it
     for side, view, n in zip(sides, views, wide):
         if n and (inner == side[0, 0]).all(2).mean() <= 1e-3: view[:n] = True
     return out
@@ -37,7 +37,8 @@ def _corners(x) -> np.ndarray:
     zero, none = (x == 0).all(2), np.zeros(x.shape[:2], bool)
     if not zero[::max(len(zero) - 1, 1), ::max(zero.shape[1] - 1, 1)].any(): return none
     pieces, _ = ndimage.label(zero)
-    found = np.isin(pieces, [k for k in np.unique(pieces[[0, 0, -1, -1], [0, -1, 0, -1]]) if k])
+    large = np.bincount(pieces.ravel()) >= 9 # a dead pixel is no rim
+    found = np.isin(pieces, [k for k in np.unique(pieces[[0, 0, -1, -1], [0, -1, 0, -1]]) if k and large[k]])
     rest = x[~found].mean(1, dtype=np.float64)
     if found.mean() > .6 or (rest == 0).mean() > 1e-3: return none
     low, middle = np.quantile(rest, [.01, .5])

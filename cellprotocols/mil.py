@@ -6,7 +6,7 @@
 __all__ = ['POOLS', 'MeanPool', 'MaxPool', 'AttentionPool', 'InducedAttention', 'TransformerPool', 'make_pool', 'Scale', 'BagNet',
            'DropInstances', 'train_bags', 'predict_bags', 'measure_attention', 'PoolChoice', 'choose_pool']
 
-# %% ../nbs/mil.ipynb #94c897d5
+# %% ../nbs/mil.ipynb #e37872be
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from .losses import make_class_weights
 from .metrics import score_macro_f1
 from .train import History, keep_generators, train_model
 
-# %% ../nbs/mil.ipynb #2e7f4aef
+# %% ../nbs/mil.ipynb #a4d60e2e
 class MeanPool(nn.Module):
     "Every instance counts the same."
     def __init__(self, width, hidden=128, heads=1):
@@ -35,7 +35,7 @@ class MeanPool(nn.Module):
     def attend(self, x, bag, n): return (1 / torch.bincount(bag, minlength=n).float())[bag]
     def forward(self, x, bag, n): return to_bag_mean(x, bag, n)
 
-# %% ../nbs/mil.ipynb #01763714
+# %% ../nbs/mil.ipynb #0b08089b
 class MaxPool(MeanPool):
     "The highest value of each feature counts; an instance counts for the share of features in which it is the highest."
     def forward(self, x, bag, n): return to_bag_max(x, bag, n)
@@ -44,7 +44,7 @@ class MaxPool(MeanPool):
         best = (x == to_bag_max(x, bag, n)[bag]).float()
         return (best / to_bag_sum(best, bag, n)[bag]).mean(1)
 
-# %% ../nbs/mil.ipynb #0b4d7d7a
+# %% ../nbs/mil.ipynb #930cecdc
 class AttentionPool(MeanPool):
     "Gated attention: a weighted mean, the weights learned (Ilse et al. 2018)."
     def __init__(self, width, hidden=128, heads=1):
@@ -61,7 +61,7 @@ class AttentionPool(MeanPool):
         a = self.weigh(x, bag, n)
         return torch.cat([to_bag_sum(a[:, h:h + 1] * x, bag, n) for h in range(a.shape[1])], 1)
 
-# %% ../nbs/mil.ipynb #2ca0d126
+# %% ../nbs/mil.ipynb #6ab5c536
 class InducedAttention(nn.Module):
     "Learned points look at a bag's instances, then the instances look at the points (Lee et al. 2019)."
     def __init__(self, width, points=8, heads=4):
@@ -84,7 +84,7 @@ class InducedAttention(nn.Module):
         x = x + torch.einsum("nhp,nhpd->nhd", back.softmax(-1), seen[bag]).flatten(1)
         return x + self.mix(x)
 
-# %% ../nbs/mil.ipynb #fc9712a7
+# %% ../nbs/mil.ipynb #6d324177
 class TransformerPool(AttentionPool):
     "Instances look at each other (two layers), then gated attention."
     def __init__(self, width, hidden=128, heads=1):
@@ -100,7 +100,7 @@ class TransformerPool(AttentionPool):
     def attend(self, x, bag, n): return super().attend(self.mix(x, bag, n), bag, n)
     def forward(self, x, bag, n): return super().forward(self.mix(x, bag, n), bag, n)
 
-# %% ../nbs/mil.ipynb #1a6fa966
+# %% ../nbs/mil.ipynb #fba476d0
 POOLS = dict(mean=MeanPool, max=MaxPool, attention=AttentionPool, transformer=TransformerPool)
 
 def make_pool(
@@ -113,7 +113,7 @@ def make_pool(
     if name not in POOLS: raise BagError(f"pool={name!r}", "one of " + ", ".join(POOLS))
     return POOLS[name](width, hidden, heads)
 
-# %% ../nbs/mil.ipynb #f3860f70
+# %% ../nbs/mil.ipynb #fcf708ae
 class Scale(nn.Module):
     "Subtract a mean and divide by a deviation that were measured on training data; they are not learned."
     def __init__(self, width):
@@ -127,7 +127,7 @@ class Scale(nn.Module):
         self.mean.copy_(x.mean(0))
         self.sd.copy_(x.std(0, correction=0).clamp(min=1e-6))
 
-# %% ../nbs/mil.ipynb #6a0cd42e
+# %% ../nbs/mil.ipynb #75a59684
 class BagNet(nn.Module):
     "Logits of bags: standardise, drop out, pool, one linear layer."
     def __init__(self,
@@ -150,7 +150,7 @@ class BagNet(nn.Module):
         n = int(bag[-1]) + 1 if n is None else n
         return self.head(self.pooled_scale(self.pool(self.drop(self.scale(x.float())), bag, n)))
 
-# %% ../nbs/mil.ipynb #f114511a
+# %% ../nbs/mil.ipynb #18499e7f
 class DropInstances:
     "Show a random share of each bag's instances in training, at least one."
     def __init__(self, least:float=.5): self.least = least # Smallest share that is kept
@@ -162,7 +162,7 @@ class DropInstances:
         lowest = -to_bag_max(-chance, bag, n)[bag]
         return keep | (chance == lowest)
 
-# %% ../nbs/mil.ipynb #16e67778
+# %% ../nbs/mil.ipynb #0d0a7c87
 def _iter_bags(bags, most):
     "Bag numbers, in pieces of at most so many instances (a larger bag comes alone)."
     piece, room = [], most
@@ -187,7 +187,7 @@ def _ask(net, bags, answer, most, device):
     net.train(training)
     return np.concatenate(parts)
 
-# %% ../nbs/mil.ipynb #f80a1a84
+# %% ../nbs/mil.ipynb #6cf58970
 class _Show:
     "Preparation of a batch of bags: draw instances when learning, all when judging."
     def __init__(self, sample=None): self.sample = sample
@@ -216,7 +216,7 @@ def _set_scales(net, bags, seed, most=50_000):
         pooled = _ask(net, bags, lambda x, bag, n: net.pool(net.scale(x), bag, n), most, "cpu")
         net.pooled_scale.measure(torch.as_tensor(pooled))
 
-# %% ../nbs/mil.ipynb #c8381cf8
+# %% ../nbs/mil.ipynb #f668e07a
 def _check_labels(bags, y):
     y = np.asarray(y)
     if len(y) != len(bags): raise BagError(f"{len(bags)} bags and {len(y)} labels", "one label a bag")
@@ -256,7 +256,7 @@ def train_bags(
         seed=seed, device=device, amp=False)
     return net, history
 
-# %% ../nbs/mil.ipynb #0dba9059
+# %% ../nbs/mil.ipynb #8d2950af
 def predict_bags(
     net:BagNet, # From `train_bags`
     bags:Bags, # Bags to name
@@ -266,7 +266,7 @@ def predict_bags(
     "Logits of each bag, in bounded memory."
     return _ask(net, bags, net, most, device)
 
-# %% ../nbs/mil.ipynb #f3e7abfd
+# %% ../nbs/mil.ipynb #02aabda1
 def measure_attention(
     net:BagNet, # From `train_bags`
     bags:Bags, # Any bags
@@ -276,7 +276,7 @@ def measure_attention(
     "How much each instance counts for its bag."
     return _ask(net, bags, net.attend, most, device)
 
-# %% ../nbs/mil.ipynb #4a439d06
+# %% ../nbs/mil.ipynb #b08bf2cc
 class PoolChoice(NamedTuple):
     "What `choose_pool` says."
     pool:str # The pooling to use

@@ -34,6 +34,7 @@ def make_source(folder, n=24, labelled=None, size=32):
         "chromatin.patches",
         dict(classes=list(dict.fromkeys(l for l in labels if l)), practice=True),
         arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)),
+        files={"channels.txt": "gray\n"},
     )
     return ds
 
@@ -104,3 +105,18 @@ def test_step_says_what_is_missing(tmp_path):
     make_source(tmp_path / "22_patches", n=4)
     with pytest.raises(UserError, match="no network 'measured'"):
         selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23"), method="measured")
+
+
+def test_step_takes_packaged_weights_and_says_where_they_are_missing(tmp_path, monkeypatch):
+    from cellprotocols import backbones, embedded
+    from cellprotocols.errors import UserError
+
+    make_source(tmp_path / "22_patches", n=4)
+    arguments = dict(method="efficientnet-lite0", map_method="pca", components=4)
+    made = selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23"), **arguments)
+    assert made["embedding"].shape == (20, 4)
+    embedded._open.cache_clear()
+    monkeypatch.setattr(backbones, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r'pip install "cellprotocols\[backbone\]"'):
+        selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23b"), **arguments)
+    embedded._open.cache_clear()

@@ -14,8 +14,9 @@ import numpy as np, pandas as pd
 
 from .annotate import STATES
 from ..dataset import read_dataset, take_rows
-from ..backbones import make_backbone
+from ..backbones import PACKAGED, make_backbone
 from ..embed import embed_patches
+from ..embedded import make_view
 from ..maps import train_pca, score_knn_purity, to_map
 from ..suggest import choose_next
 from ..vicreg import train_encoder
@@ -36,6 +37,9 @@ def _embedder(method, patches, pretrained, epochs, seed, folder):
     "What turns pieces into vectors, by the name of the method."
     if method == "measure": return lambda pieces: (measure_cells(p, v)[0] for p, v in pieces)
     if method == "learned": net = train_encoder(patches["patches"], patches["valid"], epochs, seed=seed, out=folder)
+    elif method in PACKAGED and pretrained:
+        names = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
+        net = make_view(method, names, patches["patches"].shape[1])[1]  # its middle stages, as in 24_train
     else: net = make_backbone(method, patches["patches"].shape[3], pretrained)
     return lambda pieces: embed_patches(net, pieces)
 
@@ -58,7 +62,7 @@ def _say(items, embedding, suggestions, seed) -> list:
 def embed_cells(
     patches, # The patches `Dataset`
     folder:Path, # Where the vectors go: a dataset of its own
-    method:str="measure", # "measure", "learned" or a timm network
+    method:str="measure", # "measure", "learned" or the name of a network
     pretrained:bool=True, # With the weights of the timm network
     epochs:int=60, # Of "learned"
     seed:int=0, # Of "learned"
@@ -78,7 +82,7 @@ def embed_cells(
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic movies
     out:str="work/chromatin/23_selfsupervise", # Folder that is made
-    method:Literal["measure", "learned"]|str="measure", # How cells become vectors, or the name of a timm network
+    method:Literal["measure", "learned"]|str="measure", # How cells become vectors, or the name of a network
     pretrained:bool=True, # Fetch the weights of the timm network
     learn_epochs:int=60, # Passes over the data of the method "learned"
     components:int=50, # Numbers a cell that are kept
