@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from cellprotocols.protocols import built_steps
 
@@ -22,10 +23,15 @@ RUN = "import sys; from cellprotocols.cli import main; sys.exit(main())"
 
 
 def make_cell(side, k, rng):
-    "A disc with a texture of its class in noise, uint8."
-    y, x = np.mgrid[:side, :side] - side / 2
-    disc = y**2 + x**2 < (side * (0.2 + 0.04 * k)) ** 2
-    img = 20 + disc * (90 + 50 * np.sin((k + 1) * x / 3)) + rng.normal(0, 12, (side, side))
+    "An ellipse somewhere, with texture of its class and of its own, in noise, uint8."
+    y, x = np.mgrid[:side, :side] - side / 2 - rng.uniform(-side / 8, side / 8, (2, 1, 1))
+    turn, long = rng.uniform(0, np.pi), rng.uniform(1, 1.6)
+    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    disc = (u / long) ** 2 + v**2 < (side * (0.15 + 0.03 * k)) ** 2
+    blotches = gaussian_filter(rng.normal(0, 1, (side, side)), side / 12)
+    img = (
+        20 + disc * (90 + 30 * np.sin((k + 1) * u / 3) + 40 * blotches / blotches.std()) + rng.normal(0, 8, disc.shape)
+    )
     return np.clip(img, 0, 255).astype(np.uint8)
 
 

@@ -104,13 +104,13 @@ def read_class_folders(
 ) -> pd.DataFrame: # file (relative to `root`), member, label, group
     "Read images sorted into one folder per class."
     root = Path(root)
-    files = [p for p in find_image_files(root, deep=True) if p.parent != root]
-    folders = _natural({root/p.relative_to(root).parts[0] for p in files})
-    found = [(d, p) for d in folders for p in files if p.is_relative_to(d)]
-    if not found:
+    files = [p.relative_to(root) for p in find_image_files(root, deep=True)]
+    files = [f for f in files if len(f.parts) > 1]
+    turn = {d.name: k for k, d in enumerate(_natural({Path(f.parts[0]) for f in files}))}
+    files = sorted(files, key=lambda f: turn[f.parts[0]]) # folder by folder
+    if not files:
         need = f"one folder per class with images ({', '.join(sorted(IMAGE_SUFFIXES)[:6])}, ...) inside"
         raise LabelledError("no images in class folders", need, file=root)
-    files = [p.relative_to(root) for _, p in found]
     places = [f.parts[:-1] for f in files]
     if known := {p[0] for p in places} & set(classes): labels, groups, said = [p[0] for p in places], "", []
     else: labels, groups, said = find_classes(places, root)

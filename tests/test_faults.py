@@ -82,14 +82,21 @@ def label_for_ever(log, seed, acks):
             f.write("".join(f"{i}\n" for i in items))
 
 
+def count_lines(file):
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
 def kill_the_labeller(tmp):
     "Killed 40 times while it labels; never is an acknowledged label missing."
     from cellprotocols.labellog import read_labels
 
-    log, acks, rng = tmp / "labels.jsonl", tmp / "acks", random.Random(1)
+    log, acks, rng, end = tmp / "labels.jsonl", tmp / "acks", random.Random(1), time.monotonic() + 300
     for seed in range(40):
         pid = child(lambda: label_for_ever(log, seed, acks), tmp / "said")
-        time.sleep(rng.uniform(0.01, 0.15))
+        wanted = count_lines(acks) + rng.randrange(4, 16)
+        while count_lines(acks) < wanted and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.01))
         os.kill(pid, signal.SIGKILL)
         assert ended(pid) == -signal.SIGKILL, (tmp / "said").read_text()
         if seed % 8 == 7:
