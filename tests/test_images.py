@@ -356,8 +356,8 @@ def test_real_microscopy(shared_data):
         assert img.shape[1:] == (1, 1080, 1080, 1) and img.dtype == np.uint16
         f = img.frame(0)
         assert 263 <= f.min() < f.max() and f.std() > 100
-    with open_image(shared_data / "cell_lines" / "livecell" / "images") as img:  # LZW
-        assert img.shape[2:] == (520, 704, 1) and img.frame(3).dtype == np.uint8
+    with open_image(next((shared_data / "cell_lines" / "livecell" / "images").glob("*.tif"))) as img:  # LZW
+        assert img.shape[2:] == (520, 704, 1) and img.frame(0).dtype == np.uint8
     with open_image(shared_data / "artifacts" / "dust" / "images") as img:
         assert img.channels == ["R", "G", "B"]
     n = 0
