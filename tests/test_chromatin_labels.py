@@ -190,14 +190,12 @@ def test_the_page_is_a_notebook_that_runs(folders, tmp_path):
     from cellprotocols.cli import page_code
 
     code = page_code("chromatin", str(folders), str(tmp_path / "out with 'quotes'"), by="o'neill")
+    assert repr(["--source", str(folders)])[:-1] in code
     out = subprocess.run(
         [
             sys.executable,
             "-c",
-            code
-            + "\nassert results.words[:2] == ['--source', "
-            + repr(str(folders))
-            + "]\nprint('made', type(make_annotator).__name__)",
+            code + "\nprint('made', type(make_annotator).__name__)",
         ],
         capture_output=True,
         text=True,
