@@ -99,7 +99,8 @@ def make_plain(
 ) -> str: # The same to the eye
     "A name without what cannot be seen: one form of Unicode, plain spaces, none around it, no marks of zero width."
     text = unicodedata.normalize("NFC", re.sub("[\u00a0\u2007\u202f]", " ", text))
-    return re.sub("[\u200b\u2060\ufeff\u00ad]", "", text).strip("\u200c\u200d").strip() # joiners inside shape what is seen
+    seen = re.sub("[\u200b\u2060\ufeff\u00ad]", "", text)
+    return seen.strip("\u200c\u200d").strip() # joiners inside shape what is seen
 
 # %% ../nbs/sheets.ipynb #e223bc1f
 def read_sheet(
