@@ -98,11 +98,11 @@ def test_huge_images_keep_their_coordinates():
 
 
 def test_draws_on_the_given_axes_and_opens_no_other_figure():
-    fig, axs = plt.subplots(1, 2)
+    before, (fig, axs) = plt.get_fignums(), plt.subplots(1, 2)
     assert show_image(np.eye(8), ax=axs[1]) is axs[1]
     show_patches([np.eye(8)] * 3, ax=axs[0])
     show_points([[1, 2]], ax=axs[1])
-    assert plt.get_fignums() == [fig.number] and not axs[1].get_title()
+    assert plt.get_fignums() == [*before, fig.number] and not axs[1].get_title()
 
 
 def test_png_is_bounded_and_repeatable():
