@@ -42,9 +42,7 @@ from cellprotocols.objects import ObjectVote
 from cellprotocols.tiles import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.pseudomasks import (
-    choose_mask_threshold,
-    choose_quiet_threshold,
-    count_stain_objects,
+    choose_cut,
     cut_mask_crops,
     make_masker,
     train_masker,
@@ -278,10 +276,10 @@ def bench_unet(t, lights, tiles, taught, name, a):
         ),
         make_masker,
     )
-    best, curve = choose_mask_threshold(masker, x["valid"], y["valid"])
-    found = count_stain_objects(masker, tiles, taught.clean["valid"]) * t.tiles.map(len).mean()
-    at = choose_quiet_threshold(best, found, highest=0.95 if taught.classifier else 0.5)
-    print(f"{name}: threshold {at:.2f} (best F1 {best:.2f}); stain objects a field, at each cut: {found.round(1)}")
+    highest, per_field = 0.95 if taught.classifier else 0.5, t.tiles.map(len).mean()
+    valid = x["valid"], y["valid"]
+    at, _, said = choose_cut(masker, valid, tiles, taught.clean["valid"], per_field, highest=highest)
+    print(f"{name}: {said}")
     for views, called in ((1, name), (4, f"{name}_4_views")):
         probs = {
             i: predict_field(masker, lights[i], size=576, views=views)[..., 0]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STRIDES', 'CUTS', 'make_pseudo_masks', 'write_pseudo_masks', 'read_pseudo_masks', 'Crops', 'cut_mask_crops',
            'make_masker', 'train_masker', 'iter_tile_masks', 'explain_masks', 'choose_mask_threshold',
-           'count_stain_objects', 'choose_quiet_threshold']
+           'count_stain_objects', 'choose_quiet_threshold', 'choose_cut']
 
 # %% ../nbs/pseudomasks.ipynb #b1290ecc
 from pathlib import Path
@@ -233,3 +233,25 @@ def choose_quiet_threshold(
     if np.interp(at, CUTS, found) <= most: return at
     good = CUTS[(CUTS >= at) & (CUTS <= highest) & (found <= most)]
     return float(good[0]) if len(good) else float(max(at, highest))
+
+# %% ../nbs/pseudomasks.ipynb #e9d8773b
+def choose_cut(
+    model:nn.Module, # The U-Net
+    valid:tuple, # Crops (K, 1, S, S) of validation wells; their masks (K, S, S), of 0, 1, 255
+    tiles, # (N, S, S, 1), array or zarr
+    rows:np.ndarray, # (M,) tiles as for `count_stain_objects`
+    per_field:float=1., # Tiles a field
+    recall:float=0., # Share of the pixels to be found; 0: the best F1, or higher
+    most:float=1., # ... until stain gives at most so many objects a field
+    highest:float=.95, # As for `choose_quiet_threshold`
+) -> tuple: # threshold; its curve (threshold, precision, recall, f1, iou, stain_objects); one sentence
+    "From where on a pixel counts: what finds the crops of validation wells best, and leaves their stain alone."
+    at, curve = choose_mask_threshold(model, *valid, recall)
+    found = count_stain_objects(model, tiles, rows)*per_field
+    threshold = at if recall else choose_quiet_threshold(at, found, most, highest)
+    curve["stain_objects"] = np.interp(curve.threshold, CUTS, found)
+    how = f"recall {recall:g}" if recall else "best F1"
+    raised = f", raised from {at:.2f}" if threshold > at else ""
+    left = np.interp(threshold, CUTS, found)
+    return threshold, curve, (f"pixels count from {threshold:.2f} on ({how} on the crops of validation wells{raised}); "
+        f"their stain gives {left:.1f} objects a field there")

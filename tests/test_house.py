@@ -26,7 +26,7 @@ ROWS = [
     "clicks sizes cellsets light flatfield confluency clusters dust fill exports",
     "checkpoints losses batches train predict crossval augment features architectures backbones inputs classify measured embed embedded domain recipes "
     "maps probe bags timesegments suggest vicreg cutpaste weak pseudomasks teach cam unet published multicrop dino batcheffect mil autoencoder",
-    "annotate grid fields points drawing places mappage explore frames bundle adapt dirt report painted maskreport sections calls review serve app steps",
+    "annotate grid fields points drawing places mappage explore frames bundle adapt judged dirt report painted maskreport sections calls review serve app steps",
     "scale parser cli",
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}

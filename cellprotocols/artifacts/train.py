@@ -18,8 +18,8 @@ from ..classify import ClassifyError, StageClassifier
 from ..maskfiles import find_masks
 from ..metrics import score_table
 from ..painted import score_painted_tiles
-from ..pseudomasks import (CUTS, choose_mask_threshold, choose_quiet_threshold, count_stain_objects,
-                                       cut_mask_crops, iter_tile_masks, make_masker, train_masker, write_pseudo_masks)
+from ..pseudomasks import (choose_cut, cut_mask_crops, iter_tile_masks, make_masker, train_masker,
+                                       write_pseudo_masks)
 from ..steps import Step
 from ..teach import teach, teach_unlabelled
 from ..weak import PARTS, read_or_train, split_fields, to_probability, train_tile_classifier
@@ -92,21 +92,6 @@ def _learn_masks(train, valid, taught, s, scratch) -> nn.Module:
     options = dict(epochs=s["mask_epochs"], encoder=s["net"], seed=s["seed"], pretrained=s["pretrained"])
     def make(): return train_masker(train, valid, out=scratch/"masker", start=start, **options)
     return read_or_train(scratch/"masker.safetensors", make, lambda: make_masker(s["net"]))
-
-# %% ../../nbs/artifacts/54_train.ipynb #026760bf
-def _choose_threshold(masker, tiles, fields, taught, valid, s) -> tuple: # threshold, its curve, what there is to say
-    "From where on a pixel is dirt: the best F1 on validation crops, or higher, so that stain is left alone."
-    at, curve = choose_mask_threshold(masker, *valid, s["mask_recall"])
-    rows = taught.clean["valid"]
-    found = count_stain_objects(masker, tiles, rows)*fields.tiles.map(len).mean()
-    highest = .95 if taught.classifier else .5 # without labels, what the U-Net finds likely may be dirt on stain
-    threshold = at if s["mask_recall"] else choose_quiet_threshold(at, found, s["stain_objects"], highest)
-    curve["stain_objects"] = np.interp(curve.threshold, CUTS, found)
-    how = f"recall {s['mask_recall']:g}" if s["mask_recall"] else "best F1"
-    raised = f", raised from {at:.2f}" if threshold > at else ""
-    said = (f"pixels count from {threshold:.2f} on ({how} on the crops of validation wells{raised}); "
-            f"their stain gives {np.interp(threshold, CUTS, found):.1f} objects a field there")
-    return threshold, curve, said
 
 # %% ../../nbs/artifacts/54_train.ipynb #54models
 def _describe_models(patches, fields, labelled, s) -> dict:
@@ -201,7 +186,9 @@ def run(
                                              drawn, shrink, k)
         train, valid = cut("train", most, seed), cut("valid", max(48, most//6), seed + 1)
         masker = _learn_masks(train, valid, taught, step.given, w.folder.parent/"models")
-        threshold, curve, said = _choose_threshold(masker, tiles, fields, taught, valid, step.given)
+        highest = .95 if taught.classifier else .5 # without labels, what the U-Net finds likely may be dirt on stain
+        threshold, curve, said = choose_cut(masker, valid, tiles, taught.clean["valid"], fields.tiles.map(len).mean(),
+                                            mask_recall, stain_objects, highest)
         scores = _write_results(w, patches, fields, taught, masker, threshold, curve, step)
         made = w.commit()
     return step.end(made, *_say_auroc(scores), said)
