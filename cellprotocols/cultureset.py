@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FOLDS', 'Cultures', 'make_cultures_of', 'choose_batch_folds', 'Held', 'predict_cultures', 'predict_culture_folds',
-           'to_batches', 'score_cultures', 'calibrate_cultures', 'make_culture_table', 'predict_left_out',
-           'score_unknown_lines']
+           'to_batches', 'score_cultures', 'calibrate_cultures', 'find_culture_temperature', 'make_culture_table',
+           'predict_left_out', 'score_unknown_lines']
 
-# %% ../nbs/cultureset.ipynb #cad28ee0
+# %% ../nbs/cultureset.ipynb #77188c22
+import re
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .bags import BagError
-from .calibration import to_prob
+from .calibration import find_temperature, to_prob
 from .crossval import calibrate_folds
 from .cultures import measure_doubt, score_unknown, to_log_prob, to_mean_of
 from .domain import measure_distance, train_domain
@@ -26,13 +27,14 @@ from .names import natural_key
 from .progress import track
 from .sequences import split_cultures
 
-# %% ../nbs/cultureset.ipynb #683024ec
+# %% ../nbs/cultureset.ipynb #4cf65fa1
 class Cultures(NamedTuple):
     "Numbers of patches, and where they belong."
     x:np.ndarray # (N, D) numbers of patches
     frame:np.ndarray # (N,) int, row of `frames`
     frames:pd.DataFrame # field_id, of (int, row of `sequences`), hours, confluency (mean of its patches)
     sequences:pd.DataFrame # sequence, label, group, batch, n_frames, first, last (h), seen (bool)
+    varied:np.ndarray|None=None # (N, D) numbers of the patches as another batch might have shown them, to learn from
 
     @property
     def of(self): return self.frames.of.to_numpy()[self.frame] # (N,) sequence of each patch
@@ -43,11 +45,17 @@ class Cultures(NamedTuple):
         patches = frames[self.frame]
         own, place = self.frames[frames], np.cumsum(keep) - 1
         return Cultures(self.x[patches], (np.cumsum(frames) - 1)[self.frame[patches]],
-                        own.assign(of=place[own.of]).reset_index(drop=True), self.sequences[keep].reset_index(drop=True))
+                        own.assign(of=place[own.of]).reset_index(drop=True), self.sequences[keep].reset_index(drop=True),
+                        None if self.varied is None else self.varied[patches])
+
+    def to_learn(self, codes): # (N,) codes of patches -> numbers to learn from, their codes
+        if self.varied is None: return self.x, codes
+        return np.concatenate([self.x, self.varied]), np.concatenate([codes, codes])
 
 def make_cultures_of(
     items:pd.DataFrame, # One row a patch: field_id, sequence, label, group, batch, hours, confluency, maybe seen
     x:np.ndarray, # (N, D)
+    varied:np.ndarray|None=None, # (N, D), see `make_varied`
 ) -> Cultures: # Sequences and frames in the order in which they first appear
     "Put patches, frames and sequences together."
     t = items.assign(seen=items.seen if "seen" in items else False)
@@ -58,9 +66,11 @@ def make_cultures_of(
     place = {name: k for k, name in enumerate(s.sequence)}
     row = {name: k for k, name in enumerate(frames.field_id)}
     frames["of"] = frames.sequence.map(place)
-    return Cultures(np.asarray(x, np.float32), t.field_id.map(row).to_numpy(), frames.drop(columns="sequence"), s)
+    parts = (v if v is None else np.asarray(v, np.float32) for v in (x, varied))
+    x, varied = parts
+    return Cultures(x, t.field_id.map(row).to_numpy(), frames.drop(columns="sequence"), s, varied)
 
-# %% ../nbs/cultureset.ipynb #4cf4b026
+# %% ../nbs/cultureset.ipynb #d1649428
 FOLDS = ("auto", "batches", "together", "separated", "stratified")
 
 def _deal(t, k, seed):
@@ -72,7 +82,8 @@ def _deal(t, k, seed):
     return t.group.map(fold)
 
 def _are_shared(t):
-    "Are most batches' names those of most lines?"
+    "Are most batches' names those of most lines, and more than a number?"
+    if t.batch.map(lambda b: bool(re.fullmatch(r"(batch|rep|replicate|b|r|n)?[ _-]?\d{1,2}", b, re.I))).mean() > .5: return False
     lines = t.groupby("batch").label.nunique()
     return lines.median() > .5 * t.label.nunique() and t.batch.nunique() > 1
 
@@ -176,7 +187,7 @@ def score_cultures(
                 parts.append(table.assign(level=level, scope=scope))
     return pd.concat(parts, ignore_index=True)[["level", "scope", "metric", "value", "low", "high"]]
 
-# %% ../nbs/cultureset.ipynb #0f261854
+# %% ../nbs/cultureset.ipynb #afb4efe9
 def calibrate_cultures(
     logits:np.ndarray, # (S, K), held out
     y:np.ndarray, # (S,) codes
@@ -186,6 +197,15 @@ def calibrate_cultures(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # what cannot be told from few sequences is no reason to stop
         return calibrate_folds(logits, y, fold)
+
+def find_culture_temperature(
+    logits:np.ndarray, # (S, K), held out
+    y:np.ndarray, # (S,) codes
+) -> float: # 1 where every sequence is right
+    "The temperature of the last model, from all held-out sequences."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return find_temperature(logits, y)
 
 def make_culture_table(
     sequences:pd.DataFrame, # Of `Cultures`

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['takes', 'choose_seen', 'make_encoder', 'read_encoder', 'run', 'to_scaled']
 
-# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #4712651b
+# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #fbd7c3b9
 import json
 
 import numpy as np, pandas as pd
 from safetensors.torch import load_file, save
 
-from ..cultures import Encoder, choose_encoder, make_network
+from ..cultures import Encoder, choose_encoder, make_network, make_varied
 from ..dataset import take_rows
 from ..dino import train_dino
 from ..maps import score_knn_purity
@@ -21,9 +21,10 @@ from ..steps import Step
 
 takes = {"source": "patches"} # The earlier step that each argument reads
 
-# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #05ef42f7
+# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #248bb95a
 def choose_seen(
     items:pd.DataFrame, # Patches: label, group
+    vary:bool=True, # Embed every patch once more, as another batch might have shown it, to learn from
     scope:str="train", # "train": one batch of each line is kept back; "all": none
     seed:int=0, # Of the draw
 ) -> np.ndarray: # (N,) bool: a self-taught network may learn from these
@@ -50,7 +51,7 @@ def make_encoder(w, patches, seen, s) -> tuple: # `Encoder`, `Backbone` or None
     network = _teach(w, patches, seen, s)
     return Encoder(False, None, network.name.removeprefix("dino-"), network.digest, "Apache-2.0 (taught here)"), network
 
-# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #c5fb4c17
+# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #41d47fc0
 def read_encoder(
     embeddings, # The `Dataset` of this step
 ) -> tuple: # `Encoder`; the self-taught `Backbone`, or None
@@ -61,23 +62,26 @@ def read_encoder(
     network.load_state_dict(load_file(embeddings.path/"encoder.safetensors"))
     return encoder, network
 
-def _embed_all(w, patches, seen, encoder, network, piece=256):
+def _embed_all(w, patches, seen, encoder, network, vary, seed, piece=256):
     "Piece by piece; nothing is held longer than a piece."
     kind = np.float32 if encoder.measured else np.float16
     columns = ["item_id", "group", "label", "batch", "field_id", "sequence", "hours", "confluency", "rank"]
     left = [i for i in range(0, len(patches), piece) if i not in w.done]
     for i in track(left, "embedding patches"):
         rows = np.arange(i, min(i + piece, len(patches)))
-        x = encoder.embed(take_rows(patches["patches"], rows), network).astype(kind)
-        w.append(i, patches.items.iloc[rows][columns].assign(seen=bool(encoder.dino) & seen[rows]), embedding=x)
+        some = take_rows(patches["patches"], rows)
+        found = dict(embedding=some) | (dict(varied=make_varied(some, [seed, i])) if vary else {})
+        found = {k: encoder.embed(v, network).astype(kind) for k, v in found.items()}
+        w.append(i, patches.items.iloc[rows][columns].assign(seen=bool(encoder.dino) & seen[rows]), **found)
 
-# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #01da746f
+# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #f1c8a14c
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic frames
     out:str="work/cell_lines/13_selfsupervise", # Folder that is made
-    encoder:str="auto", # combined (measured and embedded), embedded, measured, dino; auto: combined if it can be had
+    encoder:str="auto", # embedded, measured, combined (both), dino; auto: embedded if the network can be had
     backbone:str="efficientnet-lite0", # Frozen network of embeddings: efficientnet-lite0 to 2, or one of timm
     preset:str="auto", # Of dino: compact, fast, faithful; auto: compact on a processor, fast on a graphics card
+    vary:bool=True, # Embed every patch once more, as another batch might have shown it, to learn from
     scope:str="train", # What dino learns from: train (one batch of each line is kept from it) or all (transductive)
     epochs:int=0, # Of dino; 0: the preset's own
     minutes:float=0., # Time budget of dino; 0: none
@@ -94,7 +98,7 @@ def run(
     with step.write("embeddings") as w:
         how, network = make_encoder(w, patches, seen, step.given)
         w.write_file("encoder.json", json.dumps(how._asdict()))
-        _embed_all(w, patches, seen, how, network)
+        _embed_all(w, patches, seen, how, network, vary, seed)
         made = w.commit()
     return step.end(made, _say(made))
 

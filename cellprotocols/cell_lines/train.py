@@ -5,30 +5,27 @@
 # %% auto #0
 __all__ = ['takes', 'make_train', 'run']
 
-# %% ../../nbs/cell_lines/14_train.ipynb #8eb33637
+# %% ../../nbs/cell_lines/14_train.ipynb #25eeccc2
 import numpy as np, pandas as pd
 
 from ..bundle import write_bundle
-from ..calibration import find_temperature
 from .selfsupervise import read_encoder
 from ..cultures import (find_unknown_limit, measure_doubt, score_unknown, to_usual, train_cultures)
-from ..cultureset import (calibrate_cultures, choose_batch_folds, make_culture_table, make_cultures_of,
+from ..cultureset import (calibrate_cultures, choose_batch_folds, find_culture_temperature, make_culture_table, make_cultures_of,
                                       predict_culture_folds, predict_left_out, score_cultures, score_unknown_lines)
 from ..domain import to_held, train_domain
 from ..steps import Step
 
 takes = {"source": "selfsupervise"} # The earlier step that each argument reads
 
-# %% ../../nbs/cell_lines/14_train.ipynb #d1bc658c
+# %% ../../nbs/cell_lines/14_train.ipynb #7c622ea0
 def make_train(
     encoder, # `Encoder` of the numbers
     network=None, # The self-taught `Backbone`, if it is one
     seed:int=0, # Of draws
 ): # `train(cultures, codes of their patches) -> model`
     "How a model learns from cultures."
-    def train(c, codes):
-        groups = c.sequences.group.to_numpy()[c.of]
-        return train_cultures(c.x, codes, groups, int(codes.max()) + 1, encoder, network, seed=seed)
+    def train(c, codes): return train_cultures(*c.to_learn(codes), int(codes.max()) + 1, encoder, network, seed=seed)
     return train
 
 def _list_frames(c, y, fold, held) -> pd.DataFrame: # sequence, field_id, label, hours, confluency, right, prob_<line>
@@ -38,7 +35,7 @@ def _list_frames(c, y, fold, held) -> pd.DataFrame: # sequence, field_id, label,
     names = {k: c.sequences[k].to_numpy()[of[use]] for k in ("sequence", "label")}
     return c.frames[use].drop(columns="of").assign(**names, right=held.frames[use].argmax(1) == y[of[use]])
 
-# %% ../../nbs/cell_lines/14_train.ipynb #960b856a
+# %% ../../nbs/cell_lines/14_train.ipynb #c0364227
 def _describe(embeddings, c, classes, encoder) -> dict:
     "What the model needs to be used elsewhere."
     s, practice = embeddings.settings, embeddings.settings["practice"]
@@ -64,7 +61,7 @@ def _write_final(w, embeddings, c, y, train, table, logits, scores, answered):
     honest = honest.assign(metric=honest.level + " " + honest.metric)[["metric", "value", "low", "high"]]
     truth = np.array([classes.index(k) for k in table.label])
     write_bundle(w.folder/"bundle", model, type(model).__name__, model.config, classes, ["gray"], example, metrics=honest,
-        temperature=find_temperature(logits, truth), thresholds=dict(unknown=find_unknown_limit(usual, answered)),
+        temperature=find_culture_temperature(logits, truth), thresholds=dict(unknown=find_unknown_limit(usual, answered)),
         arrays=dict(domain=domain._asdict(), usual=usual._asdict()), **_describe(embeddings, c, classes, model.encoder))
 
 # %% ../../nbs/cell_lines/14_train.ipynb #261547f1
@@ -96,7 +93,7 @@ def _say(scores, table, c) -> list:
     if never: said.append(f"never tested, for lack of a second batch: {', '.join(never[:6])}")
     return said
 
-# %% ../../nbs/cell_lines/14_train.ipynb #9115ccf1
+# %% ../../nbs/cell_lines/14_train.ipynb #cda559b1
 def run(
     source:str|None=None, # The folder made by `selfsupervise`; None: practise on synthetic frames
     out:str="work/cell_lines/14_train", # Folder that is made
@@ -113,7 +110,7 @@ def run(
     if made := step.find_done(): return made
     with step.write("predictions") as w:
         classes, train = embeddings.settings["classes"], make_train(*read_encoder(embeddings), seed)
-        c = make_cultures_of(embeddings.items, embeddings["embedding"][:])
+        c = make_cultures_of(embeddings.items, *(embeddings[k][:] for k in embeddings.arrays))
         y = np.array([classes.index(k) if k else -1 for k in c.sequences.label])
         fold = choose_batch_folds(c.sequences, split, folds, seed)
         tested, held = fold >= 0, predict_culture_folds(train, c, y, fold)
