@@ -96,7 +96,7 @@ def show_marks(
                else "Nothing is burnt in: good is that you see no text here", said)
     return ax
 
-# %% ../nbs/burntin.ipynb #8ef2228c
+# %% ../nbs/burntin.ipynb #80c059c5
 def choose_cut(
     cut:str, # "auto", "none", or rows at top and bottom such as "0,150"
     marks:Marks, # From `find_marks`
@@ -105,9 +105,12 @@ def choose_cut(
     if cut == "auto": return marks.top, marks.bottom
     if cut == "none": return 0, 0
     try: top, bottom = (int(v) for v in cut.split(","))
-    except ValueError: raise BurntInError(f"cut={cut!r}", 'auto, none, or rows at top and bottom such as "0,150"') from None
+    except ValueError:
+        need = 'auto, none, or rows at top and bottom such as "0,150"'
+        raise BurntInError(f"cut={cut!r}", need) from None
     if min(top, bottom) < 0 or top + bottom >= (marks.shape[0] or top + bottom + 1):
-        raise BurntInError(f"{top} rows at the top and {bottom} at the bottom of {marks.shape[0]}", "fewer rows than there are")
+        seen = f"{top} rows at the top and {bottom} at the bottom of {marks.shape[0]}"
+        raise BurntInError(seen, "fewer rows than there are")
     return top, bottom
 
 def to_cut(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CultureModel', 'read_culture_model', 'Calls', 'call_cultures', 'make_silent_row', 'show_answer']
 
-# %% ../nbs/culturecalls.ipynb #e5f37b2f
+# %% ../nbs/culturecalls.ipynb #bac3c238
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +15,14 @@ import pandas as pd
 
 from .bundle import Bundle, BundleError, read_bundle
 from .calibration import to_prob
-from .cultures import Usual, find_unknown_limit, measure_doubt, measure_evidence, score_unknown, to_answer, to_mean_of
+from .cultures import Usual, measure_doubt, measure_evidence, score_unknown, to_answer
 from .cultureset import Cultures, make_culture_table, predict_cultures
 from .cultureviews import show_strip
 from .domain import Domain, to_domain
 from .framecuts import show_cut
 from .style import house_style
-from .viz import to_png
 
-# %% ../nbs/culturecalls.ipynb #e2147637
+# %% ../nbs/culturecalls.ipynb #ff124fc7
 class CultureModel(NamedTuple):
     "A bundle that names cultures, and what it knows of its limits."
     bundle:Bundle
@@ -38,11 +37,11 @@ def read_culture_model(
     bundle = read_bundle(folder)
     domain, usual = to_domain(bundle.read_arrays("domain")), bundle.read_arrays("usual")
     if domain is None or set(usual) != set(Usual._fields):
-        raise BundleError(f"{bundle.info['architecture']['name']} names no cultures", "the bundle of a step 14_train of cell_lines",
-                          file=folder)
+        seen = f"{bundle.info['architecture']['name']} names no cultures"
+        raise BundleError(seen, "the bundle of a step 14_train of cell_lines", file=folder)
     return CultureModel(bundle, domain, Usual(**usual), bundle.thresholds["unknown"])
 
-# %% ../nbs/culturecalls.ipynb #b61f0e21
+# %% ../nbs/culturecalls.ipynb #a20617ef
 class Calls(NamedTuple):
     "What a model says of cultures."
     sequences:pd.DataFrame # One row a sequence, with predicted, confidence, prob_<line>, unknown, none_of_them, answer
@@ -60,7 +59,8 @@ def call_cultures(
     table, doubt = make_culture_table(c.sequences, prob, classes), measure_doubt(prob)
     score = score_unknown(model.usual, said.distance, doubt)
     table = table.assign(distance=said.distance, doubt=doubt, unknown=score, none_of_them=score > model.limit)
-    table["answer"] = [to_answer(r.predicted, r.confidence, r.second, r.none_of_them, r.n_frames) for r in table.itertuples()]
+    asked = table[["predicted", "confidence", "second", "none_of_them", "n_frames"]]
+    table["answer"] = [to_answer(*r) for r in asked.itertuples(index=False)]
     of = c.frames.of.to_numpy()
     f = c.frames.drop(columns="of").assign(sequence=c.sequences.sequence.to_numpy()[of],
                                            predicted=np.asarray(classes, object)[frames.argmax(1)])
@@ -76,8 +76,9 @@ def make_silent_row(
     "A sequence in which no cells were found."
     k = model.bundle.classes
     said = dict(predicted="", second="", confidence=0., distance=np.nan, doubt=1., unknown=np.nan, none_of_them=False)
-    known = dict(item_id=sequence, group=group, label="", batch=group, n_frames=n_frames, first=np.nan, last=np.nan, seen=False)
-    return pd.DataFrame([known | said | {f"prob_{n}": 1/len(k) for n in k} | dict(answer=to_answer("", 0, "", False, 0))])
+    known = dict(item_id=sequence, group=group, label="", batch=group, n_frames=n_frames)
+    known |= dict(first=np.nan, last=np.nan, seen=False, answer=to_answer("", 0, "", False, 0))
+    return pd.DataFrame([known | said | {f"prob_{n}": 1/len(k) for n in k}])
 
 # %% ../nbs/culturecalls.ipynb #18c520ad
 @house_style()

@@ -7,8 +7,7 @@ __all__ = ['FOLDS', 'Cultures', 'make_cultures_of', 'choose_batch_folds', 'Held'
            'to_batches', 'score_cultures', 'calibrate_cultures', 'find_culture_temperature', 'make_culture_table',
            'predict_left_out', 'score_unknown_lines']
 
-# %% ../nbs/cultureset.ipynb #77188c22
-import re
+# %% ../nbs/cultureset.ipynb #f735bf19
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from .names import natural_key
 from .progress import track
 from .sequences import split_cultures
 
-# %% ../nbs/cultureset.ipynb #4cf65fa1
+# %% ../nbs/cultureset.ipynb #e4ae7c9e
 class Cultures(NamedTuple):
     "Numbers of patches, and where they belong."
     x:np.ndarray # (N, D) numbers of patches
@@ -44,14 +43,16 @@ class Cultures(NamedTuple):
         frames = keep[self.frames.of]
         patches = frames[self.frame]
         own, place = self.frames[frames], np.cumsum(keep) - 1
-        return Cultures(self.x[patches], (np.cumsum(frames) - 1)[self.frame[patches]],
-                        own.assign(of=place[own.of]).reset_index(drop=True), self.sequences[keep].reset_index(drop=True),
-                        None if self.varied is None else self.varied[patches])
+        own = own.assign(of=place[own.of]).reset_index(drop=True)
+        some = self.sequences[keep].reset_index(drop=True)
+        varied = None if self.varied is None else self.varied[patches]
+        return Cultures(self.x[patches], (np.cumsum(frames) - 1)[self.frame[patches]], own, some, varied)
 
     def to_learn(self, codes): # (N,) codes of patches -> numbers to learn from, their codes
         if self.varied is None: return self.x, codes
         return np.concatenate([self.x, self.varied]), np.concatenate([codes, codes])
 
+# %% ../nbs/cultureset.ipynb #414116ca
 def make_cultures_of(
     items:pd.DataFrame, # One row a patch: field_id, sequence, label, group, batch, hours, confluency, maybe seen
     x:np.ndarray, # (N, D)
@@ -61,8 +62,9 @@ def make_cultures_of(
     t = items.assign(seen=items.seen if "seen" in items else False)
     frames = t.groupby("field_id", sort=False).agg(sequence=("sequence", "first"), hours=("hours", "first"),
                                                    confluency=("confluency", "mean")).reset_index()
-    s = t.groupby("sequence", sort=False).agg(label=("label", "first"), group=("group", "first"), batch=("batch", "first"),
-        n_frames=("field_id", "nunique"), first=("hours", "min"), last=("hours", "max"), seen=("seen", "max")).reset_index()
+    known = {k: (k, "first") for k in ("label", "group", "batch")}
+    s = t.groupby("sequence", sort=False).agg(**known, n_frames=("field_id", "nunique"), first=("hours", "min"),
+                                              last=("hours", "max"), seen=("seen", "max")).reset_index()
     place = {name: k for k, name in enumerate(s.sequence)}
     row = {name: k for k, name in enumerate(frames.field_id)}
     frames["of"] = frames.sequence.map(place)
@@ -70,9 +72,8 @@ def make_cultures_of(
     x, varied = parts
     return Cultures(x, t.field_id.map(row).to_numpy(), frames.drop(columns="sequence"), s, varied)
 
-# %% ../nbs/cultureset.ipynb #d1649428
+# %% ../nbs/cultureset.ipynb #0689d658
 FOLDS = ("auto", "batches", "together", "separated", "stratified")
-
 def _deal(t, k, seed):
     "The batches of each line on folds, none twice on one."
     rng, fold = np.random.default_rng(seed), {}
@@ -83,7 +84,7 @@ def _deal(t, k, seed):
 
 def _are_shared(t):
     "Are most batches' names those of most lines, and more than a number?"
-    if t.batch.map(lambda b: bool(re.fullmatch(r"(batch|rep|replicate|b|r|n)?[ _-]?\d{1,2}", b, re.I))).mean() > .5: return False
+    if t.batch.str.fullmatch(r"(batch|rep|replicate|b|r|n)?[ _-]?\d{1,2}", case=False).mean() > .5: return False
     lines = t.groupby("batch").label.nunique()
     return lines.median() > .5 * t.label.nunique() and t.batch.nunique() > 1
 
@@ -111,7 +112,7 @@ def choose_batch_folds(
     else: fold[several] = _deal(own, min(k, max(2, own.group.nunique())), seed)
     return fold
 
-# %% ../nbs/cultureset.ipynb #979085b1
+# %% ../nbs/cultureset.ipynb #ac9d6800
 class Held(NamedTuple):
     "What models say of sequences of batches that they have not seen."
     frames:np.ndarray # (F, K) log probabilities; NaN: never tested
@@ -134,6 +135,7 @@ def predict_cultures(
     frames = to_mean_of(to_log_prob(logits), c.frame, len(c.frames))
     return Held(frames, to_mean_of(frames, c.frames.of, len(c.sequences)), _distance_of(model, domain, c), logits)
 
+# %% ../nbs/cultureset.ipynb #c682e821
 def predict_culture_folds(
     train:Callable, # `train(cultures, codes (N,) of their patches) -> model`
     c:Cultures, # All cultures
@@ -187,7 +189,7 @@ def score_cultures(
                 parts.append(table.assign(level=level, scope=scope))
     return pd.concat(parts, ignore_index=True)[["level", "scope", "metric", "value", "low", "high"]]
 
-# %% ../nbs/cultureset.ipynb #afb4efe9
+# %% ../nbs/cultureset.ipynb #0e005ed3
 def calibrate_cultures(
     logits:np.ndarray, # (S, K), held out
     y:np.ndarray, # (S,) codes
@@ -211,7 +213,7 @@ def make_culture_table(
     sequences:pd.DataFrame, # Of `Cultures`
     prob:np.ndarray, # (S, K)
     classes:list, # K names
-) -> pd.DataFrame: # item_id, group, label, batch, n_frames, first, last, seen, predicted, second, confidence, prob_<line>
+) -> pd.DataFrame: # item_id, group, label, batch, n_frames, first, last, seen, predicted, second, confidence, prob_*
     "One row a sequence: what it is, and what was said."
     order, names = np.argsort(-prob, 1), np.asarray(classes, object)
     t = sequences.reset_index(drop=True).rename(columns=dict(sequence="item_id"))
@@ -219,7 +221,7 @@ def make_culture_table(
     t = t.assign(predicted=names[order[:, 0]], second=second, confidence=prob.max(1))
     return t.join(pd.DataFrame(prob, columns=[f"prob_{k}" for k in classes]))
 
-# %% ../nbs/cultureset.ipynb #b1d152d9
+# %% ../nbs/cultureset.ipynb #4b8a24a2
 def predict_left_out(
     train:Callable, # As for `predict_culture_folds`
     c:Cultures, # All cultures
@@ -243,6 +245,7 @@ def predict_left_out(
         rows += [dict(row=int(i), distance=a, doubt=b) for i, a, b in zip(np.flatnonzero(test), said.distance, doubt)]
     return pd.DataFrame(rows)
 
+# %% ../nbs/cultureset.ipynb #c3e54dd9
 def score_unknown_lines(
     usual, # `Usual` of held-out sequences of known lines
     groups:np.ndarray, # (S,) their batches

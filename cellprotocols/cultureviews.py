@@ -16,11 +16,12 @@ from .intervals import score_share
 from .style import (BLUE, FAINT, INK, WARM, choose_class_colours, choose_markers, house_style, make_axes,
                                  show_legend, show_nothing, show_title, tidy_axes)
 
-# %% ../nbs/cultureviews.ipynb #f495ddff
+# %% ../nbs/cultureviews.ipynb #d8266b88
 def _order(t):
     "Hours since the first frame, or the number of the frame where no time is known."
     known = t.hours.notna().all()
-    return t.assign(at=t.hours if known else t.groupby("sequence").cumcount()), "hours of incubation" if known else "frame"
+    at = t.hours if known else t.groupby("sequence").cumcount()
+    return t.assign(at=at), "hours of incubation" if known else "frame"
 
 @house_style()
 def show_growth(

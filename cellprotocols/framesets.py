@@ -45,10 +45,13 @@ def _read_names(files, pattern):
         return _read_folders(files)
     return t.assign(batch=t.group.str.split("/").str[-1])
 
-# %% ../nbs/framesets.ipynb #a6be4539
+# %% ../nbs/framesets.ipynb #b4f6ac57
 ALIASES = dict(
-    file="file filename path image name", line="line label cell_line cellline class cell", batch="batch culture experiment plate flask "
-    "passage date well group", sequence="sequence position location site field", hours="hours time t_hours h")
+    file="file filename path image name",
+    line="line label cell_line cellline class cell",
+    batch="batch culture experiment plate flask passage date well group",
+    sequence="sequence position location site field",
+    hours="hours time t_hours h")
 
 def _choose_columns(columns):
     "{what is needed: the column that has it}."

@@ -20,7 +20,7 @@ from .plots import show_confusion
 from .report import Callout, Figure, Number, Section, Table
 from .sections import make_figure
 
-# %% ../nbs/linereport.ipynb #bd0214ef
+# %% ../nbs/linereport.ipynb #dc7c5a8c
 def _find(scores, level, metric):
     "A score in batches that nothing has seen; else the transductive one."
     r = scores[(scores.level == level) & (scores.metric == metric)].sort_values("scope", key=lambda s: s != "unseen",
@@ -36,8 +36,8 @@ def make_line_numbers(
     named = [("accuracy of sequences", "sequence", "accuracy"), ("accuracy of whole batches", "batch", "accuracy"),
              ("macro-F1 of sequences", "sequence", "macro_f1")]
     found = [(name, _find(scores, level, metric)) for name, level, metric in named]
-    seen = "" if "unseen" in set(scores.scope) else "; transductive: a self-taught network has seen these batches, without labels"
-    return [Number(name, r.value, r.low, r.high, on + seen) for name, r in found if r is not None]
+    if "unseen" not in set(scores.scope): on += "; transductive: a self-taught network has seen them, without labels"
+    return [Number(name, r.value, r.low, r.high, on) for name, r in found if r is not None]
 
 def make_line_verdict(
     scores:pd.DataFrame, # From `score_cultures`
@@ -54,7 +54,7 @@ def make_line_verdict(
     note = " These are practice (synthetic) data: the numbers say nothing about real images." if practice else ""
     return Callout(said + more + note, kind)
 
-# %% ../nbs/linereport.ipynb #e10991bd
+# %% ../nbs/linereport.ipynb #01be7121
 def make_lines_section(
     items:pd.DataFrame, # Held-out sequences: label, predicted, group
     prob:np.ndarray, # (S, K)
@@ -62,28 +62,31 @@ def make_lines_section(
 ) -> Section:
     "Confusion of sequences, lines one by one, and the batches that went wrong."
     table = score_classes(items.label.to_numpy(), items.predicted.to_numpy(), classes, items.group.to_numpy())
-    shown = table[["class", "support", "groups"]].rename(columns={"class": "line", "support": "sequences", "groups": "batches"})
+    names = {"class": "line", "support": "sequences", "groups": "batches"}
+    shown = table[list(names)].rename(columns=names)
     for m in ("precision", "recall", "f1"):
-        if f"{m}_low" in table: shown[m] = [f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in zip(table[m], table[f"{m}_low"], table[f"{m}_high"])]
-        else: shown[m] = table[m]
+        spans = table[[m, f"{m}_low", f"{m}_high"]].itertuples(index=False)
+        shown[m] = [f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in spans]
     batches, q = to_batches(items, prob)
     batches = batches.assign(predicted=np.asarray(classes, object)[q.argmax(1)], probability=q.max(1))
     wrong = batches[batches.predicted != batches.label]
-    figure = make_figure(show_confusion(confusion(items.label, items.predicted, classes), classes,
-                                        title="Sequences in batches not learned from"), "Rows: what it is. Columns: what was said.")
-    parts = [figure, Table(shown, "Line by line, intervals over batches")]
-    parts.append(Table(wrong, "Whole batches that got a wrong name") if len(wrong) else "No whole batch got a wrong name.")
+    counts = confusion(items.label, items.predicted, classes)
+    figure = make_figure(show_confusion(counts, classes, title="Sequences in batches not learned from"),
+                         "Rows: what it is. Columns: what was said.")
+    said = Table(wrong, "Whole batches that got a wrong name") if len(wrong) else "No whole batch got a wrong name."
+    parts = [figure, Table(shown, "Line by line, intervals over batches"), said]
     return Section("Which line is taken for which?", "", parts)
 
-# %% ../nbs/linereport.ipynb #5dc106a0
+# %% ../nbs/linereport.ipynb #774aff28
 def make_when_section(
     frames:pd.DataFrame, # frames.csv of step 14: hours, confluency, right
 ) -> Section:
     "Right answers of single frames, by hour and by confluency."
-    return Section("From which hour on, and with how many cells?", "A sequence is judged by all of its frames; here each stands alone.",
-        [make_figure(show_right_by(frames[c], frames.right, name), f"Held-out frames by {name}; bars are 95 % intervals, frames of "
-                     "one sequence are alike, so they are too narrow.")
-         for c, name in (("hours", "hours of incubation"), ("confluency", "confluency"))])
+    note = "Frames of one sequence are alike, so the 95 % intervals are too narrow."
+    parts = [make_figure(show_right_by(frames[c], frames.right, name), f"Held-out frames by {name}. {note}")
+             for c, name in (("hours", "hours of incubation"), ("confluency", "confluency"))]
+    text = "A sequence is judged by all of its frames; here each stands alone."
+    return Section("From which hour on, and with how many cells?", text, parts)
 
 def make_growth_section(
     frames:pd.DataFrame, # frames.csv of step 12
@@ -94,7 +97,7 @@ def make_growth_section(
     if len(none): parts.append(Table(none[["file", "why"]], f"{len(none)} frames gave no patch", max_rows=20))
     return Section("How do the cultures grow?", "", parts)
 
-# %% ../nbs/linereport.ipynb #3ee4b4f4
+# %% ../nbs/linereport.ipynb #0bf6c802
 def make_unknown_section(
     table:pd.DataFrame, # unknown.csv of step 14: label, score, left_out
     limit:float, # Of the model
@@ -105,14 +108,15 @@ def make_unknown_section(
     if not left.any(): return Section(title, "Three lines are needed to try.", [])
     known, unknown = table.score[~left], table.score[left]
     said = f"AUROC {area}" if area is not None else ""
-    by = table[left].assign(refused=lambda t: t.score > limit).groupby("label").refused.agg(["mean", "size"]).reset_index()
+    refused = (unknown > limit).groupby(table.label[left])
+    by = refused.agg(["mean", "size"]).reset_index()
     by.columns = ["line that was left out", "share refused", "sequences"]
-    text = (f"Each line in turn was left out of learning. At the limit in use {np.mean(known > limit):.0%} of the known and "
-            f"{np.mean(unknown > limit):.0%} of the unknown sequences are refused.")
-    return Section(title, text, [make_figure(show_roc(known, unknown, limit, said), "Good: the curve hugs the upper left corner."),
-                                 Table(by, "Line by line", digits=2)])
+    text = (f"Each line in turn was left out of learning. At the limit in use {np.mean(known > limit):.0%} of the "
+            f"known and {np.mean(unknown > limit):.0%} of the unknown sequences are refused.")
+    figure = make_figure(show_roc(known, unknown, limit, said), "Good: the curve hugs the upper left corner.")
+    return Section(title, text, [figure, Table(by, "Line by line", digits=2)])
 
-# %% ../nbs/linereport.ipynb #ba20dce3
+# %% ../nbs/linereport.ipynb #71ca04b9
 def make_answers_section(
     items:pd.DataFrame, # items.csv of step 15
     pictures:list, # PNG bytes, one a sequence, the first ones
@@ -121,7 +125,8 @@ def make_answers_section(
     columns = ["item_id", "answer", "confidence", "unknown", "n_frames"]
     table = Table(items[columns].rename(columns=dict(item_id="sequence", confidence="probability", n_frames="frames")),
                   "`unknown`: 0 is usual of known lines in unseen batches", digits=2)
-    shown = [Figure(p, "The frame that says most; wide boxes speak for the answer. Below: every frame over time.") for p in pictures]
+    caption = "The frame that says most; wide boxes speak for the answer. Below: every frame over time."
+    shown = [Figure(p, caption) for p in pictures]
     return Section("What are the new cultures?", "", [table, *shown])
 
 def make_alike_section(
@@ -138,10 +143,11 @@ def make_alike_section(
         images = [patch, *(patches[int(r)] for r in rows)]
         ax = show_patches(images, captions=["asked", *(labels[int(r)] for r in rows)], columns=n + 1,
                           title=f"{name}: good is that you would call these alike")
-        parts.append(make_figure(ax, "Left: the patch that said most. Right: the most similar patches of the training set, with their lines."))
+        caption = "Left: the patch that said most. Right: the most similar ones that were learned from."
+        parts.append(make_figure(ax, caption))
     return Section("What is it like, of all that was learned from?", "", parts)
 
-# %% ../nbs/linereport.ipynb #82eaa2dc
+# %% ../nbs/linereport.ipynb #eaa44c68
 def to_methods(
     n_frames:int, # Frames
     items:pd.DataFrame, # Held-out sequences
@@ -150,14 +156,16 @@ def to_methods(
     practice:bool, # Practice data?
 ) -> str: # A paragraph to paste
     "How it was done, in words for a paper."
-    by = " and ".join(["measurements of texture and shape"] * encoder.measured +
-                      ([f"the middle stages of {encoder.view['name']} (frozen, learned on photographs)"] if encoder.view else []) +
-                      ([f"a network that taught itself on the patches (DINO, preset {encoder.dino})"] if encoder.dino else []))
+    by = ["measurements of texture and shape"] if encoder.measured else []
+    if encoder.view: by.append(f"the middle stages of {encoder.view['name']} (frozen, learned on photographs)")
+    if encoder.dino: by.append(f"a network that taught itself on the patches (DINO, preset {encoder.dino})")
     chosen = {"default": "chosen region by region where cells and background meet", "grid": "on a regular grid",
               "faithful": "chosen as by Tong et al. (2024)"}[cut["mode"]]
-    return (f"{n_frames} {'synthetic ' if practice else ''}frames of {items.label.nunique()} cell lines in {items.group.nunique()} "
-        f"batches were masked by local variation of the grey levels; up to {cut['n']} patches of {cut['size']} px a frame, {chosen}, "
-        f"were described by {by}. Ridge and logistic regression named each patch; log probabilities were averaged over the patches "
-        "of a frame and the frames of a sequence, and calibrated by temperature. All scores are of batches that were not learned "
-        "from; intervals are bootstrapped over batches. Sequences beyond the limit of a distance and doubt score, set on held-out "
-        "batches, are called none of the known lines (cellprotocols).")
+    kind = "synthetic frames" if practice else "frames"
+    of = f"{items.label.nunique()} cell lines in {items.group.nunique()} batches"
+    return (f"{n_frames} {kind} of {of} were masked by local variation of the grey levels; up to {cut['n']} patches of "
+            f"{cut['size']} px a frame, {chosen}, were described by {' and '.join(by)}. Ridge and logistic regression "
+            "named each patch; log probabilities were averaged over the patches of a frame and the frames of a "
+            "sequence, and calibrated by temperature. All scores are of batches that were not learned from; intervals are "
+            "bootstrapped over batches. Sequences beyond the limit of a score of distance and doubt, set on held-out "
+            "batches, are called none of the known lines (cellprotocols).")

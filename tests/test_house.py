@@ -24,6 +24,7 @@ ROWS = [
     agreement
     answers
     calibration
+    cultureviews
     dataset
     device
     docstrings
@@ -65,6 +66,7 @@ ROWS = [
     """,
     """
     boxes
+    burntin
     cells
     cellsets
     clicks
@@ -75,6 +77,8 @@ ROWS = [
     exports
     fill
     flatfield
+    framecuts
+    framesets
     imagesets
     labelled
     light
@@ -105,6 +109,8 @@ ROWS = [
     checkpoints
     classify
     crossval
+    cultures
+    cultureset
     cutpaste
     dino
     domain
@@ -136,12 +142,14 @@ ROWS = [
     app
     bundle
     calls
+    culturecalls
     dirt
     drawing
     explore
     fields
     frames
     grid
+    linereport
     mappage
     maskreport
     painted

@@ -55,7 +55,7 @@ def find_burnt_in(
         found[shape] = find_marks([read_grey(root/f) for f in some.file])
     return found
 
-# %% ../../nbs/cell_lines/11_annotate.ipynb #f2f5f749
+# %% ../../nbs/cell_lines/11_annotate.ipynb #1af24c54
 def choose_middles(
     table:pd.DataFrame, # From `read_source`
 ) -> pd.DataFrame: # One row a sequence
@@ -75,7 +75,7 @@ def make_annotator(
     from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
     table, root = read_source(source, out)
     keys = [c.strip() for c in classes.split(",") if c.strip()] or sorted(set(table.line) - {""})
-    if not keys: raise LabelledError("no name says a line", "the lines to choose from", "for example --classes HeLa,A549")
+    if not keys: raise LabelledError("no name says a line", "the lines to choose from", "say --classes HeLa,A549")
     t = choose_middles(table)
     return ImageAnnotator([root/f for f in t.file], keys, log, names=t.sequence.tolist(), target=target, by=by)
 
@@ -105,11 +105,11 @@ def _fill_table(t, root, log, cut) -> tuple: # the rows, the table of sequences,
     t.insert(0, "item_id", t.file)
     return t, table, said
 
-# %% ../../nbs/cell_lines/11_annotate.ipynb #65a64d0a
+# %% ../../nbs/cell_lines/11_annotate.ipynb #5925a742
 def run(
     source:str|None=None, # A folder of frames, or a table with file, line, batch, sequence, hours; None: practise
     out:str="work/cell_lines/11_annotate", # Folder that is made
-    pattern:str="", # How names are read: a regular expression with (?P<line>...) ..., or tree, incucyte, folders, frames
+    pattern:str="", # How names are read: a regular expression with (?P<line>...), or tree, incucyte, folders, frames
     cut:str="auto", # Rows with scale bars and clocks: auto, none, or top and bottom, e.g. "0,150"
     log:str="", # The label log of notebook 11: lines given by a person
     anywhere:bool=False, # Take frames that lie elsewhere, too, where a table names them

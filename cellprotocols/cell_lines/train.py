@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['takes', 'make_train', 'run']
 
-# %% ../../nbs/cell_lines/14_train.ipynb #25eeccc2
+# %% ../../nbs/cell_lines/14_train.ipynb #2f1856fc
 import numpy as np, pandas as pd
 
 from ..bundle import write_bundle
-from .selfsupervise import read_encoder
-from ..cultures import (find_unknown_limit, measure_doubt, score_unknown, to_usual, train_cultures)
-from ..cultureset import (calibrate_cultures, choose_batch_folds, find_culture_temperature, make_culture_table, make_cultures_of,
-                                      predict_culture_folds, predict_left_out, score_cultures, score_unknown_lines)
+from ..cultures import (find_unknown_limit, measure_doubt, read_encoder, score_unknown, to_usual,
+                                    train_cultures)
+from ..cultureset import (calibrate_cultures, choose_batch_folds, find_culture_temperature,
+                                      make_culture_table, make_cultures_of, predict_culture_folds, predict_left_out,
+                                      score_cultures, score_unknown_lines)
 from ..domain import to_held, train_domain
 from ..steps import Step
 
 takes = {"source": "selfsupervise"} # The earlier step that each argument reads
 
-# %% ../../nbs/cell_lines/14_train.ipynb #7c622ea0
+# %% ../../nbs/cell_lines/14_train.ipynb #dea7bf49
 def make_train(
     encoder, # `Encoder` of the numbers
     network=None, # The self-taught `Backbone`, if it is one
@@ -28,6 +29,7 @@ def make_train(
     def train(c, codes): return train_cultures(*c.to_learn(codes), int(codes.max()) + 1, encoder, network, seed=seed)
     return train
 
+# %% ../../nbs/cell_lines/14_train.ipynb #49997b04
 def _list_frames(c, y, fold, held) -> pd.DataFrame: # sequence, field_id, label, hours, confluency, right, prob_<line>
     "What was said of single frames."
     of = c.frames.of.to_numpy()
@@ -35,16 +37,16 @@ def _list_frames(c, y, fold, held) -> pd.DataFrame: # sequence, field_id, label,
     names = {k: c.sequences[k].to_numpy()[of[use]] for k in ("sequence", "label")}
     return c.frames[use].drop(columns="of").assign(**names, right=held.frames[use].argmax(1) == y[of[use]])
 
-# %% ../../nbs/cell_lines/14_train.ipynb #c0364227
+# %% ../../nbs/cell_lines/14_train.ipynb #3f30aae0
 def _describe(embeddings, c, classes, encoder) -> dict:
     "What the model needs to be used elsewhere."
     s, practice = embeddings.settings, embeddings.settings["practice"]
     cut = {k: s[f"cut_{k}"] for k in ("size", "n", "mode")}
     limits = ("Practice (synthetic) data: not for real images." if practice else "Cultures of other microscopes, "
-              "magnifications, media or lines than those it learned from. It is no proof of identity: that takes an STR profile.")
+              "magnifications, media or lines than it learned from. No proof of identity: that takes an STR profile.")
     counts = c.sequences[c.sequences.label != ""].groupby("label").group.nunique()
     return dict(px_um=s["px"] or None, limits=limits, normalisation=cut,
-        data=dict(fingerprint=embeddings.fingerprint, practice=practice, batches={k: int(v) for k, v in counts.items()}),
+        data=dict(fingerprint=embeddings.fingerprint, practice=practice, batches=counts.to_dict()),
         split=dict(by="group", groups=int(c.sequences.group.nunique())),
         licence=f"learners Apache-2.0 (trained here); encoder: {encoder.licence or 'measurements, Apache-2.0'}",
         purpose=f"Names the line of a culture from its frames: {', '.join(classes)}.")
@@ -60,18 +62,20 @@ def _write_final(w, embeddings, c, y, train, table, logits, scores, answered):
     honest = scores[scores.scope == scores.scope.iloc[0]]
     honest = honest.assign(metric=honest.level + " " + honest.metric)[["metric", "value", "low", "high"]]
     truth = np.array([classes.index(k) for k in table.label])
-    write_bundle(w.folder/"bundle", model, type(model).__name__, model.config, classes, ["gray"], example, metrics=honest,
-        temperature=find_culture_temperature(logits, truth), thresholds=dict(unknown=find_unknown_limit(usual, answered)),
+    write_bundle(w.folder/"bundle", model, type(model).__name__, model.config, classes, ["gray"], example,
+        metrics=honest, temperature=find_culture_temperature(logits, truth),
+        thresholds=dict(unknown=find_unknown_limit(usual, answered)),
         arrays=dict(domain=domain._asdict(), usual=usual._asdict()), **_describe(embeddings, c, classes, model.encoder))
 
-# %% ../../nbs/cell_lines/14_train.ipynb #261547f1
+# %% ../../nbs/cell_lines/14_train.ipynb #11d184e0
 def _refuse(w, c, y, fold, train, table, left_out, seed) -> list:
     "unknown.csv: scores of held-out sequences, and of those whose line was left out; a sentence."
     left = predict_left_out(train, c, y, fold, left_out, seed)
     usual = to_usual(table.distance, table.doubt, table.group)
     rows = c.sequences.iloc[left.row.astype(int)]
-    known = table[["item_id", "label", "group"]].assign(score=score_unknown(usual, table.distance, table.doubt), left_out=False)
-    unknown = rows.rename(columns=dict(sequence="item_id"))[["item_id", "label", "group"]].assign(
+    columns = ["item_id", "label", "group"]
+    known = table[columns].assign(score=score_unknown(usual, table.distance, table.doubt), left_out=False)
+    unknown = rows.rename(columns=dict(sequence="item_id"))[columns].assign(
         score=score_unknown(usual, left.distance, left.doubt), left_out=True)
     w.write_file("unknown.csv", pd.concat([known, unknown], ignore_index=True))
     if not len(left): return ["lines that were left out could not be tried: three lines are needed"]
@@ -86,30 +90,31 @@ def _say(scores, table, c) -> list:
         return f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
     said = []
     for scope in scores.scope.unique():
-        what = "" if scope == "unseen" else "; transductive: the self-taught network has seen some of them, without labels"
-        said.append(f"accuracy in batches not learned from: sequences {span('sequence', scope, 'accuracy')}, whole batches "
-                    f"{span('batch', scope, 'accuracy')}; macro-F1 of sequences {span('sequence', scope, 'macro_f1')}{what}")
+        what = "" if scope == "unseen" else "; transductive: the self-taught network has seen them, without labels"
+        each, whole = (span(level, scope, "accuracy") for level in ("sequence", "batch"))
+        said.append(f"accuracy in batches not learned from: sequences {each}, whole batches {whole}; "
+                    f"macro-F1 of sequences {span('sequence', scope, 'macro_f1')}{what}")
     never = sorted(set(c.sequences.label) - set(table.label) - {""})
     if never: said.append(f"never tested, for lack of a second batch: {', '.join(never[:6])}")
     return said
 
-# %% ../../nbs/cell_lines/14_train.ipynb #cda559b1
+# %% ../../nbs/cell_lines/14_train.ipynb #b96de0f8
 def run(
     source:str|None=None, # The folder made by `selfsupervise`; None: practise on synthetic frames
     out:str="work/cell_lines/14_train", # Folder that is made
-    split:str="auto", # Held out: batches (one by one), together (of one name), separated, stratified; auto: as names are
+    split:str="auto", # Held out: batches, together (batches of one name), separated, stratified; auto: as names are
     folds:int=10, # Parts that batches are dealt into, at most
     left_out:int=8, # So many lines are left out in turn, to see whether they are refused
     answered:float=.95, # Share of sequences of known lines in unseen batches that get an answer
     seed:int=0, # Of folds and of the practice data
-): # The held-out predictions, a `Dataset`, one row a sequence; its folder has bundle, scores.csv, frames.csv, unknown.csv
+): # The held-out predictions, a `Dataset`, one row a sequence; its folder has bundle, scores.csv, frames.csv
     "Judge on held-out batches, then learn from all of them and keep the model as a bundle."
     step = Step("cell_lines.train", run, locals())
     embeddings = step.read("source", "embeddings")
     step.settings.update({k: embeddings.settings[k] for k in ("root", "classes", "told")})
     if made := step.find_done(): return made
     with step.write("predictions") as w:
-        classes, train = embeddings.settings["classes"], make_train(*read_encoder(embeddings), seed)
+        classes, train = embeddings.settings["classes"], make_train(*read_encoder(embeddings.path), seed)
         c = make_cultures_of(embeddings.items, *(embeddings[k][:] for k in embeddings.arrays))
         y = np.array([classes.index(k) if k else -1 for k in c.sequences.label])
         fold = choose_batch_folds(c.sequences, split, folds, seed)
