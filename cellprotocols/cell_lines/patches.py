@@ -28,7 +28,7 @@ def _cut(row, root, px_um, size, n, mode) -> tuple: # rows, patches, row of fram
     return make_patch_rows(row, found, size), found.patches, about | dict(confluency=found.confluency,
                                                                     n_patches=len(found.boxes), why=why)
 
-# %% ../../nbs/cell_lines/12_patches.ipynb #a51e2391
+# %% ../../nbs/cell_lines/12_patches.ipynb #3d11e3f5
 def run(
     source:str|None=None, # The folder made by `annotate`; None: practise on synthetic frames
     out:str="work/cell_lines/12_patches", # Folder that is made
@@ -42,8 +42,7 @@ def run(
     step = Step("cell_lines.patches", run, locals())
     frames = step.read("source", "labels")
     root, px = find_frame_root(frames), choose_px(frames.items, px_um)
-    told = {k: frames.settings[k] for k in ("root", "classes")}
-    step.settings.update(px=px, told={k: v for k, v in frames.settings.items() if k == "px_um"}, **told)
+    step.settings.update(px=px, classes=frames.settings["classes"])
     if made := step.find_done(): return made
     with step.write("patches") as w:
         log = w.folder.parent/"frames.jsonl"

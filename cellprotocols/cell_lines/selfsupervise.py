@@ -62,7 +62,7 @@ def _embed_all(w, patches, seen, encoder, network, vary, seed, piece=256):
         found = {k: encoder.embed(v, network).astype(kind) for k, v in found.items()}
         w.append(i, patches.items.iloc[rows][columns].assign(seen=bool(encoder.dino) & seen[rows]), **found)
 
-# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #83191a4b
+# %% ../../nbs/cell_lines/13_selfsupervise.ipynb #966a2f26
 def run(
     source:str|None=None, # The folder made by `patches`; None: practise on synthetic frames
     out:str="work/cell_lines/13_selfsupervise", # Folder that is made
@@ -78,7 +78,7 @@ def run(
     "Turn every patch into numbers, without a label."
     step = Step("cell_lines.selfsupervise", run, locals())
     patches = step.read("source", "patches")
-    told = ("root", "classes", "told", "px", "size", "n", "mode")
+    told = ("classes", "px", "size", "n", "mode")
     step.settings.update({f"cut_{k}" if k in ("size", "n", "mode") else k: patches.settings[k] for k in told})
     seen = choose_seen(patches.items, scope, seed)
     if encoder != "dino": step.settings["weights"] = choose_encoder(encoder, backbone, patches.settings["size"]).weights

@@ -98,7 +98,7 @@ def _say(scores, table, c) -> list:
     if never: said.append(f"never tested, for lack of a second batch: {', '.join(never[:6])}")
     return said
 
-# %% ../../nbs/cell_lines/14_train.ipynb #b96de0f8
+# %% ../../nbs/cell_lines/14_train.ipynb #bf1c894b
 def run(
     source:str|None=None, # The folder made by `selfsupervise`; None: practise on synthetic frames
     out:str="work/cell_lines/14_train", # Folder that is made
@@ -111,7 +111,7 @@ def run(
     "Judge on held-out batches, then learn from all of them and keep the model as a bundle."
     step = Step("cell_lines.train", run, locals())
     embeddings = step.read("source", "embeddings")
-    step.settings.update({k: embeddings.settings[k] for k in ("root", "classes", "told")})
+    step.settings["classes"] = embeddings.settings["classes"]
     if made := step.find_done(): return made
     with step.write("predictions") as w:
         classes, train = embeddings.settings["classes"], make_train(*read_encoder(embeddings.path), seed)
