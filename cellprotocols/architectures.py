@@ -23,6 +23,7 @@ ARCHITECTURES = Architectures(
     Ensemble="cellprotocols.classify",
     MeasuredClassifier="cellprotocols.measured",
     EmbeddedClassifier="cellprotocols.embedded",
+    CultureClassifier="cellprotocols.cultures",
     UNet="cellprotocols.unet",
     PublishedClassifier="cellprotocols.published",
     PublishedStageClassifier="cellprotocols.published",

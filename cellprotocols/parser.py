@@ -20,6 +20,7 @@ from .protocols import step_file, step_folder
 USUAL = dict(
     chromatin="source out steps label group classes log model movie px_um".split(),
     artifacts="source out steps pattern log images views painted px_um".split(),
+    cell_lines="source out steps pattern cut log images encoder px_um".split(),
 )
 FILES = "source out log gate movie nuclei points images painted encoder adapt".split()
 
@@ -35,6 +36,11 @@ EXAMPLES = {
         "run artifacts --source my_images --out work/my_images": "folders clean and artifact, or no labels",
         "run artifacts --source my_images --log work/artifacts/labels.jsonl --out work/dirt": "labelled on the page",
     },
+    "run cell_lines": {
+        "run cell_lines": "practice (synthetic) data",
+        "run cell_lines --source my_films --out work/my_films": "a folder a line, in it a folder a batch",
+        "run cell_lines --source frames.csv --out work/mine": "a table: file, line, batch, sequence, hours",
+    },
     "app chromatin": {
         "app chromatin": "practice (synthetic) movies",
         "app chromatin --source my_movies --out work/my_movies": "movies, to click cells in",
@@ -45,11 +51,19 @@ EXAMPLES = {
         "app artifacts --source my_images --out work/my_images": "images, to call clean or artifact",
         "app artifacts --source my_images --by anna": "who labels",
     },
+    "app cell_lines": {
+        "app cell_lines": "practice (synthetic) frames",
+        "app cell_lines --source my_films --out work/my_films": "frames, to give lines to, and to train with",
+        'app cell_lines --source my_films --classes "HeLa,A549"': "lines that names do not say",
+    },
     "chromatin infer": {
         "chromatin infer --model work/mine/24_train --movie movie.tif --out work/movie": "all nuclei of a movie",
     },
     "artifacts infer": {
         "artifacts infer --model work/mine/54_train --images more --out work/more": "masks of a folder of images",
+    },
+    "cell_lines infer": {
+        "cell_lines infer --model work/mine/14_train --images new --out work/new": "the lines of new cultures",
     },
 }
 
@@ -165,7 +179,8 @@ def _fill_step(p, protocol, step):
     _add_always(p)
 
 # %% ../nbs/parser.ipynb #a41d66ad
-THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="images, clean and artifact sorted or not")
+THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="images, clean and artifact sorted or not",
+              cell_lines="frames of cultures, in folders or named in a table")
 
 def _fill_app(p, protocol):
     things = THINGS.get(protocol, "images")

@@ -187,7 +187,7 @@ def stop_the_run(tmp):
     events, rng, stops = int((tmp / "events").read_text()), random.Random(0), 0
     for home in others:
         for k in range(60):
-            at, sent = rng.randrange(1, events // 5), (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[k % 3]
+            at, sent = rng.randrange(1, events // 10), (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[k % 3]
             pid = child(lambda: stopped_run(home, at, sent), tmp / "said")
             code, said = ended(pid), (tmp / "said").read_text()
             assert code in (0, -sent, 130) and "Traceback" not in said, (code, said)
