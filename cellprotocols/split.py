@@ -314,39 +314,59 @@ def _check_images(images):
         raise SplitError(seen, "(N, H, W) or (N, H, W, C)", "fit them to one size first")
     return images
 
-def _candidates(u, max_distance, rows=1024, cols=8192):
-    "Pairs i < j that may be at most `max_distance` apart, in batches."
+def _candidates(u, max_distance, part, rows=1024, cols=8192):
+    "Blocks of pairs, in bool, that may be at most `max_distance` apart: where the block begins, and the block."
     v = u
     if len(u) >= 4096: v = u @ np.linalg.eigh(u.T @ u)[1][:, ::-1][:, :64] # for few it costs more than it saves
     half, one = (v**2).sum(1, keepdims=True)/2, np.ones((len(v), 1), v.dtype)
     left, right = np.hstack([v, -half, one]), np.hstack([v, one, -half]) # left @ right.T = -(distance)
     for a in range(0, len(v), rows):
         for b in range(a, len(v), cols):
-            i, j = np.nonzero(left[a:a+rows] @ right[b:b+cols].T > -max_distance - 1e-4)
-            i, j = i + a, j + b
-            i, j = i[i < j], j[i < j]
-            for s in range(0, len(i), 50_000): yield i[s:s+50_000], j[s:s+50_000]
+            may = left[a:a+rows] @ right[b:b+cols].T > -max_distance - 1e-4
+            if b < a + rows: may = np.triu(may, a - b + 1) # pairs i < j
+            if part is not None: may &= part[a:a+rows, None] != part[None, b:b+cols]
+            yield a, b, may
 
 # %% ../nbs/split.ipynb #658df761
-def _alike(thumbs, max_distance, max_pairs):
-    "Pairs of thumbnails at most `max_distance` apart: i, j, distance; constant images are like nothing."
-    real = np.flatnonzero(thumbs.any(1))
-    u, n, found = thumbs[real], 0, [(np.empty(0, int), np.empty(0, int), np.empty(0, np.float32))]
-    for i, j in _candidates(u, max_distance):
-        d = 1 - np.einsum("nd,nd->n", u[i], u[j])
-        keep = d <= max_distance
-        found.append((real[i[keep]], real[j[keep]], np.clip(d[keep], 0, None)))
-        n += keep.sum()
-        if n > max_pairs:
-            todo = "leave out blank images, even out the illumination, or use a smaller max_distance"
-            raise SplitError(f"more than {max_pairs} pairs of images look alike", "pictures that differ", todo)
-    return tuple(np.concatenate(c) for c in zip(*found))
+def _keep_nearest(pairs, n):
+    "Of the pairs (i, j, distance) of each i the `n` nearest, in order of i."
+    i, j, d = pairs
+    order = np.lexsort((j, d, i))
+    rank = np.arange(len(order)) - np.searchsorted(i[order], i[order])
+    return tuple(c[order[rank < n]] for c in pairs)
+
+def _find_near(u, a, b, may, max_distance, n):
+    "The pairs of a block that are alike: i, j, distance; where there are very many, the `n` nearest of each i."
+    i, j = np.nonzero(may)
+    if len(i) > 50*len(may) and may.shape[1] > n:
+        d = np.where(may, 1 - u[a:a+may.shape[0]] @ u[b:b+may.shape[1]].T, np.inf)
+        j = np.argpartition(d, n, axis=1)[:, :n].ravel()
+        i = np.repeat(np.arange(len(may)), n)
+        i, j = i[may[i, j]], j[may[i, j]]
+    i, j = i + a, j + b
+    d = 1 - np.einsum("nd,nd->n", u[i], u[j])
+    keep = d <= max_distance
+    return _keep_nearest((i[keep], j[keep], np.clip(d[keep], 0, None)), n)
+
+def _alike(thumbs, max_distance, max_each, part=None):
+    "Pairs of thumbnails at most `max_distance` apart (in two parts): i, j, distance; constant images are like nothing."
+    real, found = np.flatnonzero(thumbs.any(1)), {}
+    u, part = thumbs[real], None if part is None else part[real]
+    nothing = np.empty(0, int), np.empty(0, int), np.empty(0, np.float32)
+    for a, b, may in _candidates(u, max_distance, part):
+        near = _find_near(u, a, b, may, max_distance, max_each + 1)
+        found[a] = _keep_nearest([np.concatenate(c) for c in zip(found.get(a, nothing), near)], max_each + 1)
+    i, j, d = _keep_nearest(pairs := [np.concatenate(c) for c in zip(nothing, *found.values())], max_each)
+    if crowded := len(pairs[0]) - len(i):
+        more = f"{crowded} of {len(thumbs)} images look like more than {max_each} others"
+        _warn(f"{more}: of each its {max_each} nearest are listed; blank images, or uneven light, may be why")
+    return real[i], real[j], d
 
 # %% ../nbs/split.ipynb #177857fc
 def find_duplicates(
     images:np.ndarray, # (N, H, W) or (N, H, W, C), any dtype; a zarr array is read in chunks
     max_distance:float=.02, # Largest distance (1 - correlation of thumbnails) that counts as near; 0: exact copies only
-    max_pairs:int=1_000_000, # More near pairs than this is an error
+    max_each:int=20, # Of an image that is near to more of those after it, the nearest so many are listed, with a warning
 ) -> pd.DataFrame: # One row a pair: i, j (i < j), distance, exact (bool)
     "Pairs of images that are copies: each exact copy with the first one, near ones between different pictures."
     images = _check_images(images)
@@ -356,7 +376,7 @@ def find_duplicates(
     table = pd.DataFrame({"i": first[same][copies], "j": copies, "distance": 0., "exact": True})
     if max_distance > 0:
         first.sort()
-        i, j, d = _alike(thumbs[first], max_distance, max_pairs)
+        i, j, d = _alike(thumbs[first], max_distance, max_each)
         near = pd.DataFrame({"i": first[i], "j": first[j], "distance": d.astype(float), "exact": False})
         table = pd.concat([table, near])
     return table.sort_values(["i", "j"], ignore_index=True)
@@ -372,24 +392,18 @@ def find_conflicts(
     return out[out.label_i != out.label_j].reset_index(drop=True)
 
 # %% ../nbs/split.ipynb #1aff45aa
-def _stand_ins(pairs, split):
-    "Of many equal copies in one part the first one: the first copy of all, the part, the item that stands in."
-    items = np.arange(len(split))
-    first = items.copy()
-    first[pairs.j[pairs.exact]] = pairs.i[pairs.exact]
-    return pd.DataFrame({"first": first, "split": split, "item": items}).drop_duplicates(["first", "split"])
+def _link_copies(stand_in):
+    "Exact copies that sit in two parts: i, j, distance, exact."
+    pairs = stand_in.merge(stand_in, on="same", suffixes=("_i", "_j"))
+    pairs = pairs[pairs.item_i < pairs.item_j]
+    return pd.DataFrame({"i": pairs.item_i, "j": pairs.item_j, "distance": 0., "exact": True})
 
-def _find_links(pairs, split):
-    "Copies in two parts: item_i, item_j, split_i, split_j, distance, exact."
-    stand_in = _stand_ins(pairs, split)
-    first = stand_in["first"].unique()
-    first.sort()
-    itself = pd.DataFrame({"i": first, "j": first, "distance": 0., "exact": True})
-    links = pd.concat([pairs[~pairs.exact], itself])
-    for s in "ij":
-        names = {"first": s, "split": f"split_{s}", "item": f"item_{s}"}
-        links = links.merge(stand_in.rename(columns=names), on=s)
-    return links[(links.split_i != links.split_j) & ~(links.exact & (links.item_i > links.item_j))]
+def _link_near(stand_in, thumbs, max_distance, max_each):
+    "Near copies that sit in two parts: i, j, distance, exact."
+    item, same = stand_in["item"].to_numpy(), stand_in.same.to_numpy()
+    i, j, d = _alike(thumbs[item], max_distance, max_each, pd.factorize(stand_in.split)[0])
+    near = pd.DataFrame({"i": item[i], "j": item[j], "distance": d.astype(float), "exact": False})
+    return near[same[i] != same[j]]
 
 # %% ../nbs/split.ipynb #ef36309d
 def audit_split(
@@ -397,17 +411,18 @@ def audit_split(
     split:np.ndarray, # Part or fold of each item, (N,)
     groups:np.ndarray|None=None, # Group of each item, (N,)
     max_distance:float=.02, # As in `find_duplicates`
+    max_each:int=20, # Of an image that is near to more of those after it, the nearest so many are listed, with a warning
 ) -> pd.DataFrame: # One row a leak: i, j, distance, exact, split_i, split_j [, group_i, group_j]
     "Exact and near copies across the parts of a split; of many equal copies in one part the first stands for all."
     images = _check_images(images)
     split = _column(split, "parts", images.shape[0])
-    links = _find_links(find_duplicates(images, max_distance), split)
-    out = links.drop(columns=["i", "j"]).rename(columns={"item_i": "i", "item_j": "j"})
-    turned = out.rename(columns={"i": "j", "j": "i", "split_i": "split_j", "split_j": "split_i"})
-    out = pd.concat([out[out.i < out.j], turned[turned.i < turned.j]]).astype({"i": int, "j": int})
-    columns = ["i", "j", "distance", "exact", "split_i", "split_j"]
+    thumbs, same = _thumbnails(images)
+    stand_in = pd.DataFrame({"same": same, "split": split, "item": np.arange(len(same))})
+    stand_in = stand_in.drop_duplicates(["same", "split"])
+    out = _link_copies(stand_in)
+    if max_distance > 0: out = pd.concat([out, _link_near(stand_in, thumbs, max_distance, max_each)])
+    out = out.assign(split_i=split[out.i], split_j=split[out.j])
     if groups is not None:
         groups = _column(groups, "groups", images.shape[0])
         out = out.assign(group_i=groups[out.i], group_j=groups[out.j])
-        columns += ["group_i", "group_j"]
-    return out[columns].sort_values(["i", "j"], ignore_index=True)
+    return out.sort_values(["i", "j"], ignore_index=True)

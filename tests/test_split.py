@@ -350,10 +350,36 @@ def test_blank_and_broken_images():
     assert len(find_duplicates(np.zeros((0, 8, 8)))) == 0 and len(find_duplicates(np.zeros((1, 8, 8)))) == 0
 
 
-def test_too_many_alike_is_an_error_not_a_full_memory():
-    p = np.tile(pictures(1), (300, 1, 1)).astype(float) + np.random.default_rng(0).normal(0, 0.1, (300, 64, 64))
-    with pytest.raises(SplitError, match="more than 1000 pairs"):
-        find_duplicates(p, max_pairs=1000)
+def test_many_alike_are_bounded_and_said():
+    noise = np.random.default_rng(0).normal(0, 4, (300, 64, 64))
+    p = np.concatenate([np.tile(pictures(1), (300, 1, 1)) + noise, pictures(21)[1:]])
+    with pytest.warns(UserWarning, match="of 320 images look like more than 7 others"):
+        found = find_duplicates(p, max_each=7)
+    assert found.i.value_counts().max() == 7 and len(found) == 7 * 293 + 6 * 7 // 2
+    full = find_duplicates(p, max_each=300)
+    nearest = full.sort_values(["i", "distance", "j"]).groupby("i").head(7).sort_values(["i", "j"])
+    assert len(full) == 300 * 299 // 2 and found.equals(nearest.reset_index(drop=True))
+    assert len(np.unique(join_groups(np.arange(320), found.i, found.j))) == 21  # what is left out still hangs together
+
+
+def test_a_crowd_in_one_part_does_not_hide_a_leak():
+    "Three hundred alike in training, one of them nearly so in test: the audit lists pairs of two parts only."
+    p = np.tile(pictures(1), (301, 1, 1)) + np.random.default_rng(0).normal(0, 0.1, (301, 64, 64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        leaks = audit_split(p, ["train"] * 300 + ["test"], max_each=5)
+    assert leaks.j.eq(300).all() and len(leaks) == 300
+
+
+@pytest.mark.slow
+def test_twenty_thousand_alike_do_not_fill_the_memory():
+    p = np.tile(pictures(1, shape=(16, 16)), (20_000, 1, 1)) + np.random.default_rng(0).normal(0, 1, (20_000, 16, 16))
+    tracemalloc.start()
+    with pytest.warns(UserWarning, match="look like more than 20 others"):
+        found = find_duplicates(p.astype(np.float32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600e6 and len(found) <= 20 * 20_000
 
 
 def test_zarr_is_read_in_chunks(tmp_path):
