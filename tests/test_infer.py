@@ -232,6 +232,26 @@ def test_movie_is_found_followed_and_named(file, movie, tmp_path, capsys):
     assert (folder / "overlay.png").read_bytes()[:4] == b"\x89PNG" and "8 frames of 1 movie" in capsys.readouterr().out
 
 
+def test_frames_in_files_of_their_own_are_named_by_a_pattern(movie, tmp_path):
+    "Through the command line: the same nuclei as in one file, at the times of the file names."
+    from cellprotocols.cli import main
+
+    bundle = make_bundle(tmp_path / "bundle")
+    (tmp_path / "in").mkdir()
+    for t, frame in enumerate(movie.frames):
+        write_image(tmp_path / "in" / f"dish_t{t:03}.tif", frame, px_um=movie.px_um)
+    write_image(tmp_path / "dish.tif", movie.frames, px_um=movie.px_um)
+    found = []
+    for k, name in enumerate(("in/dish_t{t}.tif", "dish.tif")):
+        words = ["--model", bundle, "--movie", str(tmp_path / name), "--out", str(tmp_path / f"out{k}")]
+        assert main(["chromatin", "infer", *words]) == 0
+        found.append(read_dataset(tmp_path / f"out{k}", "predictions").items)
+    same = ["t", "y", "x", "predicted", "track_id"]
+    assert len(found[0]) and found[0][same].equals(found[1][same])
+    words = ["--model", bundle, "--movie", str(tmp_path / "in/cell_t{t}.tif"), "--out", str(tmp_path / "none")]
+    assert main(["chromatin", "infer", *words]) == 2
+
+
 def test_movie_is_the_same_after_any_crash(file, tmp_path, monkeypatch):
     model = make_bundle(tmp_path / "bundle")
     monkeypatch.setattr(movie_cells.cut_cells, "__defaults__", (20, 3))  # small pieces
