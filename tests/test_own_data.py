@@ -248,6 +248,48 @@ def test_all_steps_of_artifacts(tmp_path):
     )
 
 
+# --- cell lines
+
+
+def write_films(home, lines=3, batches=2, sequences=2, frames=2):
+    "Frames of own lines in own batches, in folders, under names of a person's own."
+    from cellprotocols.synth_cultures import LINES, iter_frames, make_cultures
+
+    for k in range(lines):
+        for c, culture in enumerate(make_cultures(batches, 40 + k)):
+            for p in range(sequences):
+                for f in iter_frames(LINES[k], culture, frames, (180, 220), 100 * k + 10 * c + p):
+                    name = home / f"line {k} µ" / f"thaw {c}" / f"P{p}_{f.hours // 24:02}d{f.hours % 24:02}h00m.png"
+                    name.parent.mkdir(parents=True, exist_ok=True)
+                    imsave(name, f.image, check_contrast=False)
+    return home
+
+
+@pytest.mark.slow
+def test_all_steps_of_cell_lines(tmp_path):
+    write_films(tmp_path / "my films")
+    brought = files_below(tmp_path / "my films")
+    labels = run_twice(
+        "cell_lines", "annotate", tmp_path, "sequences.csv", source="my films", log="results/labels.jsonl"
+    )
+    assert labels.items.label.nunique() == 3 and labels.items.sequence.nunique() == 12
+    run_twice("cell_lines", "patches", tmp_path, "frames.csv", source="results/11_annotate", size=64)
+    run_twice("cell_lines", "selfsupervise", tmp_path, "encoder.json", source="results/12_patches", encoder="measured")
+    run_twice("cell_lines", "train", tmp_path, "bundle/card.md", source="results/13_selfsupervise")
+    run_twice("cell_lines", "infer", tmp_path, source="results/11_annotate", model="results/14_train")
+    run_twice(
+        "cell_lines",
+        "visualize",
+        tmp_path,
+        "report.html",
+        source="results/15_infer",
+        train="results/14_train",
+        embeddings="results/13_selfsupervise",
+        patches="results/12_patches",
+    )
+    assert files_below(tmp_path / "my films") == brought, "nothing is written among a person's data"
+
+
 # --- every step notebook, whatever it does
 
 

