@@ -3019,6 +3019,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cellprotocols.tables.choose_kind': ('tables.html#choose_kind', 'cellprotocols/tables.py'),
                                       'cellprotocols.tables.make_tidy': ('tables.html#make_tidy', 'cellprotocols/tables.py'),
                                       'cellprotocols.tables.read_exact_csv': ('tables.html#read_exact_csv', 'cellprotocols/tables.py'),
+                                      'cellprotocols.tables.read_row_log': ('tables.html#read_row_log', 'cellprotocols/tables.py'),
                                       'cellprotocols.tables.to_exact_csv': ('tables.html#to_exact_csv', 'cellprotocols/tables.py'),
                                       'cellprotocols.tables.to_harmless': ('tables.html#to_harmless', 'cellprotocols/tables.py'),
                                       'cellprotocols.tables.to_json': ('tables.html#to_json', 'cellprotocols/tables.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEXT_COLUMNS', 'DatasetError', 'to_relative', 'to_plain', 'to_json', 'make_tidy', 'choose_kind', 'to_exact_csv',
-           'to_text', 'to_harmless', 'read_exact_csv']
+           'to_text', 'to_harmless', 'read_exact_csv', 'read_row_log']
 
 # %% ../nbs/tables.ipynb #66bf99d8
 import codecs
@@ -234,3 +234,15 @@ def read_exact_csv(
     gaps = {n: [""] for n, k in dtypes.items() if k.startswith("float")}
     return pd.read_csv(path, dtype=dtypes, usecols=columns, keep_default_na=False, skip_blank_lines=False,
                        na_values=gaps, encoding="utf-8", **_exact)
+
+# %% ../nbs/tables.ipynb #ee34773b
+def read_row_log(
+    file:str|Path, # A line of JSON a row
+    key:str, # The column that names a row
+) -> pd.DataFrame: # The last row of each name; text stays text
+    "The rows that were written one by one."
+    rows = []
+    for line in Path(file).read_text(encoding="utf-8").splitlines():
+        try: rows.append(json.loads(line))
+        except ValueError: continue # cut off
+    return pd.DataFrame(rows).drop_duplicates(key, keep="last", ignore_index=True)

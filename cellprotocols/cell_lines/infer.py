@@ -24,6 +24,7 @@ from ..images import write_image
 from ..origins import is_practice, relative_to, write_practice_mark
 from ..progress import track
 from ..steps import Step, find_practice
+from ..tables import read_row_log
 from ..synth_cultures import LINES, iter_frames, make_cultures
 from ..viz import to_png
 
@@ -109,12 +110,9 @@ def _name_all(w, t, root, m, seen, most=12):
         if figure is not None: plt.close(figure)
         split = "train" if seen and rows.label.iloc[0] else "new"
         w.append(name, table.drop(columns="seen").assign(label=rows.label.iloc[0], split=split), top=top)
-    text = dict.fromkeys(("field_id", "sequence", "item_id", "group", "label", "batch", "predicted"), str)
     for what, key in dict(frames="field_id", patches="item_id").items():
         log = w.folder.parent/f"{what}.jsonl"
-        if not log.exists(): continue
-        found = pd.read_json(log, lines=True, dtype=text, convert_dates=False)
-        w.write_file(f"{what}.csv", found.drop_duplicates(key, keep="last"))
+        if log.exists(): w.write_file(f"{what}.csv", read_row_log(log, key))
 
 def _open_model(step) -> tuple: # `CultureModel`; the fingerprint of the numbers it learned from
     "The model of a step 14, or a bundle."

@@ -13,6 +13,7 @@ from ..confluency import ConfluencyError
 from ..framecuts import KEPT, choose_px, cut_frame, make_patch_rows, open_frame
 from ..progress import track
 from ..steps import Step
+from ..tables import read_row_log
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 
@@ -50,8 +51,7 @@ def run(
             rows, patches, about = _cut(row, root, px, size, n, mode)
             pd.DataFrame([about]).to_json(log, orient="records", lines=True, mode="a")
             if len(rows): w.append(row.item_id, rows, patches=patches)
-        text = dict.fromkeys(("field_id", "file", "why", *KEPT[:-1]), str)
-        table = pd.read_json(log, lines=True, dtype=text, convert_dates=False).drop_duplicates("field_id", keep="last")
+        table = read_row_log(log, "field_id")
         if not len(w.rows()): raise ConfluencyError("no patch in any frame", "frames with cells", "try mode=\"grid\"")
         w.write_file("frames.csv", table)
         made = w.commit()

@@ -21,7 +21,6 @@ takes = {"source": "patches"} # The earlier step that each argument reads
 # %% ../../nbs/cell_lines/13_selfsupervise.ipynb #ebd83b2f
 def choose_seen(
     items:pd.DataFrame, # Patches: label, group
-    vary:bool=True, # Embed every patch once more, as another batch might have shown it, to learn from
     scope:str="train", # "train": one batch of each line is kept back; "all": none
     seed:int=0, # Of the draw
 ) -> np.ndarray: # (N,) bool: a self-taught network may learn from these
