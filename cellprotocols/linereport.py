@@ -166,6 +166,6 @@ def to_methods(
     return (f"{n_frames} {kind} of {of} were masked by local variation of the grey levels; up to {cut['n']} patches of "
             f"{cut['size']} px a frame, {chosen}, were described by {' and '.join(by)}. Ridge and logistic regression "
             "named each patch; log probabilities were averaged over the patches of a frame and the frames of a "
-            "sequence, and calibrated by temperature. All scores are of batches that were not learned from; intervals are "
+            "sequence, and calibrated by temperature. Scores are of batches that were not learned from; intervals are "
             "bootstrapped over batches. Sequences beyond the limit of a score of distance and doubt, set on held-out "
             "batches, are called none of the known lines (cellprotocols).")

@@ -217,7 +217,7 @@ def make_data_section(
 ) -> Section:
     "Counts, examples, quality and what was left out."
     known = patches.items[patches.items.label != ""]
-    seen = f"{len(copies)} pairs of near copies or more sit in different folds (near_copies.csv): the score may flatter."
+    seen = f"{len(copies)} or more pairs of near copies sit in other folds (near_copies.csv): the score may flatter."
     copied = Callout(seen, "warn") if len(copies) else Callout("No near copies across folds.", "good")
     left_out = [Callout(n + ".", "warn") for n in notes]
     size = f"{len(known)} labelled patches of {known['size'].iloc[0]} px in {known.group.nunique()} groups."

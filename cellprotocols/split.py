@@ -366,7 +366,7 @@ def _alike(thumbs, max_distance, max_each, part=None):
 def find_duplicates(
     images:np.ndarray, # (N, H, W) or (N, H, W, C), any dtype; a zarr array is read in chunks
     max_distance:float=.02, # Largest distance (1 - correlation of thumbnails) that counts as near; 0: exact copies only
-    max_each:int=20, # Of an image that is near to more of those after it, the nearest so many are listed, with a warning
+    max_each:int=20, # Of an image near to more of those after it, so many of the nearest are listed, with a warning
 ) -> pd.DataFrame: # One row a pair: i, j (i < j), distance, exact (bool)
     "Pairs of images that are copies: each exact copy with the first one, near ones between different pictures."
     images = _check_images(images)
@@ -411,7 +411,7 @@ def audit_split(
     split:np.ndarray, # Part or fold of each item, (N,)
     groups:np.ndarray|None=None, # Group of each item, (N,)
     max_distance:float=.02, # As in `find_duplicates`
-    max_each:int=20, # Of an image that is near to more of those after it, the nearest so many are listed, with a warning
+    max_each:int=20, # Of an image near to more of those after it, so many of the nearest are listed, with a warning
 ) -> pd.DataFrame: # One row a leak: i, j, distance, exact, split_i, split_j [, group_i, group_j]
     "Exact and near copies across the parts of a split; of many equal copies in one part the first stands for all."
     images = _check_images(images)
