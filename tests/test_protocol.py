@@ -170,13 +170,13 @@ def test_the_same_seed_makes_the_same_numbers(finished, tmp_path):
 
 def test_stopped_by_the_user_and_taken_up_again(finished, capsys, tmp_path, monkeypatch):
     "Ctrl-C between two folds: code 130, nothing half-written, the same line goes on and gives the same."
-    import cellprotocols.chromatin.train as train
+    import cellprotocols.judged as judged
 
     out = tmp_path / "work"
     out.mkdir()
     for f in ("21_annotate", "22_patches"):
         shutil.copytree(finished / f, out / f)
-    real, fits = train.train_recipe, []
+    real, fits = judged.train_recipe, []
 
     def impatient(*a, **k):
         if len(fits) == 2:
@@ -184,12 +184,12 @@ def test_stopped_by_the_user_and_taken_up_again(finished, capsys, tmp_path, monk
         fits.append(1)
         return real(*a, **k)
 
-    monkeypatch.setattr(train, "train_recipe", impatient)
+    monkeypatch.setattr(judged, "train_recipe", impatient)
     words = ["--out", out, "--steps", "train", "--model", "probe", "--folds", "3"]
     code, _, err = run(capsys, *words)
     assert code == 130 and not (out / "24_train").exists() and "Traceback" not in err
     counted = []
-    monkeypatch.setattr(train, "train_recipe", lambda *a, **k: (counted.append(1), real(*a, **k))[1])
+    monkeypatch.setattr(judged, "train_recipe", lambda *a, **k: (counted.append(1), real(*a, **k))[1])
     assert run(capsys, *words)[0] == 0
     assert len(counted) == 3 + 3 - 2 + 1, "two of six folds were kept; the last fit is the bundle's"
     for f in ("items.csv", "scores.csv", "classes.csv", "curves.csv", "probe_grouped.csv", "probe_random.csv"):

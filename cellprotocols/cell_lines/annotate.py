@@ -112,7 +112,7 @@ def run(
     pattern:str="", # How names are read: a regular expression with (?P<line>...), or tree, incucyte, folders, frames
     cut:str="auto", # Rows with scale bars and clocks: auto, none, or top and bottom, e.g. "0,150"
     log:str="", # The label log of notebook 11: lines given by a person
-    anywhere:bool=False, # Take frames that lie elsewhere, too, where a table names them
+    anywhere:bool=False, # Take frames that lie elsewhere, too, where a list names them
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     seed:int=0, # Of the practice data
 ): # The frames, a `Dataset`; beside it sequences.csv
