@@ -112,7 +112,7 @@ def run(
     step.settings["content_of_source"] = content.hexdigest()[:12]
     if made := step.find_done(): return made
     with step.write("labels") as w:
-        w.append("all", table)
+        if not len(w.done): w.append("all", table)
         made = w.commit()
     return step.end(made, _say(table, names), *_warn(table, names))
 
