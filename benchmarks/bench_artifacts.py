@@ -42,7 +42,7 @@ from cellprotocols.objects import ObjectVote
 from cellprotocols.tiles import Stitcher
 from cellprotocols.progress import track
 from cellprotocols.pseudomasks import (
-    choose_cut,
+    choose_pixel_threshold,
     cut_mask_crops,
     make_masker,
     train_masker,
@@ -278,7 +278,7 @@ def bench_unet(t, lights, tiles, taught, name, a):
     )
     highest, per_field = 0.95 if taught.classifier else 0.5, t.tiles.map(len).mean()
     valid = x["valid"], y["valid"]
-    at, _, said = choose_cut(masker, valid, tiles, taught.clean["valid"], per_field, highest=highest)
+    at, _, said = choose_pixel_threshold(masker, valid, tiles, taught.clean["valid"], per_field, highest=highest)
     print(f"{name}: {said}")
     for views, called in ((1, name), (4, f"{name}_4_views")):
         probs = {

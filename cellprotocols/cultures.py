@@ -23,7 +23,7 @@ from .architectures import register
 from .backbones import PACKAGED, Backbone, BackboneError, find_licence, find_packaged
 from .bags import BagError
 from .dino import PRESETS, make_dino
-from .domain import choose_balanced, find_limit
+from .domain import choose_balanced, find_limit, to_deviations
 from .embed import embed_patches
 from .embedded import make_view
 from .features import measure_cells
@@ -219,18 +219,14 @@ def to_usual(
     parts = distance, doubt, 1 / n[ids] / len(n)
     return Usual(*(np.asarray(v, np.float32) for v in parts))
 
-def _to_deviations(v, usual, weight):
-    middle = (usual * weight).sum()
-    return (v - middle) / max(np.sqrt(((usual - middle)**2 * weight).sum()), .02 * abs(middle), 1e-6)
-
 def score_unknown(
     usual:Usual, # From `to_usual`
     distance:np.ndarray, # (S,) of new sequences
     doubt:np.ndarray, # (S,)
 ) -> np.ndarray: # (S,) float, 0 is usual; high: none of the known lines
     "How little a sequence is like the known lines."
-    far = np.maximum(_to_deviations(np.asarray(distance, float), usual.distance, usual.weight), -1)
-    return far + np.maximum(_to_deviations(np.asarray(doubt, float), usual.doubt, usual.weight), -1)
+    pairs = (distance, usual.distance), (doubt, usual.doubt)
+    return sum(np.maximum(to_deviations(np.asarray(v, float), u, usual.weight, .02), -1) for v, u in pairs)
 
 def find_unknown_limit(
     usual:Usual, # From `to_usual`

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Domain', 'DomainError', 'choose_balanced', 'train_domain', 'measure_distance', 'measure_shift', 'to_held',
-           'measure_novelty', 'make_held', 'find_limit', 'to_domain', 'check_domain', 'check_shift', 'check_unlike',
-           'show_domain', 'measure_inputs', 'check_inputs']
+           'to_deviations', 'measure_novelty', 'make_held', 'find_limit', 'to_domain', 'check_domain', 'check_shift',
+           'check_unlike', 'show_domain', 'measure_inputs', 'check_inputs']
 
 # %% ../nbs/domain.ipynb #8d4b9f58
 from typing import NamedTuple
@@ -122,16 +122,21 @@ def to_held(
     return domain._replace(**{k: v.astype(np.float32) for k, v in parts.items()})
 
 # %% ../nbs/domain.ipynb #ffa52f7f
-def _standardise(values, usual, weight):
-    "Deviations from what is usual."
+def to_deviations(
+    values:np.ndarray, # (N,)
+    usual:np.ndarray, # (M,) the same of held-out training items
+    weight:np.ndarray, # (M,) what each of these counts; they add up to 1
+    least:float=1e-3, # A deviation is at least this share of the middle
+) -> np.ndarray: # (N,) 0 is usual
+    "How many deviations values lie from what is usual."
     middle = (usual*weight).sum()
-    return (values - middle)/max(np.sqrt(((usual - middle)**2*weight).sum()), 1e-3*abs(middle), 1e-6)
+    return (values - middle)/max(np.sqrt(((usual - middle)**2*weight).sum()), least*abs(middle), 1e-6)
 
 def _add_up(domain, distance, doubt):
     "Novelty from its two parts."
     w = domain.weight.astype(np.float64)
-    far = np.maximum(_standardise(distance, domain.distance, w) - 1, 0)
-    return far + _standardise(doubt, domain.doubt, w)
+    far = np.maximum(to_deviations(distance, domain.distance, w) - 1, 0)
+    return far + to_deviations(doubt, domain.doubt, w)
 
 def measure_novelty(
     domain:Domain, # With what is usual, from `to_held`

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODES', 'KEPT', 'read_grey', 'to_bytes', 'FrameCut', 'cut_frame', 'show_cut', 'choose_px', 'find_scale', 'open_frame',
-           'make_patch_rows']
+           'check_frame_scale', 'make_patch_rows', 'find_burnt_in', 'choose_frame_margins']
 
 # %% ../nbs/framecuts.ipynb #595a9ee6
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from .burntin import to_cut
+from .burntin import Marks, choose_margins, find_marks, to_cut
 from .clusters import choose_clusters, choose_published_clusters
 from .confluency import MASKS, ConfluencyError
 from .images import open_image
@@ -138,6 +138,20 @@ def open_frame(
     "Read a frame of a table."
     return read_grey(root/row.file, int(row.cut_top), int(row.cut_bottom), find_scale(row.px_um, px_um))
 
+# %% ../nbs/framecuts.ipynb #9ef74eb7
+def check_frame_scale(
+    items:pd.DataFrame, # Frames, with px_um (NaN: not known)
+    px_um:float, # The pixel size they are brought to, um; 0: not known
+) -> list: # Sentences; none where every frame says its size and has that one
+    "What is done about the scale of frames, and what is not known of it."
+    own, silent = items.px_um, int(items.px_um.isna().sum())
+    if not px_um: return ["no pixel size is known: frames of another magnification would look like another line"]
+    scaled = sum(find_scale(v, px_um) != 1 for v in own)
+    said = [f"{scaled} of {len(own)} frames are rescaled to {px_um:.3g} um a pixel"] if scaled else []
+    if silent: said.append(f"{silent} of {len(own)} frames do not say their pixel size and stay as they are, where "
+                           f"{px_um:.3g} um is expected: say it with px_um")
+    return said
+
 # %% ../nbs/framecuts.ipynb #0baeb3ec
 def make_patch_rows(
     row, # item_id and `KEPT` of its frame
@@ -149,3 +163,28 @@ def make_patch_rows(
     known = {k: getattr(row, k) for k in KEPT}
     t = pd.DataFrame(dict(item_id=[f"{row.item_id}#{k}" for k in b["rank"]], **known, field_id=row.item_id))
     return t.assign(y=(b.y0 + b.y1)/2, x=(b.x0 + b.x1)/2, size=size, confluency=b.confluency, rank=b["rank"])
+
+# %% ../nbs/framecuts.ipynb #0dfc4559
+def find_burnt_in(
+    table:pd.DataFrame, # file, group, height, width
+    root:Path, # Where the files are
+    most:int=24, # Frames of each size that are looked at, of as many batches as can be
+) -> dict: # {(height, width): `Marks`}
+    "Marks in frames of each size."
+    found = {}
+    for shape, t in table.groupby(["height", "width"]):
+        turn = t.groupby("group").cumcount()
+        some = t.iloc[np.argsort(turn.to_numpy(), kind="stable")][:most]
+        found[shape] = find_marks([read_grey(root/f) for f in some.file])
+    return found
+
+def choose_frame_margins(
+    table:pd.DataFrame, # file, group, height, width
+    root:Path, # Where the files are
+    cut:str, # "auto", "none", or rows at top and bottom such as "0,150"
+) -> pd.DataFrame: # The same with cut_top and cut_bottom, rows
+    "How many rows of each frame are left out."
+    shapes = list(zip(table.height, table.width))
+    marks = find_burnt_in(table, root) if cut == "auto" else {s: Marks((), 0, 0, s) for s in shapes}
+    rows = {s: choose_margins(cut, m) for s, m in marks.items()}
+    return table.assign(cut_top=[rows[s][0] for s in shapes], cut_bottom=[rows[s][1] for s in shapes])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STRIDES', 'CUTS', 'make_pseudo_masks', 'write_pseudo_masks', 'read_pseudo_masks', 'Crops', 'cut_mask_crops',
            'make_masker', 'train_masker', 'iter_tile_masks', 'explain_masks', 'choose_mask_threshold',
-           'count_stain_objects', 'choose_quiet_threshold', 'choose_cut']
+           'count_stain_objects', 'choose_quiet_threshold', 'choose_pixel_threshold']
 
 # %% ../nbs/pseudomasks.ipynb #b1290ecc
 from pathlib import Path
@@ -235,7 +235,7 @@ def choose_quiet_threshold(
     return float(good[0]) if len(good) else float(max(at, highest))
 
 # %% ../nbs/pseudomasks.ipynb #e9d8773b
-def choose_cut(
+def choose_pixel_threshold(
     model:nn.Module, # The U-Net
     valid:tuple, # Crops (K, 1, S, S) of validation wells; their masks (K, S, S), of 0, 1, 255
     tiles, # (N, S, S, 1), array or zarr

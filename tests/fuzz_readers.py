@@ -1,19 +1,17 @@
 "Damaged image files of one format, many times over: `python tests/fuzz_readers.py FORMAT N`. Used by test_fuzz_readers."
 
 import io
-import re
-import resource
 import signal
 import struct
 import sys
 import zlib
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import tifffile
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
+from memory import measure_peak
 from rasters import movie_bytes, ramp, rgb, tiff
 
 from cellprotocols.hints import Hints
@@ -125,14 +123,6 @@ def look(data, raw):
                     pass
     except ImageError:
         pass
-
-
-def measure_peak():
-    "The most memory that this program has held, MB. On Linux `ru_maxrss` is that of whoever started it, if that was more."
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main(kind, n):

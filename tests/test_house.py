@@ -153,6 +153,7 @@ ROWS = [
     linereport
     mappage
     maskreport
+    maskverdict
     painted
     places
     points

@@ -23,19 +23,19 @@ def shrink(png):
     return base64.b64encode(small.getvalue()).decode() if smaller else png
 
 
-def to_anybody(value):
-    "Texts that name this folder name a reader's instead."
+def to_anybody(value, folder):
+    "Texts that name the notebook's folder, or this repository, as the reader sees them."
     if isinstance(value, str):
-        return value.replace(str(HERE), "~/cellprotocols")
-    return [to_anybody(v) for v in value] if isinstance(value, list) else value
+        return value.replace(f"{folder}/", "").replace(str(HERE), "cellprotocols")
+    return [to_anybody(v, folder) for v in value] if isinstance(value, list) else value
 
 
-def tidy_output(output):
+def tidy_output(output, folder):
     "Small pictures, no paths of this machine."
     if "text" in output:
-        output["text"] = to_anybody(output["text"])
+        output["text"] = to_anybody(output["text"], folder)
     for kind, value in output.get("data", {}).items():
-        output["data"][kind] = shrink(value) if kind == "image/png" else to_anybody(value)
+        output["data"][kind] = shrink(value) if kind == "image/png" else to_anybody(value, folder)
 
 
 def tidy(nb):
@@ -46,7 +46,7 @@ def tidy(nb):
         widgets = "application/vnd.jupyter.widget-view+json"
         cell["outputs"] = [o for o in cell["outputs"] if widgets not in o.get("data", {})]
         for output in cell["outputs"]:
-            tidy_output(output)
+            tidy_output(output, nb.parent)
     nb.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -18,8 +18,8 @@ from ..classify import ClassifyError, StageClassifier
 from ..maskfiles import find_masks
 from ..metrics import score_table
 from ..painted import score_painted_tiles
-from ..pseudomasks import (choose_cut, cut_mask_crops, iter_tile_masks, make_masker, train_masker,
-                                       write_pseudo_masks)
+from ..pseudomasks import (choose_pixel_threshold, cut_mask_crops, iter_tile_masks, make_masker,
+                                       train_masker, write_pseudo_masks)
 from ..steps import Step
 from ..teach import teach, teach_unlabelled
 from ..weak import PARTS, read_or_train, split_fields, to_probability, train_tile_classifier
@@ -187,8 +187,9 @@ def run(
         train, valid = cut("train", most, seed), cut("valid", max(48, most//6), seed + 1)
         masker = _learn_masks(train, valid, taught, step.given, w.folder.parent/"models")
         highest = .95 if taught.classifier else .5 # without labels, what the U-Net finds likely may be dirt on stain
-        threshold, curve, said = choose_cut(masker, valid, tiles, taught.clean["valid"], fields.tiles.map(len).mean(),
-                                            mask_recall, stain_objects, highest)
+        quiet, per_field = taught.clean["valid"], fields.tiles.map(len).mean()
+        threshold, curve, said = choose_pixel_threshold(masker, valid, tiles, quiet, per_field, mask_recall,
+                                                        stain_objects, highest)
         scores = _write_results(w, patches, fields, taught, masker, threshold, curve, step)
         made = w.commit()
     return step.end(made, *_say_auroc(scores), said)

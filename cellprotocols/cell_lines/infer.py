@@ -11,13 +11,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
-from ..burntin import Marks, choose_cut
-from .annotate import find_burnt_in, find_frame_root
+from .annotate import find_frame_root
 from ..confluency import ConfluencyError
 from ..culturecalls import call_cultures, make_silent_row, read_culture_model, show_answer
 from ..cultureset import make_cultures_of
 from ..files import Lock, write_whole
-from ..framecuts import cut_frame, make_patch_rows, open_frame
+from ..framecuts import check_frame_scale, choose_frame_margins, cut_frame, make_patch_rows, open_frame
 from ..framesets import measure_frames, read_unknown_frames
 from ..hints import give_hints, to_hints
 from ..images import write_image
@@ -56,10 +55,7 @@ def _list_frames(images, pattern, cut) -> tuple: # rows as those of step 11; the
     "The frames of a new folder."
     t, root = read_unknown_frames(images, pattern)
     t = t.rename(columns=dict(line="label")).assign(item_id=t.file).join(measure_frames(t.file, root))
-    marks = find_burnt_in(t, root) if cut == "auto" else {s: Marks((), 0, 0, s) for s in zip(t.height, t.width)}
-    rows = {s: choose_cut(cut, m) for s, m in marks.items()}
-    t["cut_top"], t["cut_bottom"] = zip(*(rows[s] for s in zip(t.height, t.width)))
-    return t, root
+    return choose_frame_margins(t, root, cut), root
 
 def _cut_sequence(rows, root, m) -> tuple: # table of patches; patches; {field_id: (frame, `FrameCut`)}
     "The patches of a sequence, cut as the model knows them."
@@ -160,4 +156,4 @@ def run(
     with step.write("predictions") as w:
         _name_all(w, t, root, m, not images)
         made = w.commit()
-    return step.end(made, *_say(made.items))
+    return step.end(made, *_say(made.items), *check_frame_scale(t, m.bundle.px_um or 0.))

@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 
 from .annotate import find_frame_root
 from ..confluency import ConfluencyError
-from ..framecuts import KEPT, choose_px, cut_frame, make_patch_rows, open_frame
+from ..framecuts import KEPT, check_frame_scale, choose_px, cut_frame, make_patch_rows, open_frame
 from ..progress import track
 from ..steps import Step
 from ..tables import read_row_log
@@ -55,7 +55,7 @@ def run(
         if not len(w.rows()): raise ConfluencyError("no patch in any frame", "frames with cells", "try mode=\"grid\"")
         w.write_file("frames.csv", table)
         made = w.commit()
-    return step.end(made, *_say(table, made))
+    return step.end(made, *_say(table, made), *check_frame_scale(frames.items, px))
 
 def _say(t, made) -> list:
     "What there is to say of the frames."
