@@ -79,6 +79,7 @@ ROWS = [
     flatfield
     framecuts
     framesets
+    graphsegment
     imagesets
     labelled
     light
@@ -89,6 +90,7 @@ ROWS = [
     pixels
     proposals
     quality
+    regiongroups
     sequences
     sizes
     stamps
