@@ -81,6 +81,7 @@ ROWS = [
     framesets
     imagesets
     labelled
+    levels
     light
     maskfiles
     movies
