@@ -82,6 +82,7 @@ ROWS = [
     framesets
     imagesets
     labelled
+    levels
     light
     maskfiles
     movies
