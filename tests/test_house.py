@@ -57,6 +57,7 @@ ROWS = [
     synth
     synth_cultures
     synth_dirt
+    synth_embryos
     tables
     tiff
     tiffpages
@@ -82,6 +83,7 @@ ROWS = [
     graphsegment
     imagesets
     labelled
+    levels
     light
     maskfiles
     movies
