@@ -23,6 +23,7 @@ ROWS = [
     abstention
     agreement
     answers
+    boxscores
     calibration
     cultureviews
     dataset
@@ -93,6 +94,7 @@ ROWS = [
     proposals
     quality
     regiongroups
+    ridges
     sequences
     sizes
     stamps
