@@ -110,6 +110,7 @@ ROWS = [
     checkpoints
     classify
     crossval
+    culturebags
     cultures
     cultureset
     cutpaste
