@@ -43,6 +43,7 @@ ROWS = [
     metrics
     mirror
     names
+    operating
     origins
     overlays
     pictures
@@ -107,6 +108,7 @@ ROWS = [
     bags
     batcheffect
     batches
+    boxscorer
     cam
     checkpoints
     classify
@@ -130,6 +132,7 @@ ROWS = [
     pseudomasks
     published
     recipes
+    regions
     suggest
     teach
     timesegments
