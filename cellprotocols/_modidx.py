@@ -1150,6 +1150,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cellprotocols.domain._differs': ('domain.html#_differs', 'cellprotocols/domain.py'),
                                       'cellprotocols.domain._levels': ('domain.html#_levels', 'cellprotocols/domain.py'),
                                       'cellprotocols.domain._match': ('domain.html#_match', 'cellprotocols/domain.py'),
+                                      'cellprotocols.domain._pair_up': ('domain.html#_pair_up', 'cellprotocols/domain.py'),
                                       'cellprotocols.domain._say_channel': ('domain.html#_say_channel', 'cellprotocols/domain.py'),
                                       'cellprotocols.domain._spread_of_groups': ( 'domain.html#_spread_of_groups',
                                                                                   'cellprotocols/domain.py'),

@@ -95,13 +95,21 @@ def measure_shift(
     domain:Domain, # From `train_domain`
     x:np.ndarray, # (N, D) embedding of cells of one group or source
 ) -> float: # In squared deviations a number, about 0 and more; NaN for fewer than 5 cells
-    "How far a set of cells as a whole lies from the classes that they are nearest to."
+    "How far cells as a whole lie from the classes that they are nearest to, class by class: their mix does not matter."
     x = np.asarray(x, np.float64)
-    if (n := len(x)) < 5: return np.nan
-    away = x/domain.unit - domain.mean[_to_classes(domain, x).argmin(0)]
+    if len(x) < 5: return np.nan
+    nearest = _to_classes(domain, x).argmin(0)
+    away = x/domain.unit - domain.mean[nearest]
     along = away @ domain.axes
     r = np.concatenate([along/np.sqrt(domain.spread), (away - along @ domain.axes.T)/np.sqrt(domain.rest)], 1)
-    return float(((r.sum(0)**2).sum() - (r**2).sum())/(n*(n - 1))/x.shape[1])
+    parts = [r[nearest == k] for k in np.unique(nearest) if (nearest == k).sum() > 1]
+    if not parts: return np.nan
+    return float(np.average([_pair_up(p) for p in parts], weights=[len(p) for p in parts]))/x.shape[1]
+
+def _pair_up(r) -> float:
+    "Mean product of two different rows: the squared length of what all rows have in common, without bias."
+    n = len(r)
+    return ((r.sum(0)**2).sum() - (r**2).sum())/(n*(n - 1))
 
 # %% ../nbs/domain.ipynb #79383824
 def to_held(

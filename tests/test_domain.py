@@ -172,6 +172,17 @@ def test_another_mix_of_classes_is_no_change_of_contrast():
     assert "the contrast of channel 0 is 0.5" in said
 
 
+def test_another_mix_of_classes_is_no_shift():
+    _, y, groups = clouds()
+    rng = np.random.default_rng(1)
+    x = 4 * np.eye(20)[y] + 0.5 * rng.normal(size=(6, 3, 20))[groups, y] + rng.normal(size=(len(y), 20))
+    domain = train_domain(x, y)
+    even = np.mean([measure_shift(domain, x[groups == g]) for g in range(6)])
+    one = np.mean([measure_shift(domain, x[(groups == g) & (y == k)]) for g in range(6) for k in range(3)])
+    assert 0.7 * even < one < 1.4 * even
+    assert measure_shift(domain, x[y == 0] + domain.unit) > 3 * even
+
+
 # ---- in the steps: a class withheld, another scale, other channels, a bundle without limits
 
 
