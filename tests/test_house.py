@@ -69,6 +69,7 @@ ROWS = [
     burntin
     cells
     cellsets
+    centres
     clicks
     clusters
     coco
