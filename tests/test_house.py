@@ -57,6 +57,7 @@ ROWS = [
     synth
     synth_cultures
     synth_dirt
+    synth_embryos
     tables
     tiff
     tiffpages
@@ -80,8 +81,10 @@ ROWS = [
     flatfield
     framecuts
     framesets
+    graphsegment
     imagesets
     labelled
+    levels
     light
     maskfiles
     movies
@@ -90,6 +93,7 @@ ROWS = [
     pixels
     proposals
     quality
+    regiongroups
     sequences
     sizes
     stamps
