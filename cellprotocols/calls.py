@@ -17,13 +17,14 @@ import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
 from .bundle import Bundle, check_input
+from .centres import choose_points
 from .classify import predict_patches
 from .dataset import Dataset, take_rows
 from .domain import check_domain, check_inputs, check_shift, find_limit, make_held, measure_inputs
 from .domain import to_domain
 from .writer import DatasetWriter
 from .images import open_image, open_labels
-from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance, choose_points,
+from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance,
     cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
 from .patches import cut_patches
 from .progress import track
@@ -180,6 +181,9 @@ def _check_movie(img, path, px_um, diameter_um):
     if diameter_um and not px_um:
         raise MovieError("the movie does not say how large a pixel is", "its pixel size", "pass px_um", path)
 
+def _size_of(img, px_um): return dict(frames=len(img), height=img.shape[2], width=img.shape[3], px_um=px_um or None)
+
+# %% ../nbs/calls.ipynb #0ca96a5f
 def write_movie_calls(
     w:DatasetWriter, # Where rows go; frames that are there are not done again
     bundle:Bundle, # The model
@@ -204,7 +208,7 @@ def write_movie_calls(
         frames = MovieFrames(img, keep)
         _tell_channels(w, img, keep, bundle.channels, f"channels_{path.name}.png" if several else "channels.png")
         looks = MovieFrames(img, choose_channels(img.channels, detect_channel)) if detect_channel else frames
-        own = None if points is None else choose_points(points, path.name, len(img), several)
+        own = None if points is None else choose_points(points, path.name, _size_of(img, px_um), several)
         find = make_finder(frames, masks, own, diameter_um/px_um if diameter_um else 0., looks)
         reach = choose_max_distance(track_um, px_um, lambda: measure_diameter(looks))
         side = 2*round(size/factor/2)

@@ -57,6 +57,7 @@ ROWS = [
     synth
     synth_cultures
     synth_dirt
+    synth_embryos
     tables
     tiff
     tiffpages
@@ -69,6 +70,7 @@ ROWS = [
     burntin
     cells
     cellsets
+    centres
     clicks
     clusters
     coco
@@ -79,8 +81,10 @@ ROWS = [
     flatfield
     framecuts
     framesets
+    graphsegment
     imagesets
     labelled
+    levels
     light
     maskfiles
     movies
@@ -89,6 +93,7 @@ ROWS = [
     pixels
     proposals
     quality
+    regiongroups
     sequences
     sizes
     stamps

@@ -16,10 +16,12 @@ from ..confluency import ConfluencyError
 from ..culturecalls import call_cultures, make_silent_row, read_culture_model, show_answer
 from ..cultureset import make_cultures_of
 from ..files import Lock, write_whole
-from ..framecuts import check_frame_scale, choose_frame_margins, cut_frame, make_patch_rows, open_frame
+from ..framecuts import (check_frame_scale, choose_frame_margins, cut_frame, make_patch_rows, open_frame,
+                                     to_frame_limits)
 from ..framesets import measure_frames, read_unknown_frames
 from ..hints import give_hints, to_hints
 from ..images import write_image
+from ..levels import GreyRange
 from ..origins import is_practice, relative_to, write_practice_mark
 from ..progress import track
 from ..steps import Step, find_practice
@@ -60,11 +62,13 @@ def _list_frames(images, pattern, cut) -> tuple: # rows as those of step 11; the
 def _cut_sequence(rows, root, m) -> tuple: # table of patches; patches; {field_id: (frame, `FrameCut`)}
     "The patches of a sequence, cut as the model knows them."
     n = m.bundle.normalisation
+    chosen = GreyRange(**n["range"]) if "range" in n else None
+    rows = to_frame_limits(rows, root, m.bundle.px_um or 0., chosen)
     tables, patches, cuts = [], [], {}
     for row in rows.itertuples():
         try:
             img = open_frame(row, root, m.bundle.px_um or 0.)
-            found = cut_frame(img, n["size"], n["n"], n["mode"])
+            found = cut_frame(img, n["size"], n["n"], n["mode"], (row.grey_low, row.grey_high))
         except ConfluencyError as e:
             print(f"  {row.file}: {e}")
             continue

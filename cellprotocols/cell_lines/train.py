@@ -9,6 +9,7 @@ __all__ = ['takes', 'make_train', 'run']
 import numpy as np, pandas as pd
 
 from ..bundle import write_bundle
+from .patches import read_range
 from ..cultures import (find_unknown_limit, measure_doubt, read_encoder, score_unknown, to_usual,
                                     train_cultures)
 from ..cultureset import (calibrate_cultures, choose_batch_folds, find_culture_temperature,
@@ -42,6 +43,7 @@ def _describe(embeddings, c, classes, encoder) -> dict:
     "What the model needs to be used elsewhere."
     s, practice = embeddings.settings, embeddings.settings["practice"]
     cut = {k: s[f"cut_{k}"] for k in ("size", "n", "mode")}
+    cut["range"] = read_range(embeddings.parent("source"))._asdict()
     limits = ("Practice (synthetic) data: not for real images." if practice else "Cultures of other microscopes, "
               "magnifications, media or lines than it learned from. No proof of identity: that takes an STR profile.")
     counts = c.sequences[c.sequences.label != ""].groupby("label").group.nunique()
