@@ -71,6 +71,7 @@ ROWS = [
     burntin
     cells
     cellsets
+    centres
     clicks
     clusters
     coco
@@ -81,6 +82,7 @@ ROWS = [
     flatfield
     framecuts
     framesets
+    graphsegment
     imagesets
     labelled
     levels
@@ -92,6 +94,7 @@ ROWS = [
     pixels
     proposals
     quality
+    regiongroups
     sequences
     sizes
     stamps
@@ -214,6 +217,13 @@ def test_notebook_sits_where_its_module_does(nb):
             f"{rel}: the number should be protocol digit + step digit"
         )
         assert exp == f"{protocol}.{step}"
+
+
+@pytest.mark.parametrize("nb", NBS, ids=str)
+def test_stored_pictures_are_small(nb):
+    outputs = [o for c in json.loads(nb.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+    sizes = [len(v) * 3 // 4 for o in outputs for k, v in o.get("data", {}).items() if k.startswith("image/")]
+    assert max(sizes, default=0) <= 150_000, "python tools/run_notebooks.py stores them small"
 
 
 def test_every_module_has_its_notebook_and_no_two_share_one():
