@@ -26,9 +26,13 @@ ARCHITECTURES = Architectures(
     CultureClassifier="cellprotocols.cultures",
     BagCultures="cellprotocols.culturebags",
     UNet="cellprotocols.unet",
+    Autoencoder="cellprotocols.autoencoder",
+    TwoHead="cellprotocols.boxscorer",
     PublishedClassifier="cellprotocols.published",
     PublishedStageClassifier="cellprotocols.published",
     PublishedUNet="cellprotocols.published",
+    PublishedAutoencoder="cellprotocols.published",
+    PublishedTwoHead="cellprotocols.published",
 )
 
 # %% ../nbs/architectures.ipynb #1c7d3918

@@ -43,6 +43,7 @@ ROWS = [
     metrics
     mirror
     names
+    operating
     origins
     overlays
     pictures
@@ -57,6 +58,7 @@ ROWS = [
     synth
     synth_cultures
     synth_dirt
+    synth_embryos
     tables
     tiff
     tiffpages
@@ -69,6 +71,7 @@ ROWS = [
     burntin
     cells
     cellsets
+    centres
     clicks
     clusters
     coco
@@ -79,6 +82,7 @@ ROWS = [
     flatfield
     framecuts
     framesets
+    graphsegment
     imagesets
     labelled
     levels
@@ -90,6 +94,7 @@ ROWS = [
     pixels
     proposals
     quality
+    regiongroups
     sequences
     sizes
     stamps
@@ -106,6 +111,7 @@ ROWS = [
     bags
     batcheffect
     batches
+    boxscorer
     cam
     checkpoints
     classify
@@ -130,6 +136,7 @@ ROWS = [
     pseudomasks
     published
     recipes
+    regions
     suggest
     teach
     timesegments
@@ -211,6 +218,13 @@ def test_notebook_sits_where_its_module_does(nb):
             f"{rel}: the number should be protocol digit + step digit"
         )
         assert exp == f"{protocol}.{step}"
+
+
+@pytest.mark.parametrize("nb", NBS, ids=str)
+def test_stored_pictures_are_small(nb):
+    outputs = [o for c in json.loads(nb.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+    sizes = [len(v) * 3 // 4 for o in outputs for k, v in o.get("data", {}).items() if k.startswith("image/")]
+    assert max(sizes, default=0) <= 150_000, "python tools/run_notebooks.py stores them small"
 
 
 def test_every_module_has_its_notebook_and_no_two_share_one():
