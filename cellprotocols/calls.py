@@ -17,13 +17,14 @@ import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
 from .bundle import Bundle, check_input
+from .centres import choose_points
 from .classify import predict_patches
 from .dataset import Dataset, take_rows
 from .domain import check_domain, check_inputs, check_shift, find_limit, make_held, measure_inputs
 from .domain import to_domain
 from .writer import DatasetWriter
 from .images import open_image, open_labels
-from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance, choose_points,
+from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance,
     cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
 from .patches import cut_patches
 from .progress import track
@@ -113,19 +114,16 @@ def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut 
 def _compare(w, bundle, sample, said, name, answered) -> bool: # Are all cells to be marked?
     "Say what differs from the training images, on the screen and in a file."
     known = (bundle.info.get("data") or {}).get("inputs", {})
-    if len(sample[0]): said = said + check_inputs(known, measure_inputs(*sample), bundle.channels)
-    domain = to_domain(bundle.read_arrays("domain"))
+    domain, marks = to_domain(bundle.read_arrays("domain")), False
     if domain is not None: w.write_file("held.csv", make_held(domain)) # to compare with
-    shift, marks = _find_shift(bundle, domain, sample, answered) if len(sample[0]) else ("", False)
-    said = [*said, *filter(None, [shift])]
+    if len(sample[0]):
+        probs, embedding = next(iter(predict_patches(bundle.model, [sample])))
+        seen = measure_inputs(*sample, labels=np.asarray(bundle.classes)[probs.argmax(1)])
+        shift, marks = ("", False) if domain is None else check_shift(domain, embedding, answered)
+        said = [*said, *check_inputs(known, seen, bundle.channels), *filter(None, [shift])]
     for s in said: print(f"  NOT AS IN TRAINING: {s}")
     if said: w.write_file(name, "\n".join(said) + "\n")
     return marks
-
-def _find_shift(bundle, domain, sample, answered) -> tuple:
-    "Are the cells of a sample as a whole further off than those of training?"
-    if domain is None: return "", False
-    return check_shift(domain, next(iter(predict_patches(bundle.model, [sample])))[1], answered)
 
 # %% ../nbs/calls.ipynb #bbf6fe9a
 def write_patch_calls(
@@ -183,6 +181,9 @@ def _check_movie(img, path, px_um, diameter_um):
     if diameter_um and not px_um:
         raise MovieError("the movie does not say how large a pixel is", "its pixel size", "pass px_um", path)
 
+def _size_of(img, px_um): return dict(frames=len(img), height=img.shape[2], width=img.shape[3], px_um=px_um or None)
+
+# %% ../nbs/calls.ipynb #0ca96a5f
 def write_movie_calls(
     w:DatasetWriter, # Where rows go; frames that are there are not done again
     bundle:Bundle, # The model
@@ -207,7 +208,7 @@ def write_movie_calls(
         frames = MovieFrames(img, keep)
         _tell_channels(w, img, keep, bundle.channels, f"channels_{path.name}.png" if several else "channels.png")
         looks = MovieFrames(img, choose_channels(img.channels, detect_channel)) if detect_channel else frames
-        own = None if points is None else choose_points(points, path.name, len(img), several)
+        own = None if points is None else choose_points(points, path.name, _size_of(img, px_um), several)
         find = make_finder(frames, masks, own, diameter_um/px_um if diameter_um else 0., looks)
         reach = choose_max_distance(track_um, px_um, lambda: measure_diameter(looks))
         side = 2*round(size/factor/2)

@@ -58,9 +58,11 @@ def read_cells(
     log:str="", # The label log, for movies that nobody has labelled before
     hint:str="click some cells, then pass their log", # What to do about movies without clicks
     anywhere:bool=False, # May a table name files outside its folder?
+    unit:str="", # Of y and x in a table of clicks: "px" or "um"; "": as for `read_labelled`
+    first:str="", # The number of the first frame in a table of clicks: "0" or "1"; "": as for `read_labelled`
 ) -> pd.DataFrame: # One row per labelled cell; `LabelledError` for what cannot be read
     "Read labelled cells from whatever they are in."
-    columns = dict(label=label, file=file, blocks=blocks, clicks=clicks, anywhere=anywhere)
+    columns = dict(label=label, file=file, blocks=blocks, clicks=clicks, anywhere=anywhere, unit=unit, first=first)
     t, only_clicks = _read_any(source, group, log, hint, **columns)
     chosen = group in ("cell", "movie")
     if "y" in t and (only_clicks or chosen or (t.group == "").all()):

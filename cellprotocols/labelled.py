@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .centres import CentreError, check_centres, check_words, find_places
 from .errors import UserError
 from .hints import find_hints, take_note
 from .images import open_image
@@ -212,6 +213,30 @@ def _with_pixel_sizes(out, t, path) -> pd.DataFrame:
     seen = f"{text.iloc[bad[0]]!r} in column 'px_um', row {t.index[bad[0]]} is not a pixel size ({len(bad)} such rows)"
     raise LabelledError(seen, "um per pixel, or nothing", file=path)
 
+def _name_columns(t) -> tuple: # table, unit
+    "A table with the columns t, z, y, x and movie under these names, and the unit that y and x carry in theirs."
+    places, unit = find_places(t.columns)
+    known = {c: n for n in ("z", "movie") if (c := find_column(t.columns, n))}
+    if not {"y", "x"} <= {*places.values()}: return t.rename(columns=known), ""
+    kept = t.drop(columns=[n for n in places.values() if n in t and n not in places])
+    return kept.rename(columns=places | known), unit
+
+def _check_clicks(out, path, unit, first) -> pd.DataFrame:
+    "Clicks in px and in frames from 0, or an error; those in files that cannot be opened stay as they are."
+    sizes = {}
+    for f in out.file.unique():
+        try:
+            with open_image(path.parent/f) as img: sizes[f] = f, len(img), *img.shape[2:4], img.px_um or np.nan
+        except UserError: continue # damage is said where pixels are read
+    there = out[out.file.isin(sizes)]
+    columns = ["name", "frames", "height", "width", "px_um"]
+    known = pd.DataFrame([sizes[f] for f in there.file], columns=columns, index=there.index).astype(dict(px_um=float))
+    if "px_um" in there: known["px_um"] = there.px_um.fillna(known.px_um)
+    try: checked = check_centres(there, known, unit, first, path)
+    except CentreError as e: raise LabelledError(e.seen, e.need, e.do, e.file) from e
+    return pd.concat([checked, out[~out.file.isin(sizes)]]).loc[out.index]
+
+# %% ../nbs/labelled.ipynb #a7e8adc7
 def read_cells_csv(
     path:str|Path, # The CSV
     label:str="label", # Column with the class; empty entries are cells without a label
@@ -219,19 +244,24 @@ def read_cells_csv(
     file:str="", # Column with the image file; "": found by itself
     clicks:str="auto", # Do y and x say where the cells are in larger images? "yes", "no" or "auto"
     anywhere:bool=False, # May the table name files outside its folder?
+    unit:str="", # Of y and x: "px" or "um"; "": as the columns say, else px where nothing speaks against it
+    first:str="", # The number of the first frame: "0" or "1"; "": 0 where nothing speaks against it
 ) -> pd.DataFrame: # file, member, label, group, maybe px_um (um) and, for clicks, t, z, y, x and maybe movie
     "Read a table of image files, or of clicks in images, with labels and groups."
     path = Path(path)
-    t = _read_csv(path)
-    t = t.rename(columns={c: n for n in (*"tzyx", "movie") if (c := find_column(t.columns, n))})
+    check_words(unit, first)
+    t, said = _name_columns(_read_csv(path))
     files = _file_column(t, file, path.parent, path, anywhere)
     out = pd.DataFrame(dict(file=files, member="", label=_column(t, label, "label", path)))
     out["group"] = _group_column(t, group, path)
-    if _are_clicks(t, out.file, path.parent, clicks, path):
+    placed = _are_clicks(t, out.file, path.parent, clicks, path)
+    if placed:
         for c in "tzyx": out[c] = _numbers(t, c, path) if c in t else 0.
         if "movie" in t: out["movie"] = t["movie"].str.strip()
     else: _say_twice(out, path)
-    return _with_pixel_sizes(out, t, path).reset_index(drop=True)
+    out = _with_pixel_sizes(out, t, path)
+    if placed: out = _check_clicks(out, path, unit or said, first if "t" in t else "0")
+    return out.reset_index(drop=True)
 
 def _say_twice(t, path):
     "A warning where one file is named in several rows, with what the rows say about it."
@@ -379,14 +409,14 @@ def _check_tables(root):
         seen, need = f"a table, {path.name}, that names images, and folders with images", "one that says the labels"
         raise LabelledError(seen, need, f"for the table: --source \"{path}\"; for class folders: {folders}", root)
 
-def _read_any(source, label, group, file, clicks, anywhere):
+def _read_any(source, label, group, file, **clicks):
     "Read a labelled set by what it is."
     if not source.exists():
         raise LabelledError("there is no such file or folder", "class folders, a .csv or an .npz", file=source)
     if source.is_dir(): _check_tables(source)
     if source.is_dir(): return read_class_folders(source, "" if group == "group" else group)
     kind = source.suffix.lower()
-    if kind in (".csv", ".tsv", ".txt"): return read_cells_csv(source, label, group, file, clicks, anywhere)
+    if kind in (".csv", ".tsv", ".txt"): return read_cells_csv(source, label, group, file, **clicks)
     if kind == ".npz": return read_cells_npz(source, label, group)
     seen = f"files of the kind {source.suffix or 'without a suffix'!r} hold no labels"
     raise LabelledError(seen, "a folder of class folders, a .csv or an .npz", file=source)
@@ -400,8 +430,11 @@ def read_labelled(
     blocks:int=0, # Cut a numeric group into this many runs of neighbours within each class
     clicks:str="auto", # For tables: do y and x say where the cells are in larger images? "yes", "no" or "auto"
     anywhere:bool=False, # For tables: may they name files outside their folder?
+    unit:str="", # For clicks: y and x are "px" or "um"; "": as the columns say, else px where nothing speaks against it
+    first:str="", # For clicks: the number of the first frame, "0" or "1"; "": 0 where nothing speaks against it
 ) -> pd.DataFrame: # file (relative to the source's folder), member, label, group and, for clicks, t, z, y, x
     "Read any labelled set of cells."
     source = Path(source)
-    t = _check_rows(_read_any(source, label, group, file, clicks, anywhere), source)
+    options = dict(clicks=clicks, anywhere=anywhere, unit=unit, first=first)
+    t = _check_rows(_read_any(source, label, group, file, **options), source)
     return _to_blocks(t, blocks, source) if blocks else t

@@ -12,7 +12,8 @@ from cellprotocols.dataset import read_dataset
 from cellprotocols.tables import DatasetError
 from cellprotocols.writer import write_dataset
 from cellprotocols.errors import UserError
-from cellprotocols.movies import MovieError, find_movies, read_points, score_states
+from cellprotocols.centres import CentreError, read_points
+from cellprotocols.movies import MovieError, find_movies, score_states
 from cellprotocols.steps import find_practice
 from cellprotocols.tracks import TrackError
 from cellprotocols.images import write_image
@@ -316,7 +317,7 @@ def test_a_table_of_centres_is_used(file, movie, tmp_path, tracked):
 def test_tables_that_do_not_fit(file, tmp_path):
     def attempt(text, match):
         (tmp_path / "p.csv").write_text(text)
-        with pytest.raises(MovieError, match=match):
+        with pytest.raises(CentreError, match=match):
             infer.run(None, str(tmp_path / "25"), model, file, points=str(tmp_path / "p.csv"))
 
     model = make_bundle(tmp_path / "bundle")
@@ -326,7 +327,7 @@ def test_tables_that_do_not_fit(file, tmp_path):
     attempt("t,y,x,track_id\n0,5,5,1\n0,9,9,1\n", "track 1 is twice in frame 0")
     with pytest.raises(UserError, match="no file or folder"):
         infer.run(None, str(tmp_path / "25"), model, file, points=str(tmp_path / "none.csv"))
-    with pytest.raises(MovieError, match="not a table"):
+    with pytest.raises(CentreError, match="not a table"):
         read_points(tmp_path)
     (tmp_path / "p.csv").write_text("t,y,x\n0,500,5\n")
     with pytest.raises(UserError, match="outside the field"):
@@ -346,7 +347,7 @@ def test_several_movies(movie, tmp_path, capsys):
         == t.groupby("movie").size().to_dict()
     )
     (tmp_path / "p.csv").write_text("t,y,x\n0,50,50\n")
-    with pytest.raises(MovieError, match="column movie"):
+    with pytest.raises(CentreError, match="column movie"):
         infer.run(None, str(tmp_path / "26"), model, str(tmp_path / "in"), points=str(tmp_path / "p.csv"))
     (tmp_path / "p.csv").write_text("movie,t,y,x\nm10.tif,0,50,50\n")
     t = infer.run(None, str(tmp_path / "27"), model, str(tmp_path / "in"), points=str(tmp_path / "p.csv")).items

@@ -18,9 +18,9 @@ from cellprotocols.movies import (
     find_movies,
     find_unlabelled,
     make_finder,
-    read_points,
     scale_patches,
 )
+from cellprotocols.centres import CentreError, read_points
 from cellprotocols.sources import Channels
 
 
@@ -38,7 +38,7 @@ from cellprotocols.sources import Channels
 )
 def test_tables_of_centres_that_cannot_be_used(tmp_path, text, says):
     (tmp_path / "p.csv").write_text(text)
-    with pytest.raises(MovieError, match=says):
+    with pytest.raises(CentreError, match=says):
         read_points(tmp_path / "p.csv")
 
 

@@ -96,6 +96,8 @@ def run(
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TCYX"; .npz: "NCYX"
     series:str="", # Which image or place of files that hold several, from 0
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
+    unit:str="", # Of y and x in a table of clicks: "px" or "um", where its columns do not say it
+    first:str="", # The number of the first frame in a table of clicks, "0" or "1", where it cannot be seen
     array:str="", # Which array of an .npz holds the images; found by itself if not named
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`
@@ -104,7 +106,8 @@ def run(
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
     root = find_root(source)
     step.tell(root)
-    cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT, anywhere)
+    cells = read_cells(source, label, group, file, blocks, clicks, link_radius, link_gap, log, _HINT, anywhere,
+                       unit, first)
     table = _correct(make_items(cells, root, px_um), source, log)
     check_openable(table.file, root)
     names, content = order_classes(table.label, classes, STATES), hashlib.sha256(table.to_csv(index=False).encode())

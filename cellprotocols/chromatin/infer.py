@@ -12,12 +12,13 @@ import numpy as np, pandas as pd
 
 from ..bundle import read_bundle
 from ..calls import write_movie_calls, write_patch_calls
+from ..centres import read_points
 from .annotate import STATES
 from ..domain import check_unlike
 from ..exports import write_exports
 from ..files import Lock, write_whole
 from ..images import open_image, write_image
-from ..movies import MovieError, find_movies, read_points
+from ..movies import MovieError, find_movies
 from ..steps import Step, find_practice
 from ..synth import make_movie
 from ..tracks import make_transitions, smooth_states
@@ -88,7 +89,7 @@ def _infer_movies(w, bundle, movies, given) -> pd.DataFrame:
     "All nuclei with their states; tables and pictures are written beside them."
     names = ("channels", "detect_channel", "diameter_um", "px_um", "track_um", "answered", "device")
     options = dict({k: given[k] for k in names}, labels=given["nuclei"], several=len(movies) > 1)
-    points = read_points(given["points"]) if given["points"] else None
+    points = read_points(given["points"], given["unit"], given["first"]) if given["points"] else None
     sizes = {p.name: (p, write_movie_calls(w, bundle, p, points, **options)) for p in movies}
     rows, classes = w.rows(), bundle.classes
     if not len(rows):
@@ -132,6 +133,8 @@ def run(
     movie:str="", # A movie or a folder of movies: classify all their nuclei, instead of patches
     nuclei:str="", # Label images of the frames, or a folder with files named as the movies; else nuclei are detected
     points:str="", # Table of the movie's cells: t, y, x, maybe track_id and movie; else nuclei are detected
+    unit:str="", # Of y and x in the table of points: "px" or "um", where its columns do not say it
+    first:str="", # The number of the first frame in the table of points, "0" or "1", where it cannot be seen
     channels:str="", # Channels the model reads, in its order, e.g. "GFP" or "1,0"; those of its names if not given
     detect_channel:str="", # Channel in which nuclei are detected; the mean of those the model reads if not given
     diameter_um:float=0., # Diameter of a nucleus for the detector, um; 0: estimated
