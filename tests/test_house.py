@@ -100,6 +100,7 @@ ROWS = [
     sequences
     sizes
     stamps
+    texture
     tiles
     tracks
     usual
