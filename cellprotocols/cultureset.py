@@ -119,6 +119,7 @@ class Held(NamedTuple):
     logits:np.ndarray # (S, K) mean of its frames
     distance:np.ndarray # (S,) from all lines
     patches:np.ndarray # (N, K) logits
+    attention:np.ndarray|None=None # (N,) what each patch counts in its sequence, adds up to 1; None: all alike
 
 def _distance_of(model, domain, c):
     "Mean distance of the patches of each sequence."
@@ -126,14 +127,17 @@ def _distance_of(model, domain, c):
     return to_mean_of(to_mean_of(far, c.frame, len(c.frames)), c.frames.of, len(c.sequences))[:, 0]
 
 def predict_cultures(
-    model, # From `train_cultures`
+    model, # From `train_cultures`; one that pools for itself has `pool(numbers, bags (N,)) -> logits, attention`
     domain, # From `train_domain` on what the model makes of its patches
     c:Cultures, # Cultures to name
 ) -> Held:
     "What a model says of patches, frames and sequences."
-    logits = model.predict(c.x)[0]
+    logits, far = model.predict(c.x)[0], _distance_of(model, domain, c)
+    if hasattr(model, "pool"):
+        whole, attention = model.pool(c.x, c.of)
+        return Held(to_log_prob(model.pool(c.x, c.frame)[0]), to_log_prob(whole), far, logits, attention)
     frames = to_mean_of(to_log_prob(logits), c.frame, len(c.frames))
-    return Held(frames, to_mean_of(frames, c.frames.of, len(c.sequences)), _distance_of(model, domain, c), logits)
+    return Held(frames, to_mean_of(frames, c.frames.of, len(c.sequences)), far, logits)
 
 # %% ../nbs/cultureset.ipynb #c682e821
 def predict_culture_folds(

@@ -23,6 +23,7 @@ ROWS = [
     abstention
     agreement
     answers
+    boxscores
     calibration
     cultureviews
     dataset
@@ -43,6 +44,7 @@ ROWS = [
     metrics
     mirror
     names
+    operating
     origins
     overlays
     pictures
@@ -94,6 +96,7 @@ ROWS = [
     proposals
     quality
     regiongroups
+    ridges
     sequences
     sizes
     stamps
@@ -110,10 +113,12 @@ ROWS = [
     bags
     batcheffect
     batches
+    boxscorer
     cam
     checkpoints
     classify
     crossval
+    culturebags
     cultures
     cultureset
     cutpaste
@@ -133,6 +138,7 @@ ROWS = [
     pseudomasks
     published
     recipes
+    regions
     suggest
     teach
     timesegments
