@@ -6,6 +6,8 @@
 __all__ = ['takes', 'run']
 
 # %% ../../nbs/cell_lines/14_train.ipynb #2f1856fc
+from pathlib import Path
+
 import numpy as np, pandas as pd
 
 from ..bundle import write_bundle
@@ -15,6 +17,8 @@ from ..cultureset import (calibrate_cultures, choose_batch_folds, find_culture_t
                                       make_culture_table, make_cultures_of, predict_culture_folds, predict_left_out,
                                       score_cultures, score_unknown_lines)
 from ..domain import to_held, train_domain
+from ..files import read_digest
+from ..framesets import find_loose
 from ..levels import read_range
 from ..steps import Step
 
@@ -86,6 +90,8 @@ def _say(scores, table, c) -> list:
         each, whole = (span(level, scope, "accuracy") for level in ("sequence", "batch"))
         said.append(f"accuracy in batches not learned from: sequences {each}, whole batches {whole}; "
                     f"macro-F1 of sequences {span('sequence', scope, 'macro_f1')}{what}")
+    if find_loose(table.item_id, table.batch).mean() > .5:
+        said.append("how well lines are told in other batches is not known: most images say no batch (step 11)")
     never = sorted(set(c.sequences.label) - set(table.label) - {""})
     if never: said.append(f"never tested, for lack of a second batch: {', '.join(never[:6])}")
     return said
@@ -107,6 +113,7 @@ def run(
     step = Step("cell_lines.train", run, locals())
     embeddings = step.read("source", "embeddings")
     step.settings["classes"] = embeddings.settings["classes"]
+    if split.endswith(".csv"): step.settings["split_table"] = read_digest(Path(split))
     if made := step.find_done(): return made
     with step.write("predictions") as w:
         classes, (encoder, network) = embeddings.settings["classes"], read_encoder(embeddings.path)
