@@ -1,6 +1,6 @@
 """Region proposals beside OpenCV contrib's selective search: recall for the same number of boxes, and processor time.
 
-    python benchmarks/bench_proposals.py --data DATA/strings --contrib VENV/bin/python [--fields 12] [--quality 4]
+    python benchmarks/bench_proposals.py --data DATA/strings --contrib VENV/bin/python [--fields 12] [--quality 4] [--sets ...]
 
 DATA/strings holds `neurites` and `blood_boxes` (images/, images.csv, boxes.csv). VENV is an environment with
 opencv-contrib-python-headless, numpy: both kinds of OpenCV cannot live in one. One thread, processor time, one run.
@@ -123,9 +123,11 @@ if __name__ == "__main__":
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--contrib", required=True)
     p.add_argument("--fields", type=int, default=12)
-    p.add_argument("--quality", type=int, default=4)
+    p.add_argument("--quality", type=int, default=4, help="fields in quality mode; 0: none")
+    p.add_argument("--sets", nargs="+", default=["neurites:512", "neurites:1080", "blood_boxes:512"], help="set:side")
     a = p.parse_args()
     warnings.simplefilter("ignore")
-    for name, side in (("neurites", 512), ("neurites", 1080), ("blood_boxes", 512)):
-        bench(a.data, name, side, a.fields, ["fast"], a.contrib)
-        bench(a.data, name, side, a.quality, ["quality"], a.contrib)
+    for name, side in (s.split(":") for s in a.sets):
+        bench(a.data, name, int(side), a.fields, ["fast"], a.contrib)
+        if a.quality:
+            bench(a.data, name, int(side), a.quality, ["quality"], a.contrib)

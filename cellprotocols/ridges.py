@@ -103,6 +103,7 @@ def _reduce(f, v, piece, n):
     f.at(out, piece, v)
     return out
 
+# %% ../nbs/ridges.ipynb #438aed51
 def _link_pieces(tips, along, gap, bend=.8):
     "Pairs of pieces (K, 2) whose ends meet: near, and one direction (cosines over `bend`)."
     n = len(tips)
