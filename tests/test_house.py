@@ -24,6 +24,7 @@ ROWS = [
     agreement
     answers
     calibration
+    chunks
     cultureviews
     dataset
     device
