@@ -35,7 +35,7 @@ test: check      ## what a contributor needs, in minutes (WORKERS=8: on eight co
 	OMP_NUM_THREADS=1 python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not browser and not colab"
 
 test-slow: $(READY) ## slow tests and browser tests (slow cells of step notebooks run in the Colab editions)
-	python -m pytest -q -m "slow or browser"
+	OMP_NUM_THREADS=1 python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow or browser"
 
 colab-env: $(READY) ## the environment Colab publishes; the browser tests use it, too
 	python tools/colab_test.py --env-only

@@ -24,10 +24,15 @@ ARCHITECTURES = Architectures(
     MeasuredClassifier="cellprotocols.measured",
     EmbeddedClassifier="cellprotocols.embedded",
     CultureClassifier="cellprotocols.cultures",
+    BagCultures="cellprotocols.culturebags",
     UNet="cellprotocols.unet",
+    Autoencoder="cellprotocols.autoencoder",
+    TwoHead="cellprotocols.boxscorer",
     PublishedClassifier="cellprotocols.published",
     PublishedStageClassifier="cellprotocols.published",
     PublishedUNet="cellprotocols.published",
+    PublishedAutoencoder="cellprotocols.published",
+    PublishedTwoHead="cellprotocols.published",
 )
 
 # %% ../nbs/architectures.ipynb #1c7d3918

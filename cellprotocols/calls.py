@@ -114,19 +114,16 @@ def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut 
 def _compare(w, bundle, sample, said, name, answered) -> bool: # Are all cells to be marked?
     "Say what differs from the training images, on the screen and in a file."
     known = (bundle.info.get("data") or {}).get("inputs", {})
-    if len(sample[0]): said = said + check_inputs(known, measure_inputs(*sample), bundle.channels)
-    domain = to_domain(bundle.read_arrays("domain"))
+    domain, marks = to_domain(bundle.read_arrays("domain")), False
     if domain is not None: w.write_file("held.csv", make_held(domain)) # to compare with
-    shift, marks = _find_shift(bundle, domain, sample, answered) if len(sample[0]) else ("", False)
-    said = [*said, *filter(None, [shift])]
+    if len(sample[0]):
+        probs, embedding = next(iter(predict_patches(bundle.model, [sample])))
+        seen = measure_inputs(*sample, labels=np.asarray(bundle.classes)[probs.argmax(1)])
+        shift, marks = ("", False) if domain is None else check_shift(domain, embedding, answered)
+        said = [*said, *check_inputs(known, seen, bundle.channels), *filter(None, [shift])]
     for s in said: print(f"  NOT AS IN TRAINING: {s}")
     if said: w.write_file(name, "\n".join(said) + "\n")
     return marks
-
-def _find_shift(bundle, domain, sample, answered) -> tuple:
-    "Are the cells of a sample as a whole further off than those of training?"
-    if domain is None: return "", False
-    return check_shift(domain, next(iter(predict_patches(bundle.model, [sample])))[1], answered)
 
 # %% ../nbs/calls.ipynb #bbf6fe9a
 def write_patch_calls(

@@ -116,7 +116,8 @@ def _doctor():
 def _demo(out):
     from cellprotocols.steps import find_practice
     movie = find_practice(Path(out)/step_folder("chromatin", "infer"))/"data"/"practice_1.tif"
-    return run_steps("chromatin", out=out, movie=str(movie))
+    print("The quick model is trained (--model measured); by default a frozen network is tried, too.", flush=True)
+    return run_steps("chromatin", out=out, movie=str(movie), model="measured")
 
 def _run_one(protocol, step, **options):
     options.setdefault("out", f"work/{protocol}/{step_folder(protocol, step)}")

@@ -95,13 +95,21 @@ def measure_shift(
     domain:Domain, # From `train_domain`
     x:np.ndarray, # (N, D) embedding of cells of one group or source
 ) -> float: # In squared deviations a number, about 0 and more; NaN for fewer than 5 cells
-    "How far a set of cells as a whole lies from the classes that they are nearest to."
+    "How far cells as a whole lie from the classes that they are nearest to, class by class: their mix does not matter."
     x = np.asarray(x, np.float64)
-    if (n := len(x)) < 5: return np.nan
-    away = x/domain.unit - domain.mean[_to_classes(domain, x).argmin(0)]
+    if len(x) < 5: return np.nan
+    nearest = _to_classes(domain, x).argmin(0)
+    away = x/domain.unit - domain.mean[nearest]
     along = away @ domain.axes
     r = np.concatenate([along/np.sqrt(domain.spread), (away - along @ domain.axes.T)/np.sqrt(domain.rest)], 1)
-    return float(((r.sum(0)**2).sum() - (r**2).sum())/(n*(n - 1))/x.shape[1])
+    parts = [r[nearest == k] for k in np.unique(nearest) if (nearest == k).sum() > 1]
+    if not parts: return np.nan
+    return float(np.average([_pair_up(p) for p in parts], weights=[len(p) for p in parts]))/x.shape[1]
+
+def _pair_up(r) -> float:
+    "Mean product of two different rows: the squared length of what all rows have in common, without bias."
+    n = len(r)
+    return ((r.sum(0)**2).sum() - (r**2).sum())/(n*(n - 1))
 
 # %% ../nbs/domain.ipynb #79383824
 def to_held(
@@ -250,25 +258,31 @@ def _spread_of_groups(values, groups) -> float:
     medians = by.median()[by.size() >= 3]
     return float(medians.std()) if len(medians) >= 3 else 0.
 
+def _summarise(contrast, middle, sharp) -> dict:
+    "The usual patch: contrast and middle of each channel, sharpness."
+    found = dict(contrast=np.exp(np.median(contrast, 0)), middle=np.median(middle, 0))
+    found["sharpness"] = [np.exp(np.median(sharp))]
+    return {k: [float(f"{n:.4g}") for n in v] for k, v in found.items()}
+
 def measure_inputs(
     patches:np.ndarray, # (N, S, S, C), array or zarr
     valid:np.ndarray, # (N, S, S) bool, array or zarr
     groups:np.ndarray|None=None, # (N,); None: how much groups differ is not known
+    labels:np.ndarray|None=None, # (N,) names, given or predicted: sets of another mix of classes become comparable
     most:int=500, # Patches that are looked at, evenly spaced
-) -> dict: # side (px), dtype, sharpness and its spread; for each channel dark, contrast and their spreads. For JSON
+) -> dict: # side (px), dtype; contrast, middle, sharpness, their spreads among groups; `classes`: the same for each
     "What patches look like as plain numbers."
     rows = np.unique(np.linspace(0, patches.shape[0] - 1, min(most, patches.shape[0])).round().astype(int))
     x, ok = (np.concatenate([np.asarray(a[i:i+1]) for i in rows]) for a in (patches, valid))
-    groups = np.zeros(len(rows)) if groups is None else np.asarray(groups)[rows]
+    groups, labels = (np.zeros(len(rows)) if a is None else np.asarray(a)[rows] for a in (groups, labels))
     levels, sharp = _levels(x, ok), np.log(np.maximum(check_focus(x, ok).tenengrad.to_numpy(), 1e-6))
-    contrast = np.log(np.maximum(levels[:, 2] - levels[:, 0], 1e-9))
-    usual = np.exp(np.median(contrast, 0))
-    def spreads(a): return [_spread_of_groups(v, groups) for v in a.T]
-    found = dict(contrast=usual, contrast_spread=spreads(contrast))
-    found |= dict(middle=np.median(levels[:, 1], 0), middle_spread=spreads(levels[:, 1]))
-    found |= dict(sharpness=[np.exp(np.median(sharp))], sharpness_spread=spreads(sharp[:, None]))
-    numbers = {k: [float(f"{n:.4g}") for n in v] for k, v in found.items()}
-    return dict(side=int(x.shape[1]), dtype=str(x.dtype), **numbers)
+    values = np.log(np.maximum(levels[:, 2] - levels[:, 0], 1e-9)), levels[:, 1], sharp[:, None]
+    found = dict(side=int(x.shape[1]), dtype=str(x.dtype), **_summarise(*values))
+    for name, v in zip(("contrast", "middle", "sharpness"), values):
+        found[f"{name}_spread"] = [float(f"{_spread_of_groups(c, groups):.4g}") for c in v.T]
+    each = {str(k): labels == k for k in np.unique(labels)} if labels.dtype.kind in "UO" else {}
+    found["classes"] = {k: dict(n=int(m.sum()), **_summarise(*(v[m] for v in values))) for k, m in each.items()}
+    return found
 
 # %% ../nbs/domain.ipynb #af4138a4
 def _differs(name, now, then, spread, least=1.25) -> list:
@@ -285,6 +299,18 @@ def _say_channel(name, known, seen, c) -> list:
     levels = f"{seen['middle'][c]:.4g} here, {known['middle'][c]:.4g} in training"
     return [*said, f"{name} is {'brighter' if shift > 0 else 'darker'}: grey level {levels}"]
 
+def _match(known, seen) -> tuple: # the values of both
+    "Compare like with like: classes that both have, in the mix of `seen`; all patches where classes are not known."
+    both = [k for k in seen.get("classes", {}) if seen["classes"][k]["n"] >= 5 and k in known.get("classes", {})]
+    if not both: return known, seen
+    shares = [seen["classes"][k]["n"] for k in both]
+    def mix(told, name): return np.average([told["classes"][k][name] for k in both], axis=0, weights=shares)
+    def mix_logs(told, name):
+        logs = [np.log(np.maximum(told["classes"][k][name], 1e-9)) for k in both]
+        return np.exp(np.average(logs, axis=0, weights=shares))
+    return tuple(dict(told, middle=mix(told, "middle"), contrast=mix_logs(told, "contrast"),
+        sharpness=mix_logs(told, "sharpness")) for told in (known, seen))
+
 def check_inputs(
     known:dict, # What `measure_inputs` said of the training images; {}: an older model, nothing can be said
     seen:dict, # What it says of these, at the scale of the model
@@ -296,6 +322,7 @@ def check_inputs(
     if seen["dtype"] != known["dtype"]:
         said.append(f"grey levels are {seen['dtype']}, in training {known['dtype']}: they may mean something else")
     if len(seen["contrast"]) == n:
+        known, seen = _match(known, seen)
         names = [f"channel {c}" for c in (channels if len(channels) == n else range(n))]
         for c, name in enumerate(names): said += _say_channel(name, known, seen, c)
     return said + _differs("sharpness", seen["sharpness"][0], known["sharpness"][0], known["sharpness_spread"][0], 1.5)

@@ -14,7 +14,6 @@ from scipy import ndimage
 from skimage.feature import canny, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.measure import label
-from skimage.morphology import remove_small_holes, remove_small_objects
 
 SIZES = {"sparse": 8, "medium": 40, "dense": 160}
 
@@ -28,6 +27,11 @@ def culture(n, shape=(300, 420), seed=0):
         far = np.hypot(y - cy, (x - cx) * rng.uniform(0.6, 1)) / r
         frame += 0.25 * np.exp(-(((far - 1) / 0.15) ** 2)) - 0.12 * (far < 1) * np.clip((x - cx) / r, -1, 1)
     return np.clip(frame, 0, 1)
+
+
+def without_small(mask, least):
+    labels, _ = ndimage.label(mask)
+    return mask & (np.bincount(labels.ravel())[labels] >= least)
 
 
 def slow_mask(frame):
@@ -44,7 +48,7 @@ def slow_mask(frame):
         changed, m = (new != m).mean(), new
         if changed < 1e-4:
             break
-    return remove_small_objects(remove_small_holes(m, max_size=63), max_size=99)
+    return without_small(~without_small(~m, 64), 100)
 
 
 def slow_clusters(frame, mask, size=112, n=20):

@@ -151,6 +151,38 @@ def test_unchanged_images_are_not_named(images):
     assert check_inputs({}, known) == []
 
 
+def of_classes(dim, bright, factor=1):
+    "Patches of a dim and a bright class, so many of each."
+    side, rng = 24, np.random.default_rng(0)
+    disc = np.hypot(*np.mgrid[-12:12, -12:12]) < 8
+    labels = np.array(["dim"] * dim + ["bright"] * bright)
+    heights = np.where(labels == "dim", 40, 120) * rng.uniform(0.9, 1.1, len(labels)) * factor
+    patches = 20 + disc * heights[:, None, None] + rng.normal(0, 2, (len(labels), side, side))
+    return patches[..., None].astype(np.float32), np.ones((len(labels), side, side), bool), labels
+
+
+def test_another_mix_of_classes_is_no_change_of_contrast():
+    patches, ok, labels = of_classes(20, 80)
+    known = measure_inputs(patches, ok, labels=labels)
+    patches, ok, labels = of_classes(90, 10)
+    assert "contrast" in "\n".join(check_inputs(known, measure_inputs(patches, ok)))
+    assert check_inputs(known, measure_inputs(patches, ok, labels=labels)) == []
+    patches, ok, labels = of_classes(90, 10, factor=0.5)
+    said = "\n".join(check_inputs(known, measure_inputs(patches, ok, labels=labels)))
+    assert "the contrast of channel 0 is 0.5" in said
+
+
+def test_another_mix_of_classes_is_no_shift():
+    _, y, groups = clouds()
+    rng = np.random.default_rng(1)
+    x = 4 * np.eye(20)[y] + 0.5 * rng.normal(size=(6, 3, 20))[groups, y] + rng.normal(size=(len(y), 20))
+    domain = train_domain(x, y)
+    even = np.mean([measure_shift(domain, x[groups == g]) for g in range(6)])
+    one = np.mean([measure_shift(domain, x[(groups == g) & (y == k)]) for g in range(6) for k in range(3)])
+    assert 0.7 * even < one < 1.4 * even
+    assert measure_shift(domain, x[y == 0] + domain.unit) > 3 * even
+
+
 # ---- in the steps: a class withheld, another scale, other channels, a bundle without limits
 
 

@@ -23,6 +23,7 @@ ROWS = [
     abstention
     agreement
     answers
+    boxscores
     calibration
     chunks
     cultureviews
@@ -44,6 +45,7 @@ ROWS = [
     metrics
     mirror
     names
+    operating
     origins
     overlays
     pictures
@@ -95,9 +97,11 @@ ROWS = [
     proposals
     quality
     regiongroups
+    ridges
     sequences
     sizes
     stamps
+    texture
     tiles
     tracks
     usual
@@ -111,10 +115,12 @@ ROWS = [
     bags
     batcheffect
     batches
+    boxscorer
     cam
     checkpoints
     classify
     crossval
+    culturebags
     cultures
     cultureset
     cutpaste
@@ -134,6 +140,7 @@ ROWS = [
     pseudomasks
     published
     recipes
+    regions
     suggest
     teach
     timesegments
@@ -215,6 +222,13 @@ def test_notebook_sits_where_its_module_does(nb):
             f"{rel}: the number should be protocol digit + step digit"
         )
         assert exp == f"{protocol}.{step}"
+
+
+@pytest.mark.parametrize("nb", NBS, ids=lambda p: p.relative_to(ROOT / "nbs").as_posix())
+def test_stored_pictures_are_small(nb):
+    outputs = [o for c in json.loads(nb.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+    sizes = [len(v) * 3 // 4 for o in outputs for k, v in o.get("data", {}).items() if k.startswith("image/")]
+    assert max(sizes, default=0) <= 150_000, "python tools/run_notebooks.py stores them small"
 
 
 def test_every_module_has_its_notebook_and_no_two_share_one():

@@ -11,16 +11,27 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
+LARGEST = 150_000  # bytes of a stored picture
 EXECUTE = "jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=1800 --log-level=ERROR"
 
 
 def shrink(png):
-    "A larger PNG gets a palette of 128 colours where that makes it smaller; base64 in and out."
-    data, small = base64.b64decode(png), io.BytesIO()
+    """The smallest good form of a picture, {kind: base64}: a palette of 128 colours where that is smaller, JPEG for photographs
+    of more than 150 kB."""
+    data = base64.b64decode(png)
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    picture.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    smaller = len(data) > 20_000 and len(small.getvalue()) < len(data)
-    return base64.b64encode(small.getvalue()).decode() if smaller else png
+    flat = picture.quantize(128, dither=Image.Dither.NONE)
+    forms = {"image/png": min(data, encode(flat, "PNG"), key=len) if len(data) > 20_000 else data}
+    if len(forms["image/png"]) > LARGEST:
+        forms = {"image/jpeg": encode(picture, "JPEG", quality=75, subsampling=0)}
+    return {kind: base64.b64encode(d).decode() for kind, d in forms.items()}
+
+
+def encode(picture, kind, **options):
+    "A picture as the bytes of a file."
+    file = io.BytesIO()
+    picture.save(file, kind, optimize=True, **options)
+    return file.getvalue()
 
 
 def to_anybody(value, folder):
@@ -34,8 +45,9 @@ def tidy_output(output, folder):
     "Small pictures, no paths of this machine."
     if "text" in output:
         output["text"] = to_anybody(output["text"], folder)
-    for kind, value in output.get("data", {}).items():
-        output["data"][kind] = shrink(value) if kind == "image/png" else to_anybody(value, folder)
+    data = output.get("data", {})
+    for kind in list(data):
+        data |= shrink(data.pop(kind)) if kind == "image/png" else {kind: to_anybody(data[kind], folder)}
 
 
 def tidy(nb):

@@ -107,7 +107,7 @@ def _describe_bundle(patches, cells, classes, config, pretrained, bundle) -> dic
     limits = "Practice (synthetic) data: not for real images." if practice else ("Cells of other microscopes, stains, "
         "magnifications or states than those it was trained on. Research use.")
     data = dict(fingerprint=patches.fingerprint, practice=practice)
-    data["inputs"] = measure_inputs(cells.patches, cells.valid, cells.groups)
+    data["inputs"] = measure_inputs(cells.patches, cells.valid, cells.groups, np.asarray(classes)[cells.y])
     if bundle is not None: data["adapted_from"] = {k: bundle.info["data"].get(k) for k in ("fingerprint", "cells")}
     counts = dict(zip(classes, np.bincount(cells.y, minlength=len(classes)).tolist()))
     px_um = None if items.px_um.isna().all() else float(items.px_um.median())
