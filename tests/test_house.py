@@ -25,6 +25,7 @@ ROWS = [
     answers
     boxscores
     calibration
+    chunks
     cultureviews
     dataset
     device
