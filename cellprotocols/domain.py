@@ -264,6 +264,7 @@ def _summarise(contrast, middle, sharp) -> dict:
     found["sharpness"] = [np.exp(np.median(sharp))]
     return {k: [float(f"{n:.4g}") for n in v] for k, v in found.items()}
 
+# %% ../nbs/domain.ipynb #1ad603ac
 def measure_inputs(
     patches:np.ndarray, # (N, S, S, C), array or zarr
     valid:np.ndarray, # (N, S, S) bool, array or zarr

@@ -100,7 +100,7 @@ def _say(scores, table, c) -> list:
 def run(
     source:str|None=None, # The folder made by `selfsupervise`; None: practise on synthetic frames
     out:str="work/cell_lines/14_train", # Folder that is made
-    split:str="auto", # Held out: batches, together (of one name), separated, stratified, a table; auto: as names are
+    split:str="auto", # Held out: batches, together (of one name), separated, stratified, a .csv; auto: as names are
     folds:int=10, # Parts that batches are dealt into, at most
     pooling:str="auto", # Patches to a culture: mean, max, attention; auto: mean, unless attention wins held-out batches
     segments:str="default", # For max and attention, series are shown in parts: default, faithful, none

@@ -96,8 +96,8 @@ def run(
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TCYX"; .npz: "NCYX"
     series:str="", # Which image or place of files that hold several, from 0
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
-    unit:str="", # Of y and x in a table of clicks: "px" or "um", where its columns do not say it
-    first:str="", # The number of the first frame in a table of clicks, "0" or "1", where it cannot be seen
+    unit:str="", # Of y and x of clicks: "px" or "um", where its columns do not say it
+    first:str="", # The number of the first frame of clicks, "0" or "1", where it cannot be seen
     array:str="", # Which array of an .npz holds the images; found by itself if not named
     seed:int=0, # Of the practice data
 ): # The labels, a `Dataset`

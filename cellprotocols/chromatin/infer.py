@@ -133,8 +133,8 @@ def run(
     movie:str="", # A movie or a folder of movies: classify all their nuclei, instead of patches
     nuclei:str="", # Label images of the frames, or a folder with files named as the movies; else nuclei are detected
     points:str="", # Table of the movie's cells: t, y, x, maybe track_id and movie; else nuclei are detected
-    unit:str="", # Of y and x in the table of points: "px" or "um", where its columns do not say it
-    first:str="", # The number of the first frame in the table of points, "0" or "1", where it cannot be seen
+    unit:str="", # Of y and x of points: "px" or "um", where its columns do not say it
+    first:str="", # The number of the first frame of points, "0" or "1", where it cannot be seen
     channels:str="", # Channels the model reads, in its order, e.g. "GFP" or "1,0"; those of its names if not given
     detect_channel:str="", # Channel in which nuclei are detected; the mean of those the model reads if not given
     diameter_um:float=0., # Diameter of a nucleus for the detector, um; 0: estimated
