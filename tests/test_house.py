@@ -68,6 +68,7 @@ ROWS = [
     """,
     """
     boxes
+    boxtracks
     burntin
     cells
     cellsets
@@ -77,6 +78,7 @@ ROWS = [
     coco
     confluency
     dust
+    embryosets
     exports
     fill
     flatfield
@@ -136,6 +138,7 @@ ROWS = [
     published
     recipes
     regions
+    screen
     suggest
     teach
     timesegments
@@ -170,6 +173,7 @@ ROWS = [
     sections
     serve
     steps
+    stringreport
     """,
     """
     cli
