@@ -84,7 +84,7 @@ def read_embryo_frame(
     "The pixels of a frame."
     with open_image(Path(root)/row.file) as img: return img.frame(int(row.t))
 
-# %% ../nbs/embryosets.ipynb #30e74064
+# %% ../nbs/embryosets.ipynb #5084d8ee
 def _read_box_table(path, wanted):
     "Boxes of a CSV: corners, or x, y, w, h."
     t = pd.read_csv(path)
@@ -103,7 +103,8 @@ def _read_boxes(path, frames, wanted):
     found = read_coco(path) if path.is_file() else read_yolo(path, sizes, ["string"] if not wanted else None)
     t = found.boxes[found.boxes.label.eq(wanted) if wanted else np.ones(len(found.boxes), bool)]
     listed = set(found.shapes) if path.is_file() else {
-        i for i in sizes if any((d/f"{Path(i).stem}.txt").exists() for d in (path, path/"labels"))}
+        i for i in sizes if any((d/Path(i).with_suffix(".txt").name).exists() or (d/Path(i).with_suffix(".txt")).exists()
+                                for d in (path, path/"labels"))}
     return t[["field", *SIDES]], listed
 
 def _match(names, frames):

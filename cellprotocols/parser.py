@@ -68,6 +68,7 @@ EXAMPLES = {
     "app strings": {
         "app strings": "practice (synthetic) embryos",
         "app strings --source my_frames --out work/mine": "frames, to call string or normal",
+        "app strings --source my_frames --by anna": "who labels",
     },
     "artifacts infer": {
         "artifacts infer --model work/mine/54_train --images more --out work/more": "masks of a folder of images",

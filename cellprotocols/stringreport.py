@@ -113,17 +113,18 @@ def make_found_section(
         parts.append(make_figure(show_film(look(r.item_id), boxes, film, r), caption))
     return Section("Strings that were found", "", parts)
 
-# %% ../nbs/stringreport.ipynb #5ef2e753
+# %% ../nbs/stringreport.ipynb #0520259b
 def _say(t): return [f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in zip(t.value, t.low, t.high)]
 
 def make_screen_section(
     scores:pd.DataFrame, # candidate, metric, value, low, high
 ) -> Section:
     "Ways of screening, side by side."
-    if not len(scores): return Section("How well are frames screened?", "Test embryos hold one kind of frame only.", [])
+    title = "How well are frames screened?"
+    if not len(scores): return Section(title, "Test embryos hold one kind of frame only.", [])
     t = scores.assign(said=_say(scores)).pivot(index="candidate", columns="metric", values="said").reset_index()
     names = dict(auroc="AUROC", auprc="average precision here", auprc_2="average precision at 2 % string frames")
-    return Section("How well are frames screened?", "Intervals over embryos that nothing was learned from.",
+    return Section(title, "Intervals over embryos that nothing was learned from.",
                    [Table(t.rename(columns=names), "One way was chosen on validation embryos, not on these")])
 
 def make_scores_section(

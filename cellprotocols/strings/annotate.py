@@ -68,7 +68,7 @@ def find_frame_root(
     give_hints(root, to_hints(made.settings))
     return root
 
-# %% ../../nbs/strings/31_annotate.ipynb #7c68e97d
+# %% ../../nbs/strings/31_annotate.ipynb #99dacb7f
 def run(
     source:str|None=None, # A folder of frames, a .csv with file, embryo, hours, label, or movie files; None: practise
     out:str="work/strings/31_annotate", # Folder that is made
@@ -76,7 +76,7 @@ def run(
     wanted:str="", # The label of the boxes that count; all if not given
     group:str="", # The column that says the embryo
     clean:bool=False, # Frames without a box hold no string
-    interval:float=0., # Hours between frames, where no table says them
+    interval:float=0., # Hours between frames, where they are not said
     log:str="", # The label log of notebook 31: decisions of a person on whole frames
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TYX"
     seed:int=0, # Of the split and the practice data

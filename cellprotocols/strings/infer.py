@@ -72,7 +72,7 @@ def measure_embryos(
     t["first"], t["last"] = by.hours_first.min().reindex(t.index), by.hours_last.max().reindex(t.index)
     return t.assign(duration=t["last"] - t["first"]).reset_index()
 
-# %% ../../nbs/strings/35_infer.ipynb #69651b44
+# %% ../../nbs/strings/35_infer.ipynb #d1c408ca
 def _find_all(w, frames, root, d, gate, threshold, overlap):
     "Frame after frame; nothing is held but their rows."
     log, cache = w.folder.parent/"detections.jsonl", w.folder.parent/"seen"
@@ -92,6 +92,12 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     t = read_row_log(log, "key").drop(columns="key") if log.exists() else pd.DataFrame(columns=columns)
     return t.assign(hours=pd.to_numeric(t.hours))
 
+def _say(rows, found, tracklets, embryos) -> str:
+    "What came out, in a line."
+    said = f"{(rows.called == 'string').sum()} of {len(rows)} frames pass the gate, {len(found)} boxes"
+    return f"{said}, {len(tracklets)} strings in {(embryos.strings > 0).sum()} of {len(embryos)} embryos"
+
+# %% ../../nbs/strings/35_infer.ipynb #242d48b3
 def run(
     source:str|None=None, # The folder made by `annotate`; None: practise on synthetic frames
     out:str="work/strings/35_infer", # Folder that is made
@@ -117,5 +123,4 @@ def run(
         tables = dict(detections=linked, tracklets=tracklets, embryos=embryos)
         for name, t in tables.items(): w.write_file(f"{name}.csv", t)
         made = w.commit()
-    said = f"{(rows.called == 'string').sum()} of {len(rows)} frames pass the gate, {len(found)} boxes"
-    return step.end(made, f"{said}, {len(tracklets)} strings in {(embryos.strings > 0).sum()} of {len(embryos)} embryos")
+    return step.end(made, _say(rows, found, tracklets, embryos))

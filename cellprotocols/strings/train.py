@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['takes', 'choose_all', 'run']
 
-# %% ../../nbs/strings/34_train.ipynb #8ec15664
+# %% ../../nbs/strings/34_train.ipynb #0ca40990
 import json
 
 import numpy as np, pandas as pd
@@ -15,8 +15,8 @@ from ..boxscorer import (ScorerError, choose_detections, choose_exponent, predic
                                      train_boxscorer)
 from ..boxscores import make_hits, score_ap, score_froc
 from ..embryosets import SIDES
-from ..operating import choose_operating_point
-from ..screen import score_screen, train_screen
+from ..operating import OperatingPoint, choose_operating_point
+from ..screen import Screen, score_screen, train_screen
 from ..steps import Step
 from .annotate import read_truths
 from .patches import read_frame_table
@@ -66,7 +66,7 @@ def _learn_boxes(made, truths, frames, s, scratch) -> tuple: # model, curve, reg
     a = choose_exponent(prob[known], iou[known], t.iou.to_numpy()[known]) if known.any() else .5
     return model, curve, t.assign(prob=prob, fit=iou, score=score_boxes(prob, iou, a)), a
 
-# %% ../../nbs/strings/34_train.ipynb #dc980645
+# %% ../../nbs/strings/34_train.ipynb #1ae21726
 def _to_fields(truths, frames):
     return truths[truths.item_id.isin(frames.item_id)].rename(columns=dict(item_id="field"))
 
@@ -76,6 +76,11 @@ def _learn_frames(frames, embedding, regions) -> tuple: # screen, candidates, fr
     frames = frames.assign(regions=frames.item_id.map(top).fillna(0.))
     names = [k for k in ("residual", "ridge", "regions") if frames[k].notna().all()]
     known = (frames.label != "") & frames.split.isin(["train", "valid"])
+    if frames[known & (frames.split == "train")].label.nunique() < 2:
+        print("  training frames are of one kind only: there is no screen, every frame is looked at")
+        screen = Screen(np.zeros(embedding.shape[1]), 0, ["regions"], [0, 1], 0, "regions")
+        table = pd.DataFrame(dict(candidate=["regions"], auroc=[np.nan], chosen=[True]))
+        return screen, table, frames.assign(score_regions=frames.regions, screen=frames.regions)
     t, yes = frames[known], (frames.label == "string")[known].to_numpy()
     screen, table = train_screen(embedding[known.to_numpy()], {k: t[k].to_numpy() for k in names}, yes,
                                  t.group.to_numpy(), (t.split == "train").to_numpy())
@@ -91,7 +96,13 @@ def _score_frames(frames, part="test") -> pd.DataFrame: # candidate, metric, val
     parts = [score_screen(t.label == "string", t[c], t.group.to_numpy(), 200).assign(candidate=c[6:]) for c in ways]
     return pd.concat(parts)[["candidate", "metric", "value", "low", "high"]]
 
-# %% ../../nbs/strings/34_train.ipynb #d75c75f5
+# %% ../../nbs/strings/34_train.ipynb #f359c7b7
+def _set_gate(judge):
+    "The threshold of the screen, set on validation embryos; without normal frames every frame passes."
+    normal, abnormal = (judge.screen[judge.label == k] for k in ("normal", "string"))
+    if len(normal): return choose_operating_point(normal, abnormal)
+    return OperatingPoint(0., "no normal validation frame was there to set it on: every frame passes")
+
 def _write_models(w, made, model, about):
     "Scorer and autoencoder, and model.json with all that is needed to use them."
     keep = {k: made.settings[k] for k in ("network", "side", "weights", "variant", "ae_size", "how", "most")}
@@ -107,7 +118,7 @@ def _say(path, screen, gate) -> list:
     boxes = ", ".join(f"{r.metric} {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in ap.itertuples())
     return [f"screen ({screen.chosen}): {', '.join(said)}", f"boxes of test embryos: {boxes}", f"gate: {gate.how}"]
 
-# %% ../../nbs/strings/34_train.ipynb #72ef0e94
+# %% ../../nbs/strings/34_train.ipynb #011168c3
 def run(
     source:str|None=None, # The folder made by `selfsupervise`; None: practise on synthetic frames
     out:str="work/strings/34_train", # Folder that is made
@@ -128,7 +139,7 @@ def run(
         model, curve, regions, a = _learn_boxes(made, truths, frames, step.given, w.folder.parent/"scorer")
         screen, table, frames = _learn_frames(frames, embedding, regions)
         judge = frames[(frames.split == "valid") & (frames.label != "")]
-        gate = choose_operating_point(*(judge.screen[judge.label == k] for k in ("normal", "string")))
+        gate = _set_gate(judge)
         found = choose_all(regions[regions.split.isin(["valid", "test"])])
         here = found[found.field.isin(judge.item_id)]
         cut = _choose_box_threshold(here, _to_fields(truths, judge), judge, false_per_frame)
