@@ -24,6 +24,7 @@ ARCHITECTURES = Architectures(
     MeasuredClassifier="cellprotocols.measured",
     EmbeddedClassifier="cellprotocols.embedded",
     CultureClassifier="cellprotocols.cultures",
+    BagCultures="cellprotocols.culturebags",
     UNet="cellprotocols.unet",
     Autoencoder="cellprotocols.autoencoder",
     TwoHead="cellprotocols.boxscorer",

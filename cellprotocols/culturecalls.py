@@ -47,6 +47,7 @@ class Calls(NamedTuple):
     sequences:pd.DataFrame # One row a sequence, with predicted, confidence, prob_<line>, unknown, none_of_them, answer
     frames:pd.DataFrame # sequence, field_id, hours, predicted, prob_<line>
     patches:np.ndarray # (N,) log odds that each patch gives to the answer of its sequence
+    attention:np.ndarray|None=None # (N,) what each patch counts in its sequence; None: all of a frame alike
 
 def call_cultures(
     model:CultureModel, # From `read_culture_model`
@@ -65,7 +66,8 @@ def call_cultures(
     f = c.frames.drop(columns="of").assign(sequence=c.sequences.sequence.to_numpy()[of],
                                            predicted=np.asarray(classes, object)[frames.argmax(1)])
     evidence = measure_evidence(said.patches, prob.argmax(1)[c.of])
-    return Calls(table, f.join(pd.DataFrame(frames, columns=[f"prob_{k}" for k in classes])), evidence)
+    if said.attention is not None: f = f.assign(attention=np.bincount(c.frame, said.attention, len(f)))
+    return Calls(table, f.join(pd.DataFrame(frames, columns=[f"prob_{k}" for k in classes])), evidence, said.attention)
 
 def make_silent_row(
     model:CultureModel, # From `read_culture_model`
@@ -87,7 +89,7 @@ def show_answer(
     frames:pd.DataFrame, # Of `Calls.frames`, those of this sequence
     img:np.ndarray, # (H, W), the frame that says most
     found, # `FrameCut` of this frame
-    evidence:np.ndarray, # (n,) of its patches, see `measure_evidence`
+    weights:np.ndarray, # (n,) of its patches: their attention, or what they say, see `measure_evidence`
     classes:list, # K names
     px_um:float|None=None, # Pixel size, um
 ) -> plt.Figure:
@@ -96,9 +98,9 @@ def show_answer(
     fig, axes = plt.subplots(2, 1, figsize=(6.4, 6.4 * h / w + 2), layout="constrained",
                              gridspec_kw=dict(height_ratios=[5.2 * h / w, 1.1]))
     show_cut(img, found, ax=axes[0], px_um=px_um, title=f"{row.item_id}: {row.answer}",
-             weights=np.maximum(evidence, 0) if np.max(evidence, initial=0) > 0 else None)
+             weights=np.maximum(weights, 0) if np.max(weights, initial=0) > 0 else None)
     prob = frames[[f"prob_{k}" for k in classes]].to_numpy()
-    show_strip(frames.hours.to_numpy(), prob, classes, ax=axes[1])
+    show_strip(frames.hours.to_numpy(), prob, classes, ax=axes[1], attention=frames.get("attention"))
     return fig
 
 # %% ../nbs/culturecalls.ipynb #e37f6cb2

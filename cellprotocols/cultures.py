@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'SCALES', 'Encoder', 'make_network', 'choose_encoder', 'write_encoder', 'read_encoder', 'to_scaled',
-           'make_varied', 'CultureClassifier', 'train_cultures', 'to_mean_of', 'to_log_prob', 'measure_evidence',
-           'Usual', 'to_usual', 'score_unknown', 'find_unknown_limit', 'measure_doubt', 'to_answer']
+           'make_varied', 'find_off', 'to_corrected', 'CultureClassifier', 'train_cultures', 'to_mean_of',
+           'to_log_prob', 'measure_evidence', 'Usual', 'to_usual', 'score_unknown', 'find_unknown_limit',
+           'measure_doubt', 'to_answer']
 
 # %% ../nbs/cultures.ipynb #76cd06dc
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from safetensors.torch import load_file, save
 from .architectures import register
 from .backbones import PACKAGED, Backbone, BackboneError, find_licence, find_packaged
 from .bags import BagError
+from .batcheffect import find_nuisance
 from .dino import PRESETS, make_dino
 from .domain import choose_balanced, find_limit, to_deviations
 from .embed import embed_patches
@@ -122,36 +125,65 @@ def make_varied(
         out[i, ..., 0] = np.clip(f, 0, 255)
     return np.ascontiguousarray(np.rot90(out, rng.integers(4), (1, 2)))
 
+# %% ../nbs/cultures.ipynb #ba39b2bf
+def find_off(
+    x:np.ndarray, # (N, D) numbers of patches to learn from
+    lines:Sequence, # (N,) their lines
+    batches:Sequence, # (N,) their batches
+    strength:float=1., # 0: nothing is taken out; 1: all of it
+) -> np.ndarray|None: # (2, r, D) for `to_corrected`; None: nothing, or no line is there in two batches
+    "What is to be taken out of numbers."
+    several = pd.DataFrame(dict(line=lines, batch=batches)).groupby("line").batch.nunique().max() > 1
+    if not strength or not several: return None
+    spread = np.maximum(np.asarray(x, np.float32).std(0), 1e-6)
+    nuisance = find_nuisance(x/spread, lines, batches)
+    return np.stack([strength * nuisance/spread, nuisance*spread]).astype(np.float32)
+
+def to_corrected(
+    x:np.ndarray, # (N, D)
+    off:np.ndarray|None=None, # From `find_off`
+) -> np.ndarray: # (N, D) float32
+    "Numbers without what tells batches apart."
+    x = np.asarray(x, np.float32)
+    return x if off is None else x - (x @ off[0].T) @ off[1]
+
 # %% ../nbs/cultures.ipynb #39264220
 @register
 class CultureClassifier(MeasuredClassifier):
     "Patches of cultures, judged by several linear learners."
-    def __init__(self, encoder:dict, **sizes):
+    def __init__(self, encoder:dict, n_off:int=0, **sizes):
         super().__init__(**sizes)
-        self.config |= dict(encoder=encoder)
+        self.config |= dict(encoder=encoder) | (dict(n_off=n_off) if n_off else {})
         self.encoder = Encoder(**encoder)
         self.network = make_network(self.encoder.dino) if self.encoder.dino else None
+        if n_off: self.register_buffer("off", torch.zeros(2, n_off, self.config["n_features"]))
 
     def measure(self, patches, valid=None): return self.encoder.embed(patches, self.network)
 
+    def correct(self, numbers): # (N, D) -> (N, D), without what tells batches apart
+        off = self.off.numpy() if "n_off" in self.config else None
+        return to_corrected(numbers, off)
+
     def answer(self, x, valid=None):
         grey = np.clip(x.permute(0, 2, 3, 1).cpu().numpy(), 0, 255).astype(np.uint8)
-        numbers = torch.from_numpy(self.measure(grey)).to(x)
+        numbers = torch.from_numpy(self.correct(self.measure(grey))).to(x)
         return self.judge(numbers), self.scale(numbers)
 
     def predict(self, numbers): # (N, D) -> logits (N, K), scaled numbers (N, D)
-        parts = torch.from_numpy(np.asarray(numbers, np.float32)).split(8192)
+        parts = torch.from_numpy(self.correct(numbers)).split(8192)
         with torch.inference_mode():
             said = [(self.judge(t).numpy(), self.scale(t).numpy()) for t in parts]
         return tuple(np.concatenate(v) for v in zip(*said))
 
 # %% ../nbs/cultures.ipynb #256c1267
-def _make_learners(columns):
-    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+def _make_learners(columns, n_classes):
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.linear_model import RidgeClassifier
+    even = np.full(n_classes, 1/n_classes)
     return [RidgeClassifier(alpha=columns, class_weight="balanced"),
-            LogisticRegression(C=.03, class_weight="balanced", max_iter=300, tol=1e-3)]
+            LinearDiscriminantAnalysis("lsqr", shrinkage="auto", priors=even)] # Ledoit and Wolf 2004
 
-SCALES = (.25, 1.) # Ridge regression gives small numbers, logistic regression log odds
+SCALES = (.25, 3.) # Ridge regression gives small numbers, discriminants are too sure of single patches
 
 def train_cultures(
     x:np.ndarray, # (N, D) numbers of patches
@@ -161,13 +193,15 @@ def train_cultures(
     network:Backbone|None=None, # The self-taught network, if it is one
     most:int=20_000, # Patches that are learned from; of more a balanced part is drawn
     seed:int=0, # Of the draw
+    off:np.ndarray|None=None, # From `find_off`: what is taken out before
 ) -> CultureClassifier: # In evaluation mode
     "Learn to name lines from patches."
     rows = choose_balanced(y, most, seed)
-    x, y = np.asarray(x)[rows], np.asarray(y)[rows]
-    make = partial(CultureClassifier, encoder=encoder._asdict())
-    model = train_learners(x, y, n_classes, _make_learners(x.shape[1]), 0, seed, make)
+    x, y = to_corrected(np.asarray(x)[rows], off), np.asarray(y)[rows]
+    make = partial(CultureClassifier, encoder=encoder._asdict(), n_off=0 if off is None else off.shape[1])
+    model = train_learners(x, y, n_classes, _make_learners(x.shape[1], len(np.unique(y))), 0, seed, make)
     model.temperature.copy_(torch.tensor(SCALES))
+    if off is not None: model.off.copy_(torch.from_numpy(off))
     if network is not None: model.network.load_state_dict(network.state_dict())
     return model.eval()
 

@@ -10,6 +10,7 @@ __all__ = ['FOLDS', 'Cultures', 'make_cultures_of', 'choose_batch_folds', 'Held'
 # %% ../nbs/cultureset.ipynb #f735bf19
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from .metrics import score_table
 from .names import natural_key
 from .progress import track
 from .sequences import split_cultures
+from .sheets import find_column, read_sheet
 
 # %% ../nbs/cultureset.ipynb #e4ae7c9e
 class Cultures(NamedTuple):
@@ -72,6 +74,26 @@ def make_cultures_of(
     x, varied = parts
     return Cultures(x, t.field_id.map(row).to_numpy(), frames.drop(columns="sequence"), s, varied)
 
+# %% ../nbs/cultureset.ipynb #f4e15fa3
+def _read_split(path, t):
+    "A person's own table: sequence, group or batch, and split (train, test) or fold (-1: only learned from)."
+    said = read_sheet(Path(path), "a table with sequence, group or batch, and split or fold")
+    by = next((k for k in ("sequence", "group", "batch") if find_column(said.columns, k)), None)
+    how = next((k for k in ("fold", "split") if find_column(said.columns, k)), None)
+    if by is None or how is None:
+        need = "one of sequence, group, batch, and one of split, fold"
+        raise BagError(f"the columns {', '.join(said.columns)} of {path}", need)
+    keys, values = (said[find_column(said.columns, k)].str.strip() for k in (by, how))
+    known = dict(zip(keys, values if how == "fold" else values.map({"train": "-1", "test": "0"})))
+    found = t[by].map(known)
+    bad = pd.to_numeric(found, errors="coerce").isna() & (t.label != "")
+    if bad.any(): raise BagError(f"{bad.sum()} sequences are not said in {path}, such as {t.sequence[bad].iloc[0]}",
+        f"a row for every {by}, with " + ("a whole number" if how == "fold" else "train or test"))
+    fold = pd.to_numeric(found, errors="coerce").fillna(-1).astype(int).to_numpy()
+    both = t.assign(fold=fold).groupby("group").fold.nunique() > 1
+    if both.any(): print(f"  {both.sum()} batches are on both sides of this split: scores say nothing of other batches")
+    return fold
+
 # %% ../nbs/cultureset.ipynb #0689d658
 FOLDS = ("auto", "batches", "together", "separated", "stratified")
 def _deal(t, k, seed):
@@ -90,11 +112,12 @@ def _are_shared(t):
 
 def choose_batch_folds(
     sequences:pd.DataFrame, # Of `Cultures`: label, group, batch, sequence
-    how:str="auto", # "batches", "together" (batches of one name), "separated", "stratified" (see `split_cultures`)
+    how:str="auto", # One of `FOLDS` ("separated" and "stratified": see `split_cultures`), or a table (.csv) of your own
     k:int=10, # Folds at most
     seed:int=0, # Of the draw
 ) -> np.ndarray: # (S,) int, the fold in which a sequence is tested; -1: it is only learned from, or has no line
     "Which sequences are tested together."
+    if how.endswith(".csv"): return _read_split(how, sequences)
     if how not in FOLDS: raise BagError(f"split={how!r}", "one of " + ", ".join(FOLDS))
     t, fold = sequences, np.full(len(sequences), -1)
     several = (t.label != "") & (t.groupby("label").group.transform("nunique") > 1)
@@ -119,6 +142,7 @@ class Held(NamedTuple):
     logits:np.ndarray # (S, K) mean of its frames
     distance:np.ndarray # (S,) from all lines
     patches:np.ndarray # (N, K) logits
+    attention:np.ndarray|None=None # (N,) what each patch counts in its sequence, adds up to 1; None: all alike
 
 def _distance_of(model, domain, c):
     "Mean distance of the patches of each sequence."
@@ -126,14 +150,17 @@ def _distance_of(model, domain, c):
     return to_mean_of(to_mean_of(far, c.frame, len(c.frames)), c.frames.of, len(c.sequences))[:, 0]
 
 def predict_cultures(
-    model, # From `train_cultures`
+    model, # From `train_cultures`; one that pools for itself has `pool(numbers, bags (N,)) -> logits, attention`
     domain, # From `train_domain` on what the model makes of its patches
     c:Cultures, # Cultures to name
 ) -> Held:
     "What a model says of patches, frames and sequences."
-    logits = model.predict(c.x)[0]
+    logits, far = model.predict(c.x)[0], _distance_of(model, domain, c)
+    if hasattr(model, "pool"):
+        whole, attention = model.pool(c.x, c.of)
+        return Held(to_log_prob(model.pool(c.x, c.frame)[0]), to_log_prob(whole), far, logits, attention)
     frames = to_mean_of(to_log_prob(logits), c.frame, len(c.frames))
-    return Held(frames, to_mean_of(frames, c.frames.of, len(c.sequences)), _distance_of(model, domain, c), logits)
+    return Held(frames, to_mean_of(frames, c.frames.of, len(c.sequences)), far, logits)
 
 # %% ../nbs/cultureset.ipynb #c682e821
 def predict_culture_folds(
@@ -233,7 +260,7 @@ def predict_left_out(
     "What models say of sequences of lines that they have not met."
     lines = np.unique(y[fold >= 0])
     rng, rows = np.random.default_rng(seed), []
-    if len(np.unique(y[y >= 0])) < 3: return pd.DataFrame(columns=["row", "distance", "doubt"])
+    if most < 1 or len(np.unique(y[y >= 0])) < 3: return pd.DataFrame(columns=["row", "distance", "doubt"])
     for l in track(rng.permutation(lines)[:most], "leaving out lines"):
         f = rng.permutation(np.unique(fold[(y == l) & (fold >= 0)]))[0]
         known, test = (fold != f) & (y >= 0) & (y != l), (y == l) & (fold == f)

@@ -54,18 +54,24 @@ def show_strip(
     ax:plt.Axes|None=None, # None makes one
     most:int=4, # Lines that are shown, those that were likely anywhere
     title:str="What each frame says", # The noun
+    attention:Sequence|None=None, # (n,) what each frame counts; one more row, the largest is light
 ) -> plt.Axes:
-    "Show the probability of the likeliest lines over time."
+    "Show the probability of the likeliest lines over time, and what each frame counts."
     prob = np.asarray(prob, float)
     kept = np.argsort(-np.nanmean(prob, 0))[:most]
+    rows, names = [*prob[:, kept].T], [str(classes[k]) for k in kept]
+    if attention is not None:
+        rows.append(np.asarray(attention, float)/max(np.max(attention), 1e-9))
+        names.append("attention")
     at = np.asarray(hours, float)
     known = np.isfinite(at).all() and len(np.unique(at)) == len(at)
-    ax = make_axes(ax, 6.4, .5 + .36 * len(kept))
-    ax.imshow(prob[:, kept].T, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_yticks(range(len(kept)), [str(classes[k]) for k in kept])
+    ax = make_axes(ax, 6.4, .5 + .36 * len(rows))
+    ax.imshow(np.stack(rows), aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_yticks(range(len(rows)), names)
     some = np.unique(np.linspace(0, len(at) - 1, min(len(at), 9)).astype(int))
     ax.set_xticks(some, [f"{at[i]:g}" if known else str(i) for i in some])
-    ax.figure.colorbar(ax.images[0], ax=ax, label="probability", pad=.02).outline.set_visible(False)
+    label = "probability" if attention is None else "probability, or share"
+    ax.figure.colorbar(ax.images[0], ax=ax, label=label, pad=.02).outline.set_visible(False)
     tidy_axes(ax, "hours of incubation" if known else "frame", "")
     show_title(ax, title, "good: one row is light all the way")
     return ax

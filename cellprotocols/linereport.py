@@ -43,9 +43,14 @@ def make_line_verdict(
     scores:pd.DataFrame, # From `score_cultures`
     n_lines:int, # K
     practice:bool=False, # Were these practice data?
+    loose:float=0., # Share of the sequences that are images whose batch nobody has said
 ) -> Callout:
     "Is it good enough to go on?"
     r = _find(scores, "sequence", "accuracy")
+    if loose > .5: return Callout("How well lines are told in other batches is not known: "
+        f"{loose:.0%} of the images say no batch, so that images of one culture may be on both sides. "
+        f"{r.value:.0%} of them get the right line, which flatters. "
+        "Say in step 11 which images belong together: group, a part of the name or a table.", "warn")
     said = f"{r.value:.0%} of the sequences in batches that were not learned from get the right line " + (
         f"(95 % interval {r.low:.0%} to {r.high:.0%})." if np.isfinite(r.low) else "(too few batches for an interval).")
     kind = "good" if r.low > .8 else "bad" if not r.low > 1/n_lines else "warn"

@@ -6,41 +6,20 @@
 __all__ = ['COLUMNS', 'STRATEGIES', 'ProposalError', 'make_proposals', 'make_spaces', 'propose_regions', 'propose_grid',
            'join_proposals']
 
-# %% ../nbs/proposals.ipynb #a30d30ac
+# %% ../nbs/proposals.ipynb #cb8411d3
 import cv2
-import numba
 import numpy as np
 import pandas as pd
 
+from .boxscores import choose_apart
 from .errors import UserError
 from .graphsegment import make_region_graph, to_levels
 from .regiongroups import join_graph, join_measured, make_groups, measure_regions
 
-# %% ../nbs/proposals.ipynb #0d1e6ebf
+# %% ../nbs/proposals.ipynb #bcb24c3f
 COLUMNS = ["y0", "x0", "y1", "x1", "score", "source"]
 
 class ProposalError(UserError): "A picture that cannot be searched, or a setting that makes no sense."
-
-@numba.njit(cache=True)
-def _keep_apart(boxes, overlap, most):
-    "Rows to keep of boxes (N, 4), best first: none shares more than `overlap` of its union with one before."
-    kept, n = np.empty(min(most, len(boxes)), np.int64), 0
-    for i in range(len(boxes)):
-        if n == len(kept): break
-        a, near = (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1]), False
-        for q in range(n):
-            j = kept[q]
-            height = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
-            width = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
-            if height <= 0 or width <= 0: continue
-            b = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
-            if height * width > overlap * (a + b - height * width):
-                near = True
-                break
-        if not near:
-            kept[n] = i
-            n += 1
-    return kept[:n]
 
 def make_proposals(
     boxes:np.ndarray, # (N, 4) y0, x0, y1, x1, half-open, px
@@ -54,7 +33,7 @@ def make_proposals(
     order = np.lexsort((*boxes.T[::-1], -score))
     boxes, score = boxes[order], score[order]
     first = np.sort(np.unique(boxes, axis=0, return_index=True)[1])
-    first = first[_keep_apart(boxes[first], float(overlap), int(most))]
+    first = first[choose_apart(boxes[first], None, overlap, most)]
     table = pd.DataFrame(boxes[first], columns=COLUMNS[:4])
     return table.assign(score=score[first], source=source)
 
@@ -135,7 +114,7 @@ def propose_grid(
         boxes.append(np.stack([y, x, y + size[0], x + size[1]], 1))
     return pd.DataFrame(np.concatenate(boxes), columns=COLUMNS[:4]).assign(score=0., source="grid")
 
-# %% ../nbs/proposals.ipynb #894063d9
+# %% ../nbs/proposals.ipynb #73da9ae1
 def join_proposals(
     *tables:pd.DataFrame, # Proposals, each best first
     most:int=2000, # Boxes, at most
@@ -147,5 +126,5 @@ def join_proposals(
     together = pd.concat([t for t in tables if len(t)], ignore_index=True)
     order = np.argsort(turn, kind="stable")
     together = together.iloc[order].reset_index(drop=True)
-    kept = _keep_apart(together[COLUMNS[:4]].to_numpy(np.int64), float(overlap), int(most))
+    kept = choose_apart(together, None, overlap, most)
     return together.iloc[kept].reset_index(drop=True)

@@ -8,8 +8,13 @@ from skimage.io import imsave
 from cellprotocols.bags import BagError
 from cellprotocols.cell_lines import annotate, infer, patches, selfsupervise, train
 from cellprotocols.cli import run_steps
+from cellprotocols.cultureset import choose_batch_folds
+from cellprotocols.cultureviews import show_strip
 from cellprotocols.dataset import check_dataset, read_dataset
+from cellprotocols.framesets import find_loose
+from cellprotocols.labelled import LabelledError
 from cellprotocols.labellog import LabelLog
+from cellprotocols.linereport import make_line_verdict
 from cellprotocols.protocols import built_steps, step_folder
 from cellprotocols.sequences import SequenceError
 from cellprotocols.synth_cultures import LINES, Culture, iter_frames, make_cultures
@@ -175,3 +180,50 @@ def test_a_new_folder_is_named_whatever_its_names_are(whole, tmp_path):
     t = t.set_index("item_id")
     assert t.n_frames["dish"] == 2 and t.answer["empty"] == "no cells were found: there is no answer"
     assert (tmp_path / "out" / "patches.csv").exists() and (tmp_path / "out" / "sequence_01.png").exists()
+
+
+def test_loose_images_say_no_batch_until_a_group_is_given(tmp_path, capsys):
+    for k, line in enumerate("AB"):
+        for n in range(6):
+            file = tmp_path / "in" / line / f"flask{n // 3}_{n}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            imsave(file, np.full((40, 40), 20 * k + n, np.uint8), check_contrast=False)
+    made = annotate.run(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert "12 images say no batch" in capsys.readouterr().out
+    assert find_loose(made.items.sequence, made.items.batch).all() and made.items.group.nunique() == 12
+    made = annotate.run(str(tmp_path / "in"), str(tmp_path / "grouped"), group=r"(flask\d)_")
+    assert "say no batch" not in capsys.readouterr().out
+    assert sorted(set(made.items.group)) == ["A/flask0", "A/flask1", "B/flask0", "B/flask1"]
+    table = made.items[["file"]].assign(batch=made.items.file.str[-5])
+    table.to_csv(tmp_path / "batches.csv", index=False)
+    made = annotate.run(str(tmp_path / "in"), str(tmp_path / "table"), group=str(tmp_path / "batches.csv"))
+    assert set(made.items.batch) == set("012345")
+    with pytest.raises(LabelledError, match="12 of 12 frames have no batch"):
+        annotate.run(str(tmp_path / "in"), str(tmp_path / "none"), group="plate")
+
+
+def test_the_verdict_on_images_of_unknown_batches_is_not_known():
+    rows = [dict(level="sequence", scope="unseen", metric="accuracy", value=1.0, low=0.9, high=1.0)]
+    known, loose = (make_line_verdict(pd.DataFrame(rows), 4, loose=v) for v in (0.0, 1.0))
+    assert known.kind == "good" and loose.kind == "warn" and "not known" in loose.text
+
+
+def test_a_split_of_ones_own_is_taken_and_checked(tmp_path, capsys):
+    every = [(k, b, p) for k in "AB" for b in "12" for p in "34"]
+    t = pd.DataFrame([dict(label=k, batch=b, group=f"{k}/{b}", sequence=f"{k}/{b}/{p}") for k, b, p in every])
+    file = tmp_path / "split.csv"
+    pd.DataFrame(dict(batch=["1", "2"], split=["train", "test"])).to_csv(file, index=False)
+    assert (choose_batch_folds(t, str(file)) == np.where(t.batch == "2", 0, -1)).all()
+    t[["sequence"]].assign(fold=[0, 1] * 4).to_csv(file, index=False)
+    assert choose_batch_folds(t, str(file)).tolist() == [0, 1] * 4
+    assert "4 batches are on both sides" in capsys.readouterr().out
+    pd.DataFrame(dict(group=["A/1"], fold=[0])).to_csv(file, index=False)
+    with pytest.raises(BagError, match="6 sequences are not said"):
+        choose_batch_folds(t, str(file))
+
+
+def test_what_frames_count_is_shown_as_a_strip():
+    prob = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
+    ax = show_strip([0, 4, 8], prob, ["A", "B"], attention=[0.1, 0.5, 0.4])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["A", "B", "attention"]
+    np.testing.assert_allclose(np.asarray(ax.images[0].get_array())[2], [0.2, 1, 0.8])

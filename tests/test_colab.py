@@ -519,6 +519,27 @@ def test_own_fields_that_nobody_has_labelled(remote, editions, tmp_path):
 
 
 @pytest.mark.colab
+def test_own_films_of_cultures(remote, editions, tmp_path):
+    "Frames of three lines from two batches each, in folders; and all cells a second time."
+    from test_own_data import write_films
+
+    home, variables = tmp_path / "home", colab_test.colab_variables(remote)
+    write_films(home / "films")
+    nb = fill(editions["cell_lines"], your_data="films", size=64, **{"13_encoder": "measured"})
+    finish(colab_test.run_notebook(nb, home, variables))
+    work = home / "work" / "my_cell_lines"
+    items = pd.read_csv(work / "14_train" / "items.csv")
+    assert items.label.nunique() == 3 and (work / "16_visualize" / "report.html").exists()
+    assert pictures(read_run(home)) >= 6
+    done = state(home / "work")
+    finish(colab_test.run_notebook(nb, home, variables))
+    assert sum("done before, nothing to do" in said(c) for c in code_cells(read_run(home))) >= len(
+        built_steps("cell_lines")
+    )
+    assert state(home / "work") == done, "a second run of all cells writes nothing"
+
+
+@pytest.mark.colab
 def test_own_data_without_drive(remote, editions, tmp_path):
     "A person's own images, in class folders with a folder a group; a movie for chapter 25."
     rng, home = np.random.default_rng(0), tmp_path / "home"

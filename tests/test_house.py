@@ -23,6 +23,7 @@ ROWS = [
     abstention
     agreement
     answers
+    boxscores
     calibration
     cultureviews
     dataset
@@ -97,6 +98,7 @@ ROWS = [
     proposals
     quality
     regiongroups
+    ridges
     sequences
     sizes
     stamps
@@ -118,6 +120,7 @@ ROWS = [
     checkpoints
     classify
     crossval
+    culturebags
     cultures
     cultureset
     cutpaste
@@ -223,7 +226,7 @@ def test_notebook_sits_where_its_module_does(nb):
         assert exp == f"{protocol}.{step}"
 
 
-@pytest.mark.parametrize("nb", NBS, ids=str)
+@pytest.mark.parametrize("nb", NBS, ids=lambda p: p.relative_to(ROOT / "nbs").as_posix())
 def test_stored_pictures_are_small(nb):
     outputs = [o for c in json.loads(nb.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
     sizes = [len(v) * 3 // 4 for o in outputs for k, v in o.get("data", {}).items() if k.startswith("image/")]

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from tifffile import imwrite
 
 from cellprotocols.bundle import read_bundle
-from cellprotocols.cell_lines import infer, patches, train
+from cellprotocols.cell_lines import infer
 from cellprotocols.cli import run_steps
 from cellprotocols.dataset import read_dataset
 from cellprotocols.framecuts import read_grey
-from cellprotocols.levels import GreyRange, LevelError, Levels, choose_range, measure_levels, to_bytes
+from cellprotocols.levels import GreyRange, LevelError, Levels, choose_range, measure_levels, read_range, to_bytes
 from cellprotocols.synth_cultures import LINES, Culture, iter_frames
 
 
@@ -75,7 +75,7 @@ def test_contrast_may_be_the_line_and_travels_with_the_model(tmp_path):
     assert name_held_out(home, tmp_path / "own", levels="sequence") < 1, "the same cells, stretched alike"
     kept = read_bundle(tmp_path / "common" / "14_train" / "bundle").normalisation["range"]
     cut = read_dataset(tmp_path / "common" / "12_patches")
-    assert GreyRange(**kept) == patches.read_range(cut)
+    assert GreyRange(**kept) == read_range(cut.path)
     assert cut["patches"][:][cut.items.label == "B"].std() > 2.5 * cut["patches"][:][cut.items.label == "A"].std()
     new = write_deep(tmp_path / "new", lambda k, b: (0.1, 0.4)[k], lambda k: 0, exposures=(20000,))
     model = str(tmp_path / "common" / "14_train" / "bundle")

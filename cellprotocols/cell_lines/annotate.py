@@ -35,10 +35,11 @@ def read_source(
     pattern:str="", # As for `run`
     seed:int=0, # Of the practice frames
     anywhere:bool=False, # As for `run`
+    group:str="", # As for `run`
 ) -> tuple: # table: file, line, group, batch, sequence, hours; the folder that the files are in
     "The frames, and what is known of them."
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed)
-    return read_frames(source, pattern, anywhere)
+    return read_frames(source, pattern, anywhere, group)
 
 # %% ../../nbs/cell_lines/11_annotate.ipynb #1af24c54
 def choose_middles(
@@ -92,6 +93,7 @@ def run(
     source:str|None=None, # A folder of frames, or a table with file, line, batch, sequence, hours; None: practise
     out:str="work/cell_lines/11_annotate", # Folder that is made
     pattern:str="", # How names are read: a regular expression with (?P<line>...), or tree, incucyte, folders, frames
+    group:str="", # The batch, where names do not say it: a regular expression for a part of the name, or a table (.csv)
     cut:str="auto", # Rows with scale bars and clocks: auto, none, or top and bottom, e.g. "0,150"
     log:str="", # The label log of notebook 11: lines given by a person
     anywhere:bool=False, # Take frames that lie elsewhere, too, where a list names them
@@ -100,7 +102,7 @@ def run(
 ): # The frames, a `Dataset`; beside it sequences.csv
     "Bring frames together; one row per frame with its line, batch, sequence and hour. No file is moved or changed."
     step = Step("cell_lines.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
-    table, root = read_source(source, out, pattern, seed, anywhere)
+    table, root = read_source(source, out, pattern, seed, anywhere, group)
     step.tell(root)
     table, sequences, said = _fill_table(table, root, log, cut)
     content = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12]

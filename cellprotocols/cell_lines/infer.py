@@ -78,6 +78,7 @@ def _cut_sequence(rows, root, m) -> tuple: # table of patches; patches; {field_i
         cuts[row.item_id] = img, found
     return (pd.concat(tables, ignore_index=True), np.concatenate(patches), cuts) if tables else (None, None, cuts)
 
+# %% ../../nbs/cell_lines/15_infer.ipynb #9a12b994
 def _name_sequence(
     rows:pd.DataFrame, # Frames of one sequence, with the columns of step 11
     root:Path, # The folder that the files are in
@@ -90,8 +91,10 @@ def _name_sequence(
     if items is None: return make_silent_row(model, first.sequence, first.group, len(rows)), None, None, None, top
     calls = call_cultures(model, make_cultures_of(items, model.bundle.model.measure(patches)))
     items = items.assign(evidence=calls.patches)
-    best = items.groupby("field_id").evidence.mean().idxmax()
-    shown = items.evidence[items.field_id == best].to_numpy()
+    if calls.attention is not None: items = items.assign(attention=calls.attention)
+    says = items.evidence if calls.attention is None else items.attention
+    best = says.groupby(items.field_id).mean().idxmax()
+    shown = says[items.field_id == best].to_numpy()
     figure = show_answer(calls.sequences.iloc[0], calls.frames, *cuts[best], shown, model.bundle.classes,
                          model.bundle.px_um)
     strong = patches[np.argsort(-calls.patches, kind="stable")[:3], ..., 0]

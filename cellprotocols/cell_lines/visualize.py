@@ -16,6 +16,7 @@ from .patches import read_frame_table
 from ..culturecalls import read_pictures
 from ..cultures import read_encoder, to_scaled
 from ..dataset import read_dataset
+from ..framesets import find_loose
 from ..intervals import Interval
 from ..linereport import (make_alike_section, make_answers_section, make_growth_section, make_line_numbers,
                                       make_line_verdict, make_lines_section, make_unknown_section,
@@ -91,7 +92,8 @@ def run(
     verdict, headline = None, []
     if trained is not None:
         scores = pd.read_csv(trained.path/"scores.csv")
-        verdict = make_line_verdict(scores, len(trained.settings["classes"]), step.practice)
+        loose = find_loose(trained.items.item_id, trained.items.batch).mean()
+        verdict = make_line_verdict(scores, len(trained.settings["classes"]), step.practice, loose)
         headline = make_line_numbers(scores, trained.items)
     data = "practice (synthetic)" if step.practice else Path(answers.settings["root"]).name
     facts = {"sequences": len(answers.items), "data": data}
