@@ -96,6 +96,10 @@ def _read_box_table(path, wanted):
     return t[t.label.astype(str) == wanted if wanted else np.ones(len(t), bool)].rename(columns={file: "field"})[
         ["field", *SIDES]]
 
+def _has_file(path, name):
+    "Is there a YOLO file of this image, with its folders or without?"
+    return any((d/n).exists() for d in (path, path/"labels") for n in (name, name.name))
+
 def _read_boxes(path, frames, wanted):
     "Boxes from CSV, COCO or YOLO; the frames that are explicitly without one."
     if path.suffix.lower() == ".csv": return _read_box_table(path, wanted), set()
@@ -103,10 +107,10 @@ def _read_boxes(path, frames, wanted):
     found = read_coco(path) if path.is_file() else read_yolo(path, sizes, ["string"] if not wanted else None)
     t = found.boxes[found.boxes.label.eq(wanted) if wanted else np.ones(len(found.boxes), bool)]
     listed = set(found.shapes) if path.is_file() else {
-        i for i in sizes if any((d/Path(i).with_suffix(".txt").name).exists() or (d/Path(i).with_suffix(".txt")).exists()
-                                for d in (path, path/"labels"))}
+        i for i in sizes if _has_file(path, Path(i).with_suffix(".txt"))}
     return t[["field", *SIDES]], listed
 
+# %% ../nbs/embryosets.ipynb #9ea60162
 def _match(names, frames):
     "Names in a file of boxes to item_id: whole, or by the file name alone where that is clear."
     whole, short = set(frames.item_id), frames.item_id.map(lambda f: Path(f).name)
@@ -158,7 +162,7 @@ def read_embryo_set(
 
 def _say_odd(frames, has) -> list:
     "What a person should know of the set."
-    sizes = frames.groupby("group")[["height", "width"]].nunique().max(1)
+    sizes = frames.groupby("group")[["height", "width"]].nunique().max(axis=1)
     said = [f"{(sizes > 1).sum()} embryos have frames of changing size"] if (sizes > 1).any() else []
     if n := (frames.label == "").sum():
         said.append(f"{n} frames have neither box nor label, and are not learned from; are they clean? Then say so")

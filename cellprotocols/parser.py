@@ -62,12 +62,12 @@ EXAMPLES = {
     },
     "run strings": {
         "run strings": "practice (synthetic) data",
-        "run strings --source my_frames --clean --out work/mine": "a folder an embryo, and boxes.csv",
+        "run strings --source my_frames --clean --out work/my_frames": "a folder an embryo, and boxes.csv",
         "run strings --source frames.csv --boxes boxes.json --interval 0.25": "a table, boxes as COCO, hours",
     },
     "app strings": {
         "app strings": "practice (synthetic) embryos",
-        "app strings --source my_frames --out work/mine": "frames, to call string or normal",
+        "app strings --source my_frames --out work/my_frames": "frames, to call string or normal",
         "app strings --source my_frames --by anna": "who labels",
     },
     "artifacts infer": {

@@ -7,6 +7,7 @@ __all__ = ['takes', 'Detector', 'measure_embryos', 'run']
 
 # %% ../../nbs/strings/35_infer.ipynb #0258c472
 import json
+from pathlib import Path
 
 import numpy as np, pandas as pd
 from safetensors.torch import load_file
@@ -14,7 +15,8 @@ from safetensors.torch import load_file
 from ..architectures import ARCHITECTURES
 from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
-from ..embryosets import SIDES, read_embryo_frame
+from ..embryosets import SIDES, read_embryo_frame, read_embryo_set
+from ..origins import relative_to
 from ..progress import track
 from ..regions import RegionError, embed_once, make_region_view
 from ..screen import Screen
@@ -80,6 +82,7 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
         screen, t = d.look(read_embryo_frame(root, r), cache)
         found = t.iloc[choose_detections(t[SIDES], t.score, threshold, overlap)] if screen >= gate else t.iloc[:0]
         about = dict(item_id=r.item_id, group=r.group, label=r.label, split=r.split, frame=r.frame, hours=r.hours)
+        about |= dict(file=r.file, t=r.t)
         if len(found):
             rows = found.assign(**{k: about[k] for k in ("group", "frame", "hours")}, field=r.item_id)
             rows["key"] = [f"{r.item_id}@{k}" for k in range(len(rows))]
@@ -92,6 +95,15 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     t = read_row_log(log, "key").drop(columns="key") if log.exists() else pd.DataFrame(columns=columns)
     return t.assign(hours=pd.to_numeric(t.hours))
 
+def _list_frames(step, images) -> tuple: # frames, their folder, how they are read
+    "The frames of step 31, or others; others are new to the model."
+    if images:
+        frames, _, root, _ = read_embryo_set(images)
+        step.inputs["images"] = [root/f for f in frames.file.unique()]
+        return frames.assign(split="new"), root, {}
+    labels = step.read("source", "labels")
+    return labels.items, find_frame_root(labels), {k: v for k, v in labels.settings.items() if k == "axes"}
+
 def _say(rows, found, tracklets, embryos) -> str:
     "What came out, in a line."
     said = f"{(rows.called == 'string').sum()} of {len(rows)} frames pass the gate, {len(found)} boxes"
@@ -102,6 +114,7 @@ def run(
     source:str|None=None, # The folder made by `annotate`; None: practise on synthetic frames
     out:str="work/strings/35_infer", # Folder that is made
     model:str="", # The folder made by `train`
+    images:str="", # Another folder of frames, or a .csv, instead; no labels are needed
     threshold:float=0., # A box counts from this score on; 0: the model's own
     gate:str="auto", # Frames with a lower screen score get no box: auto, none, or a number
     overlap:float=.3, # Of two boxes that overlap more than this the better one is kept
@@ -109,14 +122,15 @@ def run(
     seed:int=0, # Of the practice data
 ): # The frames, a `Dataset`; beside it detections.csv, tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
-    step = Step("strings.infer", run, locals())
-    labels = step.read("source", "labels")
+    step = Step("strings.infer", run, locals(), free=["images"], practice=source is None and not images)
     trained = step.read("model", "predictions")
+    frames, root, told = _list_frames(step, images)
+    step.settings.update(root=relative_to(root, Path(out).resolve().parent), **told)
     if made := step.find_done(): return made
     d = Detector(trained.path)
     cut = _to_gate(gate, d.gate)
     with step.write("predictions") as w:
-        found = _find_all(w, labels.items, find_frame_root(labels), d, cut, threshold or d.threshold, overlap)
+        found = _find_all(w, frames, root, d, cut, threshold or d.threshold, overlap)
         linked = link_boxes(found, gap=gap)
         tracklets, rows = measure_tracklets(linked), w.rows()
         embryos = measure_embryos(rows, tracklets)

@@ -25,8 +25,7 @@ takes = {"source": "infer", "train": "train", "patches": "patches"} # The earlie
 # %% ../../nbs/strings/36_visualize.ipynb #13a0a632
 def _make_sections(answers, trained, patches) -> list:
     "The chapters, in order; those with nothing to say are left out."
-    path, labels = answers.path, answers.parent("source")
-    root, rows = find_frame_root(labels), labels.items.set_index("item_id", drop=False)
+    path, root, rows = answers.path, find_frame_root(answers), answers.items.set_index("item_id", drop=False)
     def look(item_id): return read_embryo_frame(root, rows.loc[item_id])
     found = pd.read_csv(path/"detections.csv", dtype=dict(field=str))
     parts = [make_embryos_section(pd.read_csv(path/"embryos.csv"), answers.items),
@@ -81,8 +80,7 @@ def make_explorer(
     if not found: return None
     answers = read_dataset(found[-1].parent, "predictions", "strings.infer")
     boxes = pd.read_csv(answers.path/"detections.csv", dtype=dict(field=str, group=str))
-    labels = answers.parent("source")
-    root, rows = find_frame_root(labels), labels.items.set_index("item_id", drop=False)
+    root, rows = find_frame_root(answers), answers.items.set_index("item_id", drop=False)
     names = sorted(answers.items.group.unique())
     pick = widgets.Dropdown(options=names, description="embryo")
     at = widgets.IntSlider(description="frame", min=0, max=0, continuous_update=False)
