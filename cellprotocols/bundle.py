@@ -143,8 +143,18 @@ def _answer(model, x, classes, folder):
     return out.float()
 
 # %% ../nbs/bundle.ipynb #26b21dd9
-_needed = {"architecture": dict, "classes": list, "channels": list, "normalisation": dict,
-           "px_um": (int, float, type(None)), "temperature": (int, float)}
+def _is_number(v): return type(v) in (int, float) and math.isfinite(v) and abs(v) < 1e12
+def _is_above(v): return _is_number(v) and v > 0
+def _is_names(v): return isinstance(v, list) and all(isinstance(n, str) for n in v) and len(set(v)) == len(v)
+def _is_map(v): return isinstance(v, dict)
+def _is_shape(v): return isinstance(v, list) and len(v) > 0 and all(type(n) is int and 0 < n < 2**31 for n in v)
+
+_needed = {
+    "architecture": _is_map, "classes": _is_names, "normalisation": _is_map, "data": _is_map, "split": _is_map,
+    "channels": lambda v: isinstance(v, list) and all(isinstance(n, str) for n in v), # names may repeat
+    "px_um": lambda v: v is None or _is_above(v), "temperature": _is_above, "input_shape": _is_shape,
+    "thresholds": lambda v: isinstance(v, dict) and all(map(_is_number, v.values())),
+}
 
 def _read_info(folder):
     "bundle.json, its parts checked."
@@ -155,7 +165,7 @@ def _read_info(folder):
     if not isinstance(info.get("schema"), int) or info["schema"] > SCHEMA:
         raise BundleError(f"this bundle has schema {info.get('schema')!r}", f"schema {SCHEMA} or older",
                           "update: pip install -U cellprotocols", folder)
-    bad = [key for key, kind in _needed.items() if not isinstance(info.get(key, ...), kind)]
+    bad = [key for key, fits in _needed.items() if not fits(info.get(key, ...))]
     network = {} if bad else info["architecture"]
     if not bad and [type(network.get(k)) for k in ("name", "arguments")] != [str, dict]: bad = ["architecture"]
     if bad: raise BundleError(f"bundle.json has no usable {bad[0]!r}", do="get the bundle again", file=folder)

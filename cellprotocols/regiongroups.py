@@ -35,6 +35,7 @@ def _slope_steps(levels) -> np.ndarray:
             steps[..., c, d] = np.clip(slope * scale + 10, 0, 19)
     return steps
 
+# %% ../nbs/regiongroups.ipynb #a26de320
 @numba.njit(cache=True)
 def _count(colours, slopes, labels, n):
     h, w, c = colours.shape

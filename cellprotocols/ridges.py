@@ -31,7 +31,8 @@ def _curvatures(grey, sigma):
     xx, yy, xy = (cv2.Sobel(smooth, cv2.CV_32F, i, j, ksize=3, scale=s, borderType=cv2.BORDER_REFLECT)
                   for i, j, s in ((2, 0, .25), (0, 2, .25), (1, 1, .25)))
     half, mean = cv2.magnitude((xx - yy) * .5, xy), (xx + yy) * .5
-    strength = np.minimum(half, np.abs(mean)) * np.float32(2 * sigma**2) # sigma**2 * | |a| - |b| | of the curvatures a, b = mean +- half
+    # The curvatures are a, b = mean +- half; the line strength is sigma**2 * ||a| - |b||
+    strength = np.minimum(half, np.abs(mean)) * np.float32(2 * sigma**2)
     sign = -np.sign(mean)
     angle = .5 * cv2.phase(xx - yy, 2 * xy) # of the largest curvature
     angle = np.where(mean < 0, angle + np.float32(np.pi / 2), angle)
@@ -102,6 +103,7 @@ def _reduce(f, v, piece, n):
     f.at(out, piece, v)
     return out
 
+# %% ../nbs/ridges.ipynb #438aed51
 def _link_pieces(tips, along, gap, bend=.8):
     "Pairs of pieces (K, 2) whose ends meet: near, and one direction (cosines over `bend`)."
     n = len(tips)

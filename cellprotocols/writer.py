@@ -134,7 +134,7 @@ class _RowArray:
         rows = max(1, -(-2**20//size)) # about 1 MB a chunk
         self.one, self.memory = _make_template((rows, *self.shape), self.dtype)
         self.rows = np.zeros((rows, *self.shape), self.dtype)
-        self.digests, self.filled, self.unsynced = list(digests), 0, []
+        self.digests, self.stored, self.filled, self.unsynced = list(digests), {}, 0, []
         _clear_chunks(self.folder, len(self.digests))
         self.add(rest)
 
@@ -156,7 +156,9 @@ class _RowArray:
         self.rows[self.filled:] = 0
         self.one[:] = self.rows
         place = ".".join(["0"]*len(self.shape))
-        self.write(f"c.{len(self.digests)}.{place}".rstrip("."), self.memory[f"c.0.{place}".rstrip(".")].to_bytes())
+        name, data = f"c.{len(self.digests)}.{place}".rstrip("."), self.memory[f"c.0.{place}".rstrip(".")].to_bytes()
+        self.write(name, data)
+        self.stored[name] = make_digest(data)
         self.digests.append(make_digest(self.rows[:self.filled].tobytes()))
         self.filled = 0
 
@@ -179,9 +181,11 @@ def _finish_array(array):
     about = json.loads(array.memory["zarr.json"].to_bytes()) | {"shape": shape}
     array.write("zarr.json", json.dumps(about, indent=1))
     _sync_array(array)
-    sizes = [f.stat().st_size for f in os.scandir(array.folder) if f.name.startswith("c.")]
-    digest = make_digest("".join(array.digests))
-    return dict(shape=shape, dtype=str(array.dtype), files=len(sizes), bytes=sum(sizes), sha256=digest)
+    files = sorted(array.folder.iterdir())
+    chunks = {f.name: array.stored.get(f.name) or make_digest(f.read_bytes()) for f in files} # those from before a stop
+    sizes = [f.stat().st_size for f in files if f.name.startswith("c.")]
+    about = dict(files=len(sizes), bytes=sum(sizes), sha256=make_digest("".join(array.digests)), chunks=chunks)
+    return dict(shape=shape, dtype=str(array.dtype), **about)
 
 # %% ../nbs/writer.ipynb #3c045295
 def _read_log(path):

@@ -25,6 +25,7 @@ ROWS = [
     answers
     boxscores
     calibration
+    chunks
     cultureviews
     dataset
     device
@@ -102,6 +103,7 @@ ROWS = [
     sequences
     sizes
     stamps
+    texture
     tiles
     tracks
     usual
