@@ -9,6 +9,7 @@ __all__ = ['takes', 'run', 'make_explorer']
 from datetime import date
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from ..dataset import read_dataset
@@ -74,7 +75,7 @@ def make_explorer(
 ): # A widget; None: there is no run yet
     "The newest run, embryo by embryo: frames in time, their scores, boxes above a threshold that can be moved."
     import ipywidgets as widgets
-    from cellprotocols.pictures import to_png
+    from cellprotocols.viz import to_png
     found = sorted(Path(out).glob("**/35_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
     found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(out).parts)]
     if not found: return None
@@ -91,7 +92,9 @@ def make_explorer(
         at.max = len(film) - 1
         r = film.iloc[min(at.value, len(film) - 1)]
         some = boxes[(boxes.field == r.item_id) & (boxes.score >= cut.value)]
-        picture.value = to_png(show_film(read_embryo_frame(root, rows.loc[r.item_id]), some, film, r))
+        ax = show_film(read_embryo_frame(root, rows.loc[r.item_id]), some, film, r)
+        picture.value = to_png(ax.figure)
+        plt.close(ax.figure)
     for control in (pick, at, cut): control.observe(show, "value")
     show()
     return widgets.VBox([widgets.HBox([pick, at, cut]), picture])
