@@ -20,9 +20,10 @@ from .protocols import step_file, step_folder
 USUAL = dict(
     chromatin="source out steps label group classes log model movie px_um".split(),
     artifacts="source out steps pattern log images views painted px_um".split(),
+    strings="source out steps boxes wanted group clean interval log how".split(),
     cell_lines="source out steps pattern cut log images encoder px_um".split(),
 )
-FILES = "source out log gate movie nuclei points images painted encoder adapt".split()
+FILES = "source out log gate movie nuclei points images painted encoder adapt boxes".split()
 
 # %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {
@@ -58,6 +59,16 @@ EXAMPLES = {
     },
     "chromatin infer": {
         "chromatin infer --model work/mine/24_train --movie movie.tif --out work/movie": "all nuclei of a movie",
+    },
+    "run strings": {
+        "run strings": "practice (synthetic) data",
+        "run strings --source my_frames --clean --out work/my_frames": "a folder an embryo, and boxes.csv",
+        "run strings --source frames.csv --boxes boxes.json --interval 0.25": "a table, boxes as COCO, hours",
+    },
+    "app strings": {
+        "app strings": "practice (synthetic) embryos",
+        "app strings --source my_frames --out work/my_frames": "frames, to call string or normal",
+        "app strings --source my_frames --by anna": "who labels",
     },
     "artifacts infer": {
         "artifacts infer --model work/mine/54_train --images more --out work/more": "masks of a folder of images",
@@ -180,6 +191,7 @@ def _fill_step(p, protocol, step):
 
 # %% ../nbs/parser.ipynb #a41d66ad
 THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="images, clean and artifact sorted or not",
+              strings="frames of embryos, a folder each, and boxes",
               cell_lines="frames of cultures, in folders or named in a table")
 
 def _fill_app(p, protocol):

@@ -171,7 +171,7 @@ def _to_box(points, width, shape):
     low, high = points.min(0) - 2*width, points.max(0) + 2*width + 1
     return [*np.maximum(np.floor(low), 0).astype(int), *np.minimum(np.ceil(high), shape).astype(int)]
 
-# %% ../nbs/synth_embryos.ipynb #4ff06287
+# %% ../nbs/synth_embryos.ipynb #e0862b57
 class EmbryoFrame(NamedTuple):
     "A frame and what is true of it."
     image:np.ndarray # (H, W) uint8
@@ -194,6 +194,7 @@ def _draw_strings(light, scene, t, outline, centre):
         boxes.append(_to_box(points, width, scene.size))
     return light, np.array(boxes, int).reshape(-1, 4), tuple(k for k, _ in there)
 
+# %% ../nbs/synth_embryos.ipynb #3889ef6c
 def iter_embryo(
     embryo:Embryo, # Its form
     n:int=10, # Frames

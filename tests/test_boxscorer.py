@@ -9,11 +9,11 @@ from cellprotocols.autoencoder import measure_residual, score_residuals, train_a
 from cellprotocols.boxscorer import (
     ScorerError,
     choose_detections,
-    measure_overlap,
     score_boxes,
     to_region_labels,
     train_boxscorer,
 )
+from cellprotocols.boxscores import measure_iou
 from cellprotocols.operating import OperatingError, OperatingPoint, choose_operating_point
 from cellprotocols.published import score_boxes_published
 from cellprotocols.regions import RegionError, RegionView, embed_once, embed_regions, score_agreement
@@ -27,18 +27,9 @@ def test_a_proposal_never_has_two_labels_and_clean_frames_give_negatives():
     truths = boxes[:2]
     t = to_region_labels(boxes, truths)
     assert len(t) == 200 and t.target[:2].eq(1).all()
-    assert np.allclose(t.iou, measure_overlap(boxes, truths).max(1))
+    assert np.allclose(t.iou, measure_iou(boxes, truths).max(1))
     clean = to_region_labels(boxes, np.zeros((0, 4)))
     assert (clean.target == 0).all() and (clean.iou == 0).all() and (clean.truth == -1).all()
-
-
-def test_overlap_against_an_oracle():
-    from torchvision.ops import box_iou
-
-    rng = np.random.default_rng(1)
-    low = rng.uniform(0, 50, (40, 2))
-    boxes = np.hstack([low, low + rng.uniform(1, 30, (40, 2))])
-    assert np.allclose(measure_overlap(boxes, boxes), box_iou(torch.tensor(boxes), torch.tensor(boxes)), atol=1e-6)
 
 
 def test_suppression_against_an_oracle():

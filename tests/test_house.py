@@ -70,6 +70,7 @@ ROWS = [
     """,
     """
     boxes
+    boxtracks
     burntin
     cells
     cellsets
@@ -79,6 +80,7 @@ ROWS = [
     coco
     confluency
     dust
+    embryosets
     exports
     fill
     flatfield
@@ -141,6 +143,7 @@ ROWS = [
     published
     recipes
     regions
+    screen
     suggest
     teach
     timesegments
@@ -175,6 +178,7 @@ ROWS = [
     sections
     serve
     steps
+    stringreport
     """,
     """
     cli

@@ -290,6 +290,46 @@ def test_all_steps_of_cell_lines(tmp_path):
     assert files_below(tmp_path / "my films") == brought, "nothing is written among a person's data"
 
 
+# --- strings
+
+
+@pytest.mark.slow
+def test_all_steps_of_strings(tmp_path):
+    "Films of embryos of a person's own, in a table under another name, boxes in a file elsewhere."
+    from cellprotocols.synth_embryos import make_embryo_set
+
+    made = make_embryo_set(tmp_path / "my films", 7, 4, 200, contrast=0.25)
+    for name in ("frames.csv", "boxes.csv"):
+        (tmp_path / "my films" / name).rename(tmp_path / "my films" / f"my {name}")
+    (tmp_path / "my films" / "practice.txt").unlink()
+    brought = files_below(tmp_path / "my films")
+    labels = run_twice(
+        "strings",
+        "annotate",
+        tmp_path,
+        "boxes.csv",
+        source="my films/my frames.csv",
+        boxes="my films/my boxes.csv",
+        log="results/labels.jsonl",
+    )
+    assert labels.items.label.tolist() == made.label.tolist() and not labels.settings["practice"]
+    run_twice("strings", "patches", tmp_path, "recall.csv", source="results/31_annotate", most=60)
+    small = dict(side=256, epochs=2, ae_size=64)
+    run_twice("strings", "selfsupervise", tmp_path, "frames.npy", source="results/32_patches", **small)
+    run_twice("strings", "train", tmp_path, "model.json", source="results/33_selfsupervise", epochs=4)
+    run_twice("strings", "infer", tmp_path, "tracklets.csv", source="results/31_annotate", model="results/34_train")
+    run_twice(
+        "strings",
+        "visualize",
+        tmp_path,
+        "report.html",
+        source="results/35_infer",
+        train="results/34_train",
+        patches="results/32_patches",
+    )
+    assert files_below(tmp_path / "my films") == brought, "nothing is written among a person's data"
+
+
 # --- every step notebook, whatever it does
 
 

@@ -1,0 +1,109 @@
+"The protocol strings: bad input is named, embryos are never on both sides, thresholds come from normals alone where need be, and the whole way."
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.io import imsave
+
+from cellprotocols.boxtracks import link_boxes, measure_tracklets
+from cellprotocols.coco import write_coco
+from cellprotocols.embryosets import EmbryoError, read_embryo_set
+from cellprotocols.strings import annotate, infer, patches, selfsupervise, train, visualize
+from cellprotocols.synth_embryos import make_embryo_set
+from cellprotocols.yolo import write_yolo
+
+
+def write_frames(home, n=3, embryos=2, size=(24, 30)):
+    "Grey frames in a folder an embryo."
+    rng = np.random.default_rng(0)
+    for e in range(embryos):
+        for t in range(n):
+            name = home / f"E{e}" / f"f{t}.png"
+            name.parent.mkdir(parents=True, exist_ok=True)
+            imsave(name, rng.integers(90, 160, size, dtype=np.uint8), check_contrast=False)
+    return home
+
+
+def write_boxes(home, rows):
+    pd.DataFrame(rows, columns="file y0 x0 y1 x1".split()).to_csv(home / "boxes.csv", index=False)
+
+
+def test_a_frame_without_box_is_clean_only_where_somebody_says_so(tmp_path):
+    write_boxes(write_frames(tmp_path), [["E0/f0.png", 2, 2, 9, 9], ["E0/f0.png", 12, 2, 19, 9]])
+    frames, boxes, _, said = read_embryo_set(tmp_path)
+    assert (frames.label == "").sum() == 5 and len(boxes) == 2 and "neither box nor label" in said[0]
+    assert (read_embryo_set(tmp_path, clean=True)[0].label == "normal").sum() == 5
+
+
+def test_yolo_and_coco_say_which_frames_are_empty(tmp_path):
+    home = write_frames(tmp_path / "in")
+    shapes = {f"E{e}/f{t}.png": (24, 30) for e in range(2) for t in range(2)}
+    box = pd.DataFrame([["E0/f0.png", "string", 2.0, 3, 9, 12]], columns="field label y0 x0 y1 x1".split())
+    write_yolo(tmp_path / "yolo", box, ["string"], shapes)
+    write_coco(tmp_path / "boxes.json", box, ["string"], shapes)
+    for where in ("yolo", "boxes.json"):
+        frames, boxes, *_ = read_embryo_set(home, str(tmp_path / where))
+        assert np.allclose(boxes[["y0", "x0", "y1", "x1"]], [[2, 3, 9, 12]], atol=0.01)
+        assert frames.label.value_counts().to_dict() == {"normal": 3, "": 2, "string": 1}, where
+
+
+def test_odd_boxes_and_sizes_are_said(tmp_path):
+    write_frames(tmp_path)
+    imsave(tmp_path / "E0" / "f9.png", np.full((40, 40), 9, np.uint8), check_contrast=False)
+    write_boxes(tmp_path, [["E0/f0.png", 2, 2, 90, 90], ["E0/f1.png", 50, 50, 60, 60], ["E9/no.png", 1, 1, 5, 5]])
+    _, boxes, _, said = read_embryo_set(tmp_path)
+    assert boxes[["y1", "x1"]].to_numpy().tolist() == [[24, 30]]
+    for word in ("name no frame", "outside their frames", "changing size"):
+        assert word in " ".join(said)
+
+
+def test_an_embryo_in_two_groups_and_odd_labels_are_refused(tmp_path):
+    write_frames(tmp_path)
+    t = pd.DataFrame(dict(file=["E0/f0.png", "E0/f0.png"], embryo=["A", "B"]))
+    t.to_csv(tmp_path / "frames.csv", index=False)
+    with pytest.raises(EmbryoError, match="in two embryos"):
+        read_embryo_set(tmp_path)
+    t.iloc[:1].assign(label="maybe").to_csv(tmp_path / "frames.csv", index=False)
+    with pytest.raises(EmbryoError, match="maybe"):
+        read_embryo_set(tmp_path)
+
+
+def test_whole_embryos_are_dealt(tmp_path):
+    make_embryo_set(tmp_path / "in", 6, 2, 64)
+    made = annotate.run(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert (made.items.groupby("group").split.nunique() == 1).all() and made.items.split.nunique() == 3
+
+
+def test_a_blank_frame_has_no_proposal_and_no_embedding_is_missed():
+    assert len(patches.propose_boxes(np.full((60, 60), 7, np.uint8))) == 0
+    assert len(train.choose_all(pd.DataFrame(columns=["field_id", "y0", "x0", "y1", "x1", "score"]))) == 0
+    assert len(measure_tracklets(link_boxes(pd.DataFrame(columns="group frame hours score y0 x0 y1 x1".split())))) == 0
+
+
+def test_what_the_autoencoder_sees_keeps_the_aspect():
+    wide = np.zeros((50, 100))
+    wide[10:40, 20:50] = 1
+    small = selfsupervise.to_small(wide, 64)[0]
+    rows, columns = (np.flatnonzero((small > 0.5)[:32].any(k)) for k in (1, 0))
+    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+
+
+@pytest.mark.slow
+def test_the_whole_way_on_practice_data(tmp_path):
+    labels = annotate.run(None, str(tmp_path / "practice" / "31"))
+    a = patches.run(str(labels.path), str(tmp_path / "32"), most=60)
+    b = selfsupervise.run(str(a.path), str(tmp_path / "33"), side=256, epochs=3, ae_size=96)
+    c = train.run(str(b.path), str(tmp_path / "34"), epochs=10)
+    gate = json.loads((c.path / "model.json").read_text())["gate"]
+    assert np.isfinite(gate["threshold"]) and len(gate["normal"]) == 201
+    scores = pd.read_csv(c.path / "scores.csv")
+    assert scores[scores.metric == "auroc"].value.max() >= 0.9
+    d = infer.run(str(labels.path), str(tmp_path / "35"), str(c.path))
+    found, tracklets = (pd.read_csv(d.path / f"{n}.csv") for n in ("detections", "tracklets"))
+    assert found.groupby("tracklet").size().tolist() == tracklets.set_index("tracklet").n.sort_index().tolist()
+    held = c.items.set_index("item_id").screen
+    assert np.allclose(held[d.items.item_id], d.items.screen, atol=0.05), "one score, here and there"
+    e = visualize.run(str(d.path), str(tmp_path / "36"), str(c.path), str(a.path))
+    assert "practice (synthetic)" in (e.path / "report.html").read_text(encoding="utf-8")
