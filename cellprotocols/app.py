@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from urllib.parse import quote
 
 from .errors import UserError
-from .files import write_whole
+from .files import find_newest, write_whole
 from .protocols import read_options, step_file
 
 # %% ../nbs/app.ipynb #16f70571
@@ -66,8 +66,7 @@ def find_reports(
     out:str|Path, # The folder of the page
 ) -> list: # Folders of steps that hold a report.html, the newest run first
     "The reports there are."
-    found = [p for p in Path(out).glob("**/report.html") if "/." not in f"/{p.relative_to(out).as_posix()}"]
-    return sorted((p.parent for p in found), key=lambda p: p.stat().st_mtime, reverse=True)
+    return find_newest(out, "report.html")
 
 # %% ../nbs/app.ipynb #e83a14c2
 def _is_served() -> bool: return os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
@@ -218,8 +217,7 @@ class Training(Runner):
 # %% ../nbs/app.ipynb #47d5934e
 def _find_models(out) -> list:
     "Trained models, the newest first: what to show, and the folder."
-    found = sorted(Path(out).glob("**/[0-9]4_train/dataset.json"), key=lambda p: p.stat().st_mtime, reverse=True)
-    return [(str(p.parent.relative_to(out)), str(p.parent)) for p in found if "/." not in p.as_posix()]
+    return [(str(p.relative_to(out)), str(p)) for p in find_newest(out, "[0-9]4_train/dataset.json")]
 
 # %% ../nbs/app.ipynb #69b42eb2
 class Apply(Runner):

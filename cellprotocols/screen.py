@@ -47,19 +47,20 @@ def score_screen(
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
 # %% ../nbs/screen.ipynb #432498d2
-def _logistic(x, yes, c):
+def _logistic(x, yes, c, balanced=True):
     "Weights and offset of a logistic regression on standardised columns."
     from sklearn.linear_model import LogisticRegression
     mean, std = x.mean(0), x.std(0).clip(1e-3)
-    m = LogisticRegression(C=c, class_weight="balanced", max_iter=2000).fit((x - mean)/std, yes)
+    m = LogisticRegression(C=c, class_weight="balanced" if balanced else None, max_iter=2000).fit((x - mean)/std, yes)
     w = m.coef_[0]/std
     return w, float(m.intercept_[0] - w@mean)
 
 class Screen:
     "What gives a frame its scores: embedding (linear), each number, and fused."
-    def __init__(self, weights, offset, names, join, join_offset, chosen):
+    def __init__(self, weights, offset, names, join, join_offset, chosen, slope=0., level=0.):
         self.weights, self.offset, self.names = np.asarray(weights, float), float(offset), list(names)
         self.join, self.join_offset, self.chosen = np.asarray(join, float), float(join_offset), chosen
+        self.slope, self.level = float(slope), float(level)
 
     def score(self,
         embedding:np.ndarray, # (N, E)
@@ -70,10 +71,16 @@ class Screen:
                           **{k: np.asarray(numbers[k], float) for k in self.names}})
         return t.assign(fused=t.to_numpy()@self.join + self.join_offset)
 
+    def predict(self,
+        score:np.ndarray, # The chosen score, any shape
+    ) -> np.ndarray: # 0 to 1, the same shape
+        "Probability that something is there, at the prevalence of the held-out frames; 0.5 where none could tell."
+        return 1/(1 + np.exp(-np.clip(np.asarray(score)*self.slope + self.level, -30, 30)))
+
     def to_dict(self) -> dict: # Plain values, for JSON
         "All of it, to be stored."
         return dict(weights=self.weights.tolist(), offset=self.offset, names=self.names, join=self.join.tolist(),
-                    join_offset=self.join_offset, chosen=self.chosen)
+                    join_offset=self.join_offset, chosen=self.chosen, slope=self.slope, level=self.level)
 
 # %% ../nbs/screen.ipynb #9e43654e
 def _join_held_out(t, yes, groups, c=1.):
@@ -113,4 +120,5 @@ def train_screen(
     held["fused"] = _join_held_out(t[known], yes[known], groups[known])
     found = {k: roc_auc_score(yes[known], v) for k, v in held.items()}
     s.chosen = max(found, key=found.get)
+    (s.slope,), s.level = _logistic(held[s.chosen][:, None], yes[known], 1., balanced=False)
     return s, pd.DataFrame([dict(candidate=k, auroc=v, chosen=k == s.chosen) for k, v in found.items()])

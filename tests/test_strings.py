@@ -10,6 +10,7 @@ from skimage.io import imsave
 from cellprotocols.boxtracks import link_boxes, measure_tracklets
 from cellprotocols.coco import write_coco
 from cellprotocols.embryosets import EmbryoError, read_embryo_set
+from cellprotocols.screen import Screen, train_screen
 from cellprotocols.strings import annotate, infer, patches, selfsupervise, train, visualize
 from cellprotocols.synth_embryos import make_embryo_set
 from cellprotocols.yolo import write_yolo
@@ -55,7 +56,7 @@ def test_odd_boxes_and_sizes_are_said(tmp_path):
     write_boxes(tmp_path, [["E0/f0.png", 2, 2, 90, 90], ["E0/f1.png", 50, 50, 60, 60], ["E9/no.png", 1, 1, 5, 5]])
     _, boxes, _, said = read_embryo_set(tmp_path)
     assert boxes[["y1", "x1"]].to_numpy().tolist() == [[24, 30]]
-    for word in ("name no frame", "outside their frames", "changing size"):
+    for word in ("name no frame", "outside their frames", "1 boxes reach over the edge", "changing size"):
         assert word in " ".join(said)
 
 
@@ -107,3 +108,16 @@ def test_the_whole_way_on_practice_data(tmp_path):
     assert np.allclose(held[d.items.item_id], d.items.screen, atol=0.05), "one score, here and there"
     e = visualize.run(str(d.path), str(tmp_path / "36"), str(c.path), str(a.path))
     assert "practice (synthetic)" in (e.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_probabilities_of_a_screen_are_those_of_held_out_frames():
+    rng = np.random.default_rng(0)
+    yes, train = np.arange(400) % 4 == 0, np.arange(400) < 200
+    strength = rng.normal(size=400) + 1.5 * yes
+    s, _ = train_screen(rng.normal(size=(400, 3)), dict(ridge=strength), yes, np.arange(400) // 20, train)
+    table = s.score(np.zeros((200, 3)), dict(ridge=strength[~train]))
+    prob = s.predict(table[s.chosen].to_numpy())
+    assert abs(prob.mean() - yes[~train].mean()) < 0.03 and prob[yes[~train]].mean() > prob[~yes[~train]].mean() + 0.2
+    again = Screen(**s.to_dict())
+    assert np.array_equal(again.predict(table[s.chosen]), prob)
+    assert Screen(np.zeros(3), 0, [], [1.0], 0, "embedding").predict([-9, 9]).tolist() == [0.5, 0.5]

@@ -15,6 +15,7 @@ from .annotate import find_image_root
 from .infer import read_result
 from ..bundle import read_bundle
 from ..dataset import read_dataset
+from ..files import find_newest
 from ..imagesets import find_images
 from ..origins import is_practice
 from ..maskfiles import name_mask, read_mask
@@ -150,9 +151,9 @@ def make_explorer(
 ): # A `MaskAnnotator`; None: there is no run yet
     "A brush to paint what the masks should have been. The next report scores the masks by it; nothing learns from it."
     from cellprotocols.drawing import MaskAnnotator
-    found = sorted(Path(out).glob("**/55_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
+    found = find_newest(out, "55_infer/dataset.json")
     if not found: return None
-    f = Findings(read_dataset(found[-1].parent, "masks", "artifacts.infer"))
+    f = Findings(read_dataset(found[0], "masks", "artifacts.infer"))
     order = np.random.default_rng(seed).permutation(len(f.items))
     order = order[np.argsort(f.items.part.iloc[order].isin(["train", "valid"]), kind="stable")][:n]
     names = [f.items.file[i] for i in order]

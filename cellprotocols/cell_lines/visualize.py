@@ -16,6 +16,7 @@ from .patches import read_frame_table
 from ..culturecalls import read_pictures
 from ..cultures import read_encoder, to_scaled
 from ..dataset import read_dataset
+from ..files import find_newest
 from ..framesets import find_loose
 from ..intervals import Interval
 from ..linereport import (make_alike_section, make_answers_section, make_growth_section, make_line_numbers,
@@ -113,10 +114,9 @@ def make_explorer(
 ): # A widget; None: there is no run yet
     "The answers of the newest run, one sequence at a time."
     import ipywidgets as widgets
-    found = sorted(Path(out).glob("**/15_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
-    found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(out).parts)]
+    found = find_newest(out, "15_infer/dataset.json")
     if not found: return None
-    answers = read_dataset(found[-1].parent, "predictions", "cell_lines.infer")
+    answers = read_dataset(found[0], "predictions", "cell_lines.infer")
     pictures = dict(read_pictures(answers))
     said = [f"{r.item_id}: {r.answer}" for r in answers.items.itertuples()]
     pick = widgets.Dropdown(options=[(s, i) for i, s in enumerate(said)], description="sequence",

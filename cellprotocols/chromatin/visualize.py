@@ -14,6 +14,7 @@ import pandas as pd
 from .annotate import STATES
 from ..dataset import read_dataset, take_rows
 from ..errors import UserError
+from ..files import find_newest
 from ..report import write_report
 from ..review import choose_palette, make_log_options
 from ..sections import (choose_verdict, find_score, make_classes_section, make_data_section,
@@ -148,10 +149,10 @@ def make_explorer(
     by:str="", # Who labels; "": the name of this computer's user
 ): # An `Explorer`; None: there is no run with a map yet
     "The map of the newest run, to hover, lasso and label."
-    found = sorted(Path(out).glob("**/23_selfsupervise/dataset.json"), key=lambda p: p.stat().st_mtime)
+    found = find_newest(out, "23_selfsupervise/dataset.json")
     if not found: return None
     from cellprotocols.explore import Explorer # a widget: only where somebody looks
-    cells = read_dataset(found[-1].parent, "embeddings", "chromatin.selfsupervise")
+    cells = read_dataset(found[0], "embeddings", "chromatin.selfsupervise")
     patches = cells.parent("source", "patches")
     labels, known = patches.parent("source", "labels"), patches.items.set_index("item_id")
     t, rows = known.loc[cells.items.item_id].reset_index(), known.index.get_indexer(cells.items.item_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..embryosets import SIDES, EmbryoError, read_embryo_frame, read_embryo_set
+from ..embryosets import EmbryoError, read_embryo_frame, read_embryo_set
 from ..hints import give_hints, to_hints
 from ..labellog import apply_log
 from ..origins import is_practice, relative_to

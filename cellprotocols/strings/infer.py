@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from ..architectures import ARCHITECTURES
 from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
-from ..embryosets import SIDES, read_embryo_frame, read_embryo_set
+from ..boxscores import SIDES
+from ..embryosets import read_embryo_frame, read_embryo_set
 from ..origins import relative_to
 from ..progress import track
 from ..regions import RegionError, embed_once, make_region_view
@@ -87,7 +88,7 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
             rows = found.assign(**{k: about[k] for k in ("group", "frame", "hours")}, field=r.item_id)
             rows["key"] = [f"{r.item_id}@{k}" for k in range(len(rows))]
             rows.to_json(log, orient="records", lines=True, mode="a")
-        p = float(1/(1 + np.exp(-np.clip(screen - d.gate, -30, 30))))
+        p = float(d.screen.predict(screen))
         row = about | dict(screen=screen, called="string" if screen >= gate else "normal", detections=len(found),
                            best=float(found.score.max()) if len(found) else 0., prob_normal=1 - p, prob_string=p)
         w.append(r.item_id, pd.DataFrame([row]))
@@ -98,7 +99,8 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
 def _list_frames(step, images) -> tuple: # frames, their folder, how they are read
     "The frames of step 31, or others; others are new to the model."
     if images:
-        frames, _, root, _ = read_embryo_set(images)
+        frames, _, root, said = read_embryo_set(images)
+        for s in said: print(f"  {s}")
         step.inputs["images"] = [root/f for f in frames.file.unique()]
         return frames.assign(split="new"), root, {}
     labels = step.read("source", "labels")

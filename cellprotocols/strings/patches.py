@@ -9,8 +9,8 @@ __all__ = ['takes', 'HOW', 'practice', 'KEPT', 'propose_boxes', 'read_frame_tabl
 import numpy as np, pandas as pd
 
 from ..boxscorer import to_region_labels
-from ..boxscores import measure_iou
-from ..embryosets import SIDES, EmbryoError, read_embryo_frame
+from ..boxscores import SIDES, measure_iou
+from ..embryosets import EmbryoError, read_embryo_frame
 from ..progress import track
 from ..proposals import propose_regions
 from ..ridges import propose_ridges

@@ -13,7 +13,8 @@ from safetensors.torch import save
 
 from ..architectures import ARCHITECTURES
 from ..autoencoder import VARIANTS, predict_residuals, score_residuals, train_autoencoder
-from ..embryosets import SIDES, read_embryo_frame
+from ..boxscores import SIDES
+from ..embryosets import read_embryo_frame
 from ..progress import track
 from ..regions import embed_regions, make_region_view
 from ..steps import Step

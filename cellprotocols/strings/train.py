@@ -13,8 +13,7 @@ from safetensors.torch import save
 
 from ..boxscorer import (ScorerError, choose_detections, choose_exponent, predict_regions, score_boxes,
                                      train_boxscorer)
-from ..boxscores import make_hits, score_ap, score_froc
-from ..embryosets import SIDES
+from ..boxscores import SIDES, make_hits, score_ap, score_froc
 from ..operating import OperatingPoint, choose_operating_point
 from ..screen import Screen, score_screen, train_screen
 from ..steps import Step
@@ -148,7 +147,7 @@ def run(
         _write_models(w, made, model, dict(exponent=a, threshold=cut, gate=gate.to_dict(), screen=screen.to_dict()))
         tables = dict(scores=_score_frames(frames), ap=ap, froc=froc, candidates=table, detections=found)
         for name, t in (tables | dict(scorer=curve.drop(columns="seconds"))).items(): w.write_file(f"{name}.csv", t)
-        p = 1/(1 + np.exp(-np.clip(frames.screen - gate.threshold, -30, 30)))
+        p = screen.predict(frames.screen.to_numpy())
         if "all" not in w.done: w.append("all", frames.assign(prob_normal=1 - p, prob_string=p))
         done = w.commit()
     return step.end(done, *_say(done.path, screen, gate))

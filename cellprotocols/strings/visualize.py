@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..dataset import read_dataset
 from ..embryosets import read_embryo_frame
+from ..files import find_newest
 from ..maskreport import make_settings_section
 from ..report import write_report
 from ..steps import Step
@@ -76,10 +77,9 @@ def make_explorer(
     "The newest run, embryo by embryo: frames in time, their scores, boxes above a threshold that can be moved."
     import ipywidgets as widgets
     from cellprotocols.viz import to_png
-    found = sorted(Path(out).glob("**/35_infer/dataset.json"), key=lambda p: p.stat().st_mtime)
-    found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(out).parts)]
+    found = find_newest(out, "35_infer/dataset.json")
     if not found: return None
-    answers = read_dataset(found[-1].parent, "predictions", "strings.infer")
+    answers = read_dataset(found[0], "predictions", "strings.infer")
     boxes = pd.read_csv(answers.path/"detections.csv", dtype=dict(field=str, group=str))
     root, rows = find_frame_root(answers), answers.items.set_index("item_id", drop=False)
     names = sorted(answers.items.group.unique())
