@@ -3189,6 +3189,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                             'cellprotocols.stringreport.make_string_verdict': ( 'stringreport.html#make_string_verdict',
                                                                                                 'cellprotocols/stringreport.py'),
                                             'cellprotocols.stringreport.show_film': ( 'stringreport.html#show_film',
+                                                                                      'cellprotocols/stringreport.py'),
+                                            'cellprotocols.stringreport.show_froc': ( 'stringreport.html#show_froc',
                                                                                       'cellprotocols/stringreport.py')},
             'cellprotocols.strings.annotate': { 'cellprotocols.strings.annotate._deal': ( 'strings/annotate.html#_deal',
                                                                                           'cellprotocols/strings/annotate.py'),

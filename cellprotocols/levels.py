@@ -92,7 +92,9 @@ def read_range(
     folder:str|Path, # With a range.json
 ) -> GreyRange:
     "What becomes dark and light in the patches of a folder."
-    return GreyRange(**json.loads((Path(folder)/"range.json").read_text(encoding="utf-8")))
+    path = Path(folder)/"range.json"
+    if path.is_file(): return GreyRange(**json.loads(path.read_text(encoding="utf-8")))
+    raise LevelError("the range of grey levels of these patches is not known", "range.json", "cut them again", path)
 
 # %% ../nbs/levels.ipynb #9dab2509
 @house_style()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_string_numbers', 'make_string_verdict', 'make_embryos_section', 'show_film', 'make_found_section',
-           'make_screen_section', 'make_scores_section']
+           'make_screen_section', 'show_froc', 'make_scores_section']
 
 # %% ../nbs/stringreport.ipynb #f1c453cc
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import pandas as pd
 
 from .report import Callout, Number, Section, Table
 from .sections import make_figure
+from .style import house_style
 
 # %% ../nbs/stringreport.ipynb #611737b5
 def _find(table, metric, candidate=None):
@@ -127,19 +128,29 @@ def make_screen_section(
     return Section(title, "Intervals over embryos that nothing was learned from.",
                    [Table(t.rename(columns=names), "One way was chosen on validation embryos, not on these")])
 
+@house_style()
+def show_froc(
+    froc:pd.DataFrame, # false, recall, low, high
+) -> plt.Axes:
+    "Strings found against false boxes a frame, with the interval over embryos."
+    _, ax = plt.subplots(figsize=(5, 2.8), layout="constrained")
+    ax.plot(froc.false, froc.recall, "o-", color="#0072b2")
+    ax.fill_between(froc.false, froc.low, froc.high, color="#56b4e9", alpha=.3)
+    ax.set_xscale("log")
+    ax.set_xticks(froc.false, [f"{n:g}" for n in froc.false], minor=False)
+    ax.set_xticks([], minor=True)
+    ax.set(xlabel="false boxes a frame", ylabel="share of strings found", ylim=(0, 1.02))
+    ax.set_title("Good: high already at the left (IoU 0.2, test embryos)", fontsize=9)
+    return ax
+
+# %% ../nbs/stringreport.ipynb #83f3b03d
 def make_scores_section(
     ap:pd.DataFrame, # metric, value, low, high
     froc:pd.DataFrame, # false, recall, low, high
     recall:pd.DataFrame|None=None, # recall.csv of step 32
 ) -> Section:
     "How well boxes are found."
-    fig, ax = plt.subplots(figsize=(5, 2.8), layout="constrained")
-    ax.plot(froc.false, froc.recall, "o-", color="#0072b2")
-    ax.fill_between(froc.false, froc.low, froc.high, color="#56b4e9", alpha=.3)
-    ax.set_xlabel("false boxes a frame")
-    ax.set_ylabel("share of strings found")
-    ax.set_ylim(0, 1)
     parts = [Table(pd.DataFrame({"metric": ap.metric, "value": _say(ap)}), "AP: area under precision and recall"),
-             make_figure(ax, "FROC at IoU 0.2. Good: high already at the left.")]
+             make_figure(show_froc(froc), "FROC at IoU 0.2. Good: high already at the left.")]
     if recall is not None: parts.append(Table(recall, "Share of true boxes among the proposals", digits=2))
     return Section("How well are strings found?", "", parts)

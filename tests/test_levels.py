@@ -95,3 +95,8 @@ def test_foreign_frames_of_sixteen_bits_meet_a_model_of_bytes(tmp_path):
     deep = frame.astype(np.uint16) * 100
     back = to_bytes(deep, *chosen.to_limits(measure_levels([deep])))
     assert np.abs(back.astype(int) - frame).max() <= 1
+
+
+def test_patches_without_a_range_are_to_be_cut_again(tmp_path):
+    with pytest.raises(LevelError, match="cut them again"):
+        read_range(tmp_path)
