@@ -1375,6 +1375,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cellprotocols.errors.UserError.__str__': ( 'errors.html#usererror.__str__',
                                                                                   'cellprotocols/errors.py'),
                                       'cellprotocols.errors._plain': ('errors.html#_plain', 'cellprotocols/errors.py'),
+                                      'cellprotocols.errors._shorten': ('errors.html#_shorten', 'cellprotocols/errors.py'),
                                       'cellprotocols.errors.check_lengths': ('errors.html#check_lengths', 'cellprotocols/errors.py'),
                                       'cellprotocols.errors.os_errors': ('errors.html#os_errors', 'cellprotocols/errors.py'),
                                       'cellprotocols.errors.propose_word': ('errors.html#propose_word', 'cellprotocols/errors.py')},

@@ -13,6 +13,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 # %% ../nbs/errors.ipynb #f3ccf199
+def _shorten(part, most=600):
+    "What a damaged file holds may be endless: a part that is too long loses its middle."
+    text, half = str(part), most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
 class UserError(Exception):
     "An error the person at the keyboard can mend: what was seen, what is needed, what to do."
     def __init__(self,
@@ -26,7 +31,7 @@ class UserError(Exception):
 
     def __str__(self):
         parts = [self.seen, self.need and f"needed: {self.need}", self.do]
-        text = "; ".join(str(p).strip().rstrip(".;") for p in parts if p)
+        text = "; ".join(_shorten(p).strip().rstrip(".;") for p in parts if p)
         return " ".join((f"{self.file}: {text}" if self.file else text).split())
 
 # %% ../nbs/errors.ipynb #bbfcf8b1
