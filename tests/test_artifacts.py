@@ -888,7 +888,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, practice_model):
         write(tmp_path / "in" / f"f{k}.tif", f.image[..., 0])
     p = mask_in_a_process(tmp_path / "in", practice_model, tmp_path / "a")
     for _ in range(6000):
-        if len(list(tmp_path.rglob("filled/*.tif"))) >= 3:
+        if len(list(tmp_path.rglob("filled/[!.]*.tif"))) >= 3:
             break
         assert p.poll() is None, "it ended by itself"
         time.sleep(0.1)

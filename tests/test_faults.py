@@ -217,13 +217,13 @@ def fill_the_disk(tmp):
         return run_in(home)
 
     refused = 0
-    for most in (0, 10, 100, 300, 600, 1000, 1500, 2000, 3000, 5000, 8000, 12000, 20000, 40000, 100_000, 200_000):
+    for most in (0, 100, 600, 1500, 3000, 8000, 20000, 60000, 200_000):
         code = ended(child_unlimited(lambda: limited(most), tmp / "pipe"))
         said = (tmp / "pipe").read_text()
         assert code in (0, 2) and "Traceback" not in said and "should not happen" not in said, (most, code, said)
         refused += code == 2
         assert code == 0 or re.search("disk|larger", said), (most, said)
-    assert refused >= 8, refused
+    assert refused >= 5, refused
     assert ended(child(lambda: run_in(home), tmp / "said")) == 0, (tmp / "said").read_text()
     assert not differing(calm / "work", home / "work")
 
@@ -310,7 +310,7 @@ def damage(data, rng):
 
 
 def damage_the_input(tmp):
-    "300 damaged inputs: done, or one sentence, within seconds; never a traceback."
+    "120 damaged inputs: done, or one sentence, within seconds; never a traceback."
     from cellprotocols.cli import main
 
     preload()  # an import is no hang
@@ -322,7 +322,7 @@ def damage_the_input(tmp):
         raise TimeoutError("it hangs")
 
     signal.signal(signal.SIGALRM, late)
-    for k in range(300):
+    for k in range(120):
         file = kinds[k % 3]
         good = file.read_bytes()
         file.write_bytes(damage(good, rng))
@@ -339,7 +339,7 @@ def damage_the_input(tmp):
         file.write_bytes(good)
         for out in ("out", "patches", ".out.partial", ".patches.partial"):
             shutil.rmtree(tmp / out, ignore_errors=True)
-    assert codes.count(2) >= 100, "most damage is noticed"
+    assert codes.count(2) >= 40, "most damage is noticed"
 
 
 def test_damaged_inputs_end_in_a_sentence(tmp_path):

@@ -60,36 +60,48 @@ sys.path.insert(0, {tests!r})
 import torch; torch.set_num_threads(1)
 from test_train import data, net
 from cellprotocols.train import train_model
-left = [int(sys.argv[2])]
+import fastai.callback.all
+left = [0]
 def augment(x, generator):
     left[0] -= 1
     if left[0] < 0: os.kill(os.getpid(), signal.SIGKILL)
     return x + .1 * torch.randn(x.shape, generator=generator)
-model = net()
-h = train_model(model, data(40), data(20, seed=1), sys.argv[1], epochs=4, lr=.01, batch=8, mixup=.3, augment=augment, ema=.9, checkpoint_s=float(sys.argv[3]))
-print(h.curves.drop(columns="seconds").to_json(double_precision=15))
-print(repr([float(v.double().sum()) for v in model.state_dict().values()]))
+def train(out, every):
+    model = net()
+    h = train_model(model, data(40), data(20, seed=1), out, epochs=4, lr=.01, batch=8, mixup=.3, augment=augment,
+                    ema=.9, checkpoint_s=every)
+    print(h.curves.drop(columns="seconds").to_json(double_precision=15))
+    print(repr([float(v.double().sum()) for v in model.state_dict().values()]), flush=True)
+for steps in map(int, sys.argv[3:]): # a child each: a kill costs no import
+    if not (pid := os.fork()):
+        left[0] = steps
+        train(sys.argv[1], float(sys.argv[2]))
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code == (0 if steps == {whole} else -signal.SIGKILL), code
 """
+WHOLE = 10**6
 
 
-def run_killed(out, steps, every):
-    code = KILLED.format(tests=os.path.dirname(__file__))
-    return subprocess.run(
-        [sys.executable, "-c", code, str(out), str(steps), str(every)], capture_output=True, text=True, timeout=300
-    )
+def run_killed(out, every, *steps):
+    "Train again and again in a folder, killed after so many steps each time; returns what is said."
+    code = KILLED.format(tests=os.path.dirname(__file__), whole=WHOLE)
+    words = [sys.executable, "-c", code, out, every, *steps]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run_killed(tmp_path_factory.mktemp("whole"), 1000, WHOLE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [0, 1000], ids=["checkpoint at every step", "checkpoints at the ends of epochs"])
-def test_killed_and_continued_gives_the_same_curve_and_weights(tmp_path, every):
-    whole = run_killed(tmp_path / "whole", 10**6, 1000)
-    assert whole.returncode == 0, whole.stderr
-    for steps in (3, 6, 7):  # in the first epoch, in the next, again later
-        killed = run_killed(tmp_path / "cut", steps, every)
-        assert killed.returncode == -9, killed.stderr
-    again = run_killed(tmp_path / "cut", 10**6, every)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == whole.stdout
+def test_killed_and_continued_gives_the_same_curve_and_weights(tmp_path, undisturbed, every):
+    # in the first epoch, in the next, again later
+    assert run_killed(tmp_path, every, 3, 6, 7, WHOLE) == undisturbed
 
 
 class Cut(Exception):

@@ -57,7 +57,7 @@ def make_env():
     print("Making the environment that Colab publishes (several GB with torch) ...", flush=True)
     shutil.rmtree(ENV, ignore_errors=True)
     subprocess.run([*UV, "venv", "-q", "--python", find_python(), str(ENV)], check=True)
-    install("-r", "colab/constraints.txt", pinned("constraints.txt", "hypothesis"))
+    install("--compile-bytecode", "-r", "colab/constraints.txt", pinned("constraints.txt", "hypothesis"))
     last_wheel("opencv-python-headless")
     stamp.write_text(mark)
 

@@ -27,7 +27,7 @@ fi
 
 echo "Installing into $venv (several GB with torch; a few minutes on a fast line) ..."
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
-"$venv/bin/python" -m uv pip install --quiet --python "$venv/bin/python" -c constraints.txt -e ".[dev,nd2,czi,umap,app]"
+"$venv/bin/python" -m uv pip install --quiet --compile-bytecode --python "$venv/bin/python" -c constraints.txt -e ".[dev,nd2,czi,umap,app]"
 
 # opencv-python wants the desktop's libGL; a server without it gets the same version without windows.
 if ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
