@@ -78,6 +78,7 @@ ROWS = [
     clicks
     clusters
     coco
+    compartments
     confluency
     dust
     embryosets
