@@ -120,6 +120,7 @@ ROWS = [
     batches
     boxscorer
     cam
+    cellpool
     checkpoints
     classify
     crossval
