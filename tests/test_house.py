@@ -138,7 +138,9 @@ ROWS = [
     maps
     measured
     mil
+    multicalls
     multicrop
+    multilabel
     predict
     probe
     pseudomasks
