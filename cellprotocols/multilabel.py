@@ -41,6 +41,7 @@ def _to_logs(numbers):
     v = np.nan_to_num(np.asarray(numbers, np.float64))
     return np.sign(v)*np.log1p(np.abs(v)*20)/np.log(20)
 
+# %% ../nbs/multilabel.ipynb #b0c30043
 def train_columns(
     embedding:np.ndarray, # (N, D)
     numbers:np.ndarray, # (N, Q), ratios and the like

@@ -121,6 +121,7 @@ ROWS = [
     boxscorer
     cam
     cellpool
+    cellrules
     checkpoints
     classify
     crossval
