@@ -20,7 +20,7 @@ def test_the_protein_is_where_it_was_painted(k):
         assert abs(nucleus) < 3
     elif k <= 5:
         assert nucleus > 1.5 * max(cytoplasm, 0)
-    elif k not in (9, 11):  # stress fibres and spindles lie over the nucleus
+    elif k not in (9, 11, 12):  # stress fibres and spindles lie over the nucleus, a centrosome may
         assert cytoplasm > 1.5 * max(nucleus, 0)
     assert field.truth[:, k].all()
 
