@@ -74,6 +74,7 @@ ROWS = [
     boxes
     boxtracks
     burntin
+    cellregions
     cells
     cellsets
     centres
