@@ -78,6 +78,7 @@ ROWS = [
     cells
     cellsets
     centres
+    channelfiles
     clicks
     clusters
     coco
