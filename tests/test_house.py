@@ -41,6 +41,7 @@ ROWS = [
     invalid
     labellog
     layouts
+    locations
     maskscores
     metrics
     mirror
@@ -61,6 +62,7 @@ ROWS = [
     synth_cultures
     synth_dirt
     synth_embryos
+    synth_organelles
     tables
     tiff
     tiffpages
@@ -72,9 +74,11 @@ ROWS = [
     boxes
     boxtracks
     burntin
+    cellregions
     cells
     cellsets
     centres
+    channelfiles
     clicks
     clusters
     coco
