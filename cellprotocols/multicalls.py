@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['score_left_out', 'choose_likely', 'train_calibration', 'to_prob', 'to_with_none', 'choose_calls', 'score_map',
-           'score_ways']
+           'score_ways', 'make_image_logits', 'score_image_learner']
 
 # %% ../nbs/multicalls.ipynb #b0c40005
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .errors import check_lengths
-from .intervals import bootstrap
-from .multilabel import MultilabelError, train_multilabel
+from .intervals import to_group_ids, to_interval, to_mean
+from .multilabel import MultilabelError, to_image_logits, train_multilabel
 
 # %% ../nbs/multicalls.ipynb #b0c30019
 def score_left_out(
@@ -117,19 +117,71 @@ def score_map(
     return (float(np.nanmean(each)) if truth.any() else float("nan")), each
 
 # %% ../nbs/multicalls.ipynb #b0c40010
+def _area_draws(yes, score, weight):
+    "Average precision of one class for many weights of the rows (n, N); NaN where nothing is positive."
+    order = np.argsort(-score, kind="stable")
+    end = np.flatnonzero(np.r_[np.diff(score[order]) != 0, True]) # ties count together
+    w = weight[:, order]
+    hits, all_of_them = np.cumsum(w*yes[order], 1)[:, end], np.cumsum(w, 1)[:, end]
+    step = np.diff(hits, axis=1, prepend=0)
+    total = hits[:, -1:]
+    area = (step*hits/np.maximum(all_of_them, 1e-9)).sum(1)
+    return np.where(total[:, 0] > 0, area/np.maximum(total[:, 0], 1e-9), np.nan)
+
+def _map_draws(truth, prob, weight):
+    return to_mean(np.stack([_area_draws(t, p, weight) for t, p in zip(truth.T, prob.T)], 1))
+
+# %% ../nbs/multicalls.ipynb #b0c40018
 def score_ways(
-    truth:np.ndarray, # (N, K)
-    ways:dict, # name -> (N, K) scores
+    truth:np.ndarray, # (N, K) of 0 and 1
+    ways:dict, # name -> (N, K) scores; the others are compared with the last
     groups:Sequence, # (N,) samples
-    n:int=100, # Draws of the bootstrap
-) -> pd.DataFrame: # way, value, low, high: mean average precision, interval over samples; then `gain` on the last way
+    n:int=300, # Draws of the bootstrap
+    seed:int=0, # Of the draws
+) -> pd.DataFrame: # way, value, low, high: mean average precision, interval over samples; gain, gain_low, gain_high
     "Several ways on the same cells."
-    truth, last, rows = np.asarray(truth), list(ways)[-1], []
-    def area(prob, i): return score_map(truth[i], prob[i])[0]
-    def gain(prob, i): return area(prob, i) - area(ways[last], i)
-    for name, prob in ways.items():
-        row = dict(zip(("value", "low", "high"), bootstrap(partial(area, prob), groups, n, limits=(0, 1))))
-        more = dict.fromkeys(("gain", "gain_low", "gain_high"), 0.)
-        if name != last: more = dict(zip(more, bootstrap(partial(gain, prob), groups, n)))
-        rows.append(dict(way=name) | row | more)
+    check_lengths(MultilabelError, truth=truth, groups=groups, **ways)
+    truth, (ids, g) = np.asarray(truth) > 0, to_group_ids(np.asarray(groups), len(groups))
+    counts = np.vstack([np.ones(g), np.random.default_rng(seed).multinomial(g, np.full(g, 1/g), n)])
+    draws, rows = {k: _map_draws(truth, np.asarray(p, float), counts[:, ids]) for k, p in ways.items()}, []
+    last = draws[list(ways)[-1]]
+    for name, d in draws.items():
+        row = dict(zip(("value", "low", "high"), to_interval(d[0], d[1:], g, limits=(0, 1))))
+        more = d - last
+        gain = zip(("gain", "gain_low", "gain_high"), to_interval(more[0], more[1:], g))
+        rows.append(dict(way=name) | row | dict(gain))
     return pd.DataFrame(rows)
+
+# %% ../nbs/multicalls.ipynb #b0c40012
+def make_image_logits(
+    logits:np.ndarray, # (N, K) of cells
+    images:Sequence, # (N,) the image of each
+) -> tuple: # names of the images, sorted (n,); (n, K) logits
+    "Logits of images."
+    names, image = np.unique(np.asarray(images).astype(str), return_inverse=True)
+    z = to_image_logits(torch.from_numpy(np.asarray(logits, np.float32)), torch.from_numpy(image), len(names))
+    return names, z.numpy()
+
+# %% ../nbs/multicalls.ipynb #b0c40015
+def score_image_learner(
+    embedding:np.ndarray, # (N, D)
+    numbers:np.ndarray, # (N, Q)
+    targets:np.ndarray, # (N, K): the label of each cell's image
+    images:Sequence, # (N,)
+    fold:np.ndarray, # (N,) whole samples
+    **how, # components, l2, steps, seed of `train_multilabel`
+) -> dict: # "copied" and "cam": (N, K) probabilities, not calibrated, of samples that were left out
+    "A learner of whole images, copied to cells, and times its map."
+    names, first, image = np.unique(np.asarray(images).astype(str), return_index=True, return_inverse=True)
+    count = np.bincount(image)[:, None]
+    def mean(a): return np.stack([np.bincount(image, c, len(names)) for c in np.asarray(a, float).T], 1)/count
+    x, q = mean(embedding).astype(np.float32), mean(numbers).astype(np.float32)
+    copied, own = np.zeros((2, *np.shape(targets)), np.float32)
+    for k in np.unique(fold):
+        a, b, cells = fold[first] != k, fold[first] == k, fold == k
+        model = train_multilabel(x[a], q[a], np.asarray(targets)[first][a], names[a], pool="copied", **how)
+        whole = np.zeros((len(names), copied.shape[1]), np.float32)
+        whole[b] = to_prob(model.score(x[b], q[b]))
+        copied[cells] = whole[image[cells]]
+        own[cells] = to_prob(model.score(embedding[cells], numbers[cells]))
+    return dict(copied=copied, cam=copied*own)

@@ -84,6 +84,7 @@ ROWS = [
     coco
     compartments
     confluency
+    corrections
     dust
     embryosets
     exports
@@ -139,6 +140,7 @@ ROWS = [
     embedded
     features
     inputs
+    locationmodel
     losses
     maps
     measured
