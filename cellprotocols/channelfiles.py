@@ -80,8 +80,8 @@ def find_channel_files(
     stacks = t[(t.colour == "") & t.file.str.lower().str.endswith((".tif", ".tiff"))]
     t = t[t.colour != ""]
     _check_twice(t)
-    t = _name_fields(t).pivot(index="id", columns="colour", values="file").fillna("").reindex(columns=CHANNELS, fill_value="")
-    t = t.reset_index().assign(stackfile="").rename_axis(columns=None)
+    t = _name_fields(t).pivot(index="id", columns="colour", values="file").fillna("")
+    t = t.reindex(columns=CHANNELS, fill_value="").reset_index().assign(stackfile="").rename_axis(columns=None)
     if t.empty: t = stacks.assign(id=[Path(f).name.split(".")[0] for f in stacks.file], stackfile=stacks.file)
     if t.empty:
         raise ChannelError(f"{len(files)} images, but none that ends in a channel",

@@ -74,6 +74,7 @@ ROWS = [
     boxes
     boxtracks
     burntin
+    cellcrops
     cellregions
     cells
     cellsets
@@ -82,6 +83,7 @@ ROWS = [
     clicks
     clusters
     coco
+    compartments
     confluency
     dust
     embryosets
