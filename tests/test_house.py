@@ -83,7 +83,6 @@ ROWS = [
     clicks
     clusters
     coco
-    compartments
     confluency
     dust
     embryosets
