@@ -83,6 +83,7 @@ ROWS = [
     clicks
     clusters
     coco
+    compartments
     confluency
     dust
     embryosets
@@ -124,6 +125,8 @@ ROWS = [
     batches
     boxscorer
     cam
+    cellpool
+    cellrules
     checkpoints
     classify
     crossval
@@ -141,7 +144,9 @@ ROWS = [
     maps
     measured
     mil
+    multicalls
     multicrop
+    multilabel
     predict
     probe
     pseudomasks
