@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLOUR_WORDS', 'ChannelError', 'read_channel_name', 'read_sample_name', 'find_channel_files', 'read_channels',
-           'check_channels', 'read_weak_labels', 'read_channel_set']
+           'check_channels', 'measure_channels', 'to_image', 'read_weak_labels', 'read_channel_set']
 
 # %% ../nbs/channelfiles.ipynb #13ba69d5
 import re
@@ -80,8 +80,8 @@ def find_channel_files(
     stacks = t[(t.colour == "") & t.file.str.lower().str.endswith((".tif", ".tiff"))]
     t = t[t.colour != ""]
     _check_twice(t)
-    t = _name_fields(t).pivot(index="id", columns="colour", values="file").fillna("").reindex(columns=CHANNELS, fill_value="")
-    t = t.reset_index().assign(stackfile="").rename_axis(columns=None)
+    t = _name_fields(t).pivot(index="id", columns="colour", values="file").fillna("")
+    t = t.reindex(columns=CHANNELS, fill_value="").reset_index().assign(stackfile="").rename_axis(columns=None)
     if t.empty: t = stacks.assign(id=[Path(f).name.split(".")[0] for f in stacks.file], stackfile=stacks.file)
     if t.empty:
         raise ChannelError(f"{len(files)} images, but none that ends in a channel",
@@ -179,6 +179,28 @@ def check_channels(
     if round_["blue"] < .75 and round_[best] > round_["blue"] + .15:
         said.append(f"{best} looks more like nuclei than blue does: were {best} and blue swapped?")
     return said
+
+# %% ../nbs/channelfiles.ipynb #bd76a59a
+def measure_channels(
+    row, # As for `read_channels`
+    root:str|Path, # The folder that paths are relative to
+    order:str="", # As for `read_channels`
+) -> dict: # height, width (px), dtype, px_um (um; NaN: unknown), remarks (sentences, joined)
+    "Look at a field once, whole."
+    planes = read_channels(row, root, order)
+    with open_image(Path(root) / (row.stackfile or row.blue)) as img: px_um = img.px_um or np.nan
+    (h, w), kinds = planes["blue"].shape, {x.dtype.name for x in planes.values()}
+    said = check_channels(planes) + ([f"channels of {' and '.join(sorted(kinds))}"] if len(kinds) > 1 else [])
+    return dict(height=h, width=w, dtype=to_image(planes).dtype.name, px_um=px_um, remarks="; ".join(said))
+
+def to_image(
+    planes:dict, # Of `read_channels`
+) -> np.ndarray: # (H, W, 4), red, green, blue, yellow; channels of different depth as shares of their range, float32
+    "The channels of a field as one image."
+    if len({x.dtype for x in planes.values()}) > 1:
+        planes = {c: x / np.float32(np.iinfo(x.dtype).max if x.dtype.kind in "iu" else 1) for c, x in planes.items()}
+    black = np.zeros_like(planes["blue"])
+    return np.stack([planes.get(c, black) for c in CHANNELS], -1)
 
 # %% ../nbs/channelfiles.ipynb #0415883a
 def _to_text(said, line, path) -> str:

@@ -26,7 +26,8 @@ def read_corrections(
     "What a person said of single cells."
     if not path: return pd.DataFrame(dict(item_id=[], label=[]), dtype=str)
     try: t = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as e: raise CorrectionError(f"no table ({type(e).__name__})", "a .csv", file=path) from e
+    except (ValueError, OSError) as e:
+        raise CorrectionError(f"no table ({type(e).__name__})", "a .csv", file=path) from e
     if missing := [c for c in COLUMNS[:3] if c not in t]:
         raise CorrectionError(f"no column {', '.join(missing)}", ", ".join(COLUMNS[:3]), file=path)
     label = [_to_label(v, k + 2, path) for k, v in enumerate(t.labels)]

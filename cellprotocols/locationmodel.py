@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch_to
 from safetensors.numpy import load_file, save
 
 from .domain import Domain, check_domain
@@ -40,6 +41,7 @@ def write_location_model(
     for name, arrays in dict(model=to_arrays(model), domain=domain._asdict()).items():
         w.write_file(f"{name}.safetensors", save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
 
+# %% ../nbs/locationmodel.ipynb #b0c70013
 class LocationModel:
     "A model of places, opened."
     def __init__(self,
@@ -53,13 +55,6 @@ class LocationModel:
         self.domain = Domain(**load_file(folder/"domain.safetensors"))
         self.thresholds = np.array(self.about["thresholds"])
 
-    def open_view(self): # `RegionView`
-        "The network that looks at fields; refused where it is another."
-        view = make_region_view(self.about["network"] if self.about["network"] != "efficientnet-lite0" else "auto")
-        if view.digest == self.about["weights"]: return view
-        raise ModelError(f"the weights of {view.name} are not those this model was trained on",
-                         f"weights with the fingerprint {self.about['weights']}", "install the same version")
-
     def score(self, embedding, numbers): # (N, D), (N, Q) -> (N, 19) logits
         return to_with_none(self.model.score(embedding, numbers), NEGATIVE)
 
@@ -70,10 +65,20 @@ class LocationModel:
         names, z = make_image_logits(logits, images)
         return names, to_prob(z, np.array(self.about["image_slope"]), np.array(self.about["image_level"]))
 
-    def check(self, embedding, numbers) -> np.ndarray: # (N,) bool
-        "Which cells are unlike anything learned from."
-        columns = self.model.columns.to_columns(embedding, numbers)
-        return check_domain(self.domain, columns, np.zeros(len(columns))).unlike.to_numpy()
+# %% ../nbs/locationmodel.ipynb #b0c70015
+@patch_to(LocationModel)
+def open_view(self): # `RegionView`
+    "The network that looks at fields; refused where it is another."
+    view = make_region_view(self.about["network"] if self.about["network"] != "efficientnet-lite0" else "auto")
+    if view.digest == self.about["weights"]: return view
+    raise ModelError(f"the weights of {view.name} are not those this model was trained on",
+                     f"weights with the fingerprint {self.about['weights']}", "install the same version")
+
+@patch_to(LocationModel)
+def check(self, embedding, numbers) -> np.ndarray: # (N,) bool
+    "Which cells are unlike anything learned from."
+    columns = self.model.columns.to_columns(embedding, numbers)
+    return check_domain(self.domain, columns, np.zeros(len(columns))).unlike.to_numpy()
 
 # %% ../nbs/locationmodel.ipynb #b0c70010
 def to_call_table(

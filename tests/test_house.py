@@ -74,6 +74,7 @@ ROWS = [
     boxes
     boxtracks
     burntin
+    cellcrops
     cellregions
     cells
     cellsets

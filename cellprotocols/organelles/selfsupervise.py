@@ -46,7 +46,8 @@ def _say(made) -> str:
     said = f"{len(t)} cells of {t.field_id.nunique()} fields and {t.group.nunique()} samples as {x.shape[1]} numbers"
     if t.label.nunique() < 2 or t.group.nunique() < 3: return said
     fair = score_knn_purity(train_pca(x, 50, scale=True).transform(x), t.label, t.group)
-    return f"{said}; {fair} of the nearest cells of other samples carry the same label (by chance about {1/t.label.nunique():.2f})"
+    chance = f"by chance about {1/t.label.nunique():.2f}"
+    return f"{said}; {fair} of the nearest cells of other samples carry the same label ({chance})"
 
 # %% ../../nbs/organelles/43_selfsupervise.ipynb #b0c43015
 def run(
