@@ -57,9 +57,8 @@ def _learn_domain(columns, z, t, fold):
 # %% ../../nbs/organelles/44_train.ipynb #b0c44016
 def _find_truth(made, exact, t) -> np.ndarray: # (N, K) with NaN
     "What is known of single cells: of all with practice data, else of those that were corrected."
-    file = made.parent("source").path/"truth.csv"
-    if file.exists(): return to_exact(t.item_id, pd.read_csv(file, dtype=str, keep_default_na=False))
-    return exact
+    truth = pd.read_csv(made.parent("source").path/"truth.csv", dtype=str, keep_default_na=False)
+    return to_exact(t.item_id, truth) if len(truth) else exact
 
 def _score(truth, ways, t, images) -> pd.DataFrame: # of, way, value, low, high, gain, gain_low, gain_high, n
     "Cells where the truth is known, and images."
@@ -124,7 +123,7 @@ def run(
     domain = _learn_domain(model.columns.to_columns(x, q), z, t, fold)
     scores, classes = _score(truth, ways, t, images), _list_classes(truth, z, images, n, thresholds)
     with step.write("predictions") as w:
-        keep = {k: made.settings[k] for k in ("network", "weights", "full", "numbers")} | dict(pool=pool)
+        keep = {k: made.settings[k] for k in ("network", "weights", "wide", "full", "numbers")} | dict(pool=pool)
         write_location_model(w, model, domain, thresholds, images[3], keep)
         for name, table in dict(scores=scores, classes=classes).items(): w.write_file(f"{name}.csv", table)
         if "all" not in w.done: w.append("all", _to_rows(t, prob, thresholds))
