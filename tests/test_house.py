@@ -77,6 +77,7 @@ ROWS = [
     cellcrops
     cellregions
     cells
+    cellpolygons
     cellsets
     centres
     channelfiles
