@@ -37,12 +37,14 @@ ROWS = [
     galleries
     hints
     images
+    instanceap
     intervals
     invalid
     labellog
     layouts
     locations
     maskscores
+    masktext
     metrics
     mirror
     names
@@ -58,6 +60,7 @@ ROWS = [
     sources
     split
     style
+    submissions
     synth
     synth_cultures
     synth_dirt
