@@ -19,14 +19,16 @@ from .selfsupervise import embed_field
 from ..progress import track
 from ..steps import Step
 from ..submissions import make_prediction_text, write_submission
+from ..tables import read_row_log
 
 takes = {"source": "patches", "model": "train"} # The earlier step that each argument reads
 
 # %% ../../nbs/organelles/45_infer.ipynb #b0c45011
 ABOUT = ["item_id", "group", "label", "field_id", "cell_id", "x0", "y0", "x1", "y1", "area", "area_um2", "nucleus_area",
          "n_nuclei", "touches_border", "doubts"]
+PROBS = [f"prob_{name}" for name in NAMES]
 
-def _call(rows, field, view, m, within) -> tuple: # rows with probabilities, logits
+def _call(rows, field, view, m, within) -> tuple: # rows with probabilities, (19,) of the image
     "The cells of a field."
     t, x, q = embed_field(view, field, m.about["full"], m.about["wide"])
     at = pd.Index(t.cell_id).get_indexer(rows.cell_id)
@@ -37,18 +39,19 @@ def _call(rows, field, view, m, within) -> tuple: # rows with probabilities, log
     calls = to_call_table(prob, m.thresholds)
     rows = rows[ABOUT].reset_index(drop=True).assign(called=calls.called, split="new", unlike=m.check(x, q),
         mean_green=t.mean_green.to_numpy()[at], nuc_cyto_ratio=t.nuc_cyto.to_numpy()[at])
-    return rows.join(pd.DataFrame(prob, columns=[f"prob_{name}" for name in NAMES])), z
+    return rows.join(pd.DataFrame(prob, columns=PROBS)), m.predict_images(z, rows.field_id)[1][0]
 
 def _call_all(w, patches, m, within):
     "Field after field; what is done is skipped."
     view, by = m.open_view(), dict(list(patches.items.groupby("field_id", sort=False)))
+    log = w.folder.parent/"images.jsonl"
     for name in track([k for k in by if k not in w.done], "calling cells"):
-        rows, z = _call(by[name], read_cell_field(patches, name), view, m, within)
-        w.append(name, rows, logits=z)
+        rows, image = _call(by[name], read_cell_field(patches, name), view, m, within)
+        pd.DataFrame([dict(image_id=name) | dict(zip(NAMES, image))]).to_json(log, "records", lines=True, mode="a")
+        w.append(name, rows)
+    return read_row_log(log, "image_id")
 
 # %% ../../nbs/organelles/45_infer.ipynb #b0c45014
-PROBS = [f"prob_{name}" for name in NAMES]
-
 def make_cell_table(
     rows:pd.DataFrame, # The items of this step
     thresholds:np.ndarray, # (19,)
@@ -59,17 +62,16 @@ def make_cell_table(
     t = rows[[*first, "mean_green", "nuc_cyto_ratio", "unlike"]].rename(columns=told).reset_index(drop=True)
     return t.join(to_call_table(rows[PROBS].to_numpy(), thresholds))
 
-def _make_image_table(rows, z, m, fields) -> pd.DataFrame: # images.csv
+def _make_image_table(rows, image, m, fields) -> pd.DataFrame: # images.csv
     "Calls of images: pooled over their cells, so that many cells do not make them surer."
-    names, prob = m.predict_images(z, rows.field_id)
     called = np.where(np.array(m.about["samples"]) >= 3, .5, 2.)
-    t = pd.DataFrame(dict(image_id=names)).join(to_call_table(prob, called))
-    by, remarks = rows.groupby("field_id"), fields.set_index("field_id").remarks
-    t.insert(1, "n_cells", by.size().reindex(names).to_numpy())
-    odd = by.unlike.mean().reindex(names).to_numpy()
-    said = [[remarks.get(n, "")] + ([f"{o:.0%} of the cells are unlike those learned from"] if o > .2 else [])
-            for n, o in zip(names, odd)]
-    t["warnings"] = ["; ".join(s for s in some if s) for some in said]
+    t = image[["image_id"]].join(to_call_table(image[NAMES].to_numpy(float), called))
+    t = fields[["field_id", "remarks"]].rename(columns=dict(field_id="image_id")).merge(t, how="left", on="image_id")
+    by = rows.groupby("field_id")
+    t.insert(1, "n_cells", by.size().reindex(t.image_id).fillna(0).astype(int).to_numpy())
+    odd = by.unlike.mean().reindex(t.image_id).fillna(0).to_numpy()
+    more = [f"{o:.0%} of the cells are unlike those learned from" if o > .2 else "" for o in odd]
+    t["warnings"] = ["; ".join(s for s in pair if s) for pair in zip(t.pop("remarks"), more)]
     return t.assign(segmenter="42_patches", model=m.about["weights"], version=version("cellprotocols"))
 
 # %% ../../nbs/organelles/45_infer.ipynb #b0c45017
@@ -88,7 +90,7 @@ def _iter_submitted(w, patches, rows, fields):
         text = make_prediction_text(cells, t.cell_id, t[PROBS].to_numpy(float))
         yield name, cells.shape[1], cells.shape[0], text
 
-def _say(rows, z, m) -> list:
+def _say(rows) -> list:
     "What was called how often, and what the model has no business judging."
     n = pd.Series("|".join(rows.called).split("|")).replace("", np.nan).value_counts()
     said = ", ".join(f"{k} {v}" for k, v in n.head(8).items())
@@ -113,12 +115,11 @@ def run(
     m, fields = LocationModel(trained.path), pd.read_csv(patches.path/"fields.csv", dtype=dict(field_id=str))
     fields["remarks"] = fields.remarks.fillna("")
     with step.write("predictions") as w:
-        _call_all(w, patches, m, within)
-        rows, z = w.rows(), w.read_array("logits")
+        image, rows = _call_all(w, patches, m, within), w.rows()
         w.write_file("cells.csv", make_cell_table(rows, m.thresholds))
-        w.write_file("images.csv", _make_image_table(rows, z, m, fields))
+        w.write_file("images.csv", _make_image_table(rows, image, m, fields))
         if files:
             found = _iter_submitted(w, patches, rows, fields)
             w.write_file("submission.csv", lambda path: write_submission(path, found))
         made = w.commit()
-    return step.end(made, *_say(rows, z, m))
+    return step.end(made, *_say(rows))
