@@ -47,7 +47,8 @@ def _call_all(w, patches, m, within):
     log = w.folder.parent/"images.jsonl"
     for name in track([k for k in by if k not in w.done], "calling cells"):
         rows, image = _call(by[name], read_cell_field(patches, name), view, m, within)
-        pd.DataFrame([dict(image_id=name) | dict(zip(NAMES, image))]).to_json(log, "records", lines=True, mode="a")
+        about = pd.DataFrame([dict(image_id=name) | dict(zip(NAMES, image))])
+        about.to_json(log, orient="records", lines=True, mode="a")
         w.append(name, rows)
     return read_row_log(log, "image_id")
 
