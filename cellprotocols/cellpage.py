@@ -78,16 +78,19 @@ def _to_field(f, classes, most) -> dict:
 
 def _to_jpeg(picture): return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
-# %% ../nbs/cellpage.ipynb #b0c90013
+# %% ../nbs/cellpage.ipynb #b0c90015
 _BODY = """<header><label>field <select id="field"></select></label><label>show <select id="view"></select></label>
 <label><input type="checkbox" id="outlines" checked> outlines</label><label>only <select id="only"></select></label>
 <button id="table">save this table</button><span id="said"></span></header>
-<main><svg id="picture" role="img" aria-label="field"></svg><div id="list"><table><thead><tr><th>cell</th><th>called</th>
-<th>p</th><th>area</th><th>nucleus / cytoplasm</th><th>remark</th></tr></thead><tbody id="cells"></tbody></table></div></main>
+<main><svg id="picture" role="img" aria-label="field"></svg>
+<div id="list"><table><thead><tr><th>cell</th><th>called</th><th>p</th><th>area</th><th>nucleus / cytoplasm</th>
+<th>remark</th></tr></thead><tbody id="cells"></tbody></table></div></main>
 <section id="detail" hidden><div><strong id="name"></strong><div id="bars"></div></div>
 <label>right is <select id="labels" multiple></select></label><label>by <input id="user" size="10"></label>
-<button id="relabel">correct this cell</button><button id="save">save corrections.csv</button><span id="count"></span></section>"""
+<button id="relabel">correct this cell</button><button id="save">save corrections.csv</button>
+<span id="count"></span></section>"""
 
+# %% ../nbs/cellpage.ipynb #b0c90013
 def make_cell_page(
     fields:Sequence, # `PageField`s
     colours:Mapping, # All classes -> "#rrggbb", in the order in which they are offered

@@ -174,6 +174,8 @@ ROWS = [
     app
     bundle
     calls
+    cellpage
+    cellreport
     culturecalls
     dirt
     drawing
