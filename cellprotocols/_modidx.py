@@ -2765,6 +2765,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'cellprotocols/organelles/infer.py'),
                                                 'cellprotocols.organelles.infer._call_all': ( 'organelles/infer.html#_call_all',
                                                                                               'cellprotocols/organelles/infer.py'),
+                                                'cellprotocols.organelles.infer._find_left_out': ( 'organelles/infer.html#_find_left_out',
+                                                                                                   'cellprotocols/organelles/infer.py'),
                                                 'cellprotocols.organelles.infer._iter_submitted': ( 'organelles/infer.html#_iter_submitted',
                                                                                                     'cellprotocols/organelles/infer.py'),
                                                 'cellprotocols.organelles.infer._make_image_table': ( 'organelles/infer.html#_make_image_table',

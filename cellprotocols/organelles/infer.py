@@ -28,25 +28,32 @@ ABOUT = ["item_id", "group", "label", "field_id", "cell_id", "x0", "y0", "x1", "
          "n_nuclei", "touches_border", "doubts"]
 PROBS = [f"prob_{name}" for name in NAMES]
 
-def _call(rows, field, view, m, within) -> tuple: # rows with probabilities, (19,) of the image
-    "The cells of a field."
+def _find_left_out(trained, patches) -> dict: # item_id -> logits (19,)
+    "What was said of the cells that the model learned from, by learners that had not seen their sample."
+    if trained.parent("source").parent("source").fingerprint != patches.fingerprint: return {}
+    return dict(zip(trained.items.item_id, trained["logits"][:]))
+
+def _call(rows, field, view, m, within, left_out) -> tuple: # rows with probabilities, (19,) of the image
+    "The cells of a field; those that the model learned from by learners that had not seen them."
     t, x, q = embed_field(view, field, m.about["full"], m.about["wide"])
     at = pd.Index(t.cell_id).get_indexer(rows.cell_id)
     x, q = x[at].astype(np.float32), q[at]
-    z = m.score(x, q)
+    seen = rows.item_id.isin(list(left_out)).to_numpy()
+    z = np.array([left_out.get(i, own) for i, own in zip(rows.item_id, m.score(x, q))], np.float32)
     prob = m.predict(z)
     if within: prob = np.where(to_targets(rows.label).any(1, keepdims=True), prob*to_targets(rows.label), prob)
     calls = to_call_table(prob, m.thresholds)
-    rows = rows[ABOUT].reset_index(drop=True).assign(called=calls.called, split="new", unlike=m.check(x, q),
-        mean_green=t.mean_green.to_numpy()[at], nuc_cyto_ratio=t.nuc_cyto.to_numpy()[at])
+    more = dict(called=calls.called, split=np.where(seen, "left out", "new"), unlike=m.check(x, q),
+                mean_green=t.mean_green.to_numpy()[at], nuc_cyto_ratio=t.nuc_cyto.to_numpy()[at])
+    rows = rows[ABOUT].reset_index(drop=True).assign(**more)
     return rows.join(pd.DataFrame(prob, columns=PROBS)), m.predict_images(z, rows.field_id)[1][0]
 
-def _call_all(w, patches, m, within):
+def _call_all(w, patches, m, within, left_out):
     "Field after field; what is done is skipped."
     view, by = m.open_view(), dict(list(patches.items.groupby("field_id", sort=False)))
     log = w.folder.parent/"images.jsonl"
     for name in track([k for k in by if k not in w.done], "calling cells"):
-        rows, image = _call(by[name], read_cell_field(patches, name), view, m, within)
+        rows, image = _call(by[name], read_cell_field(patches, name), view, m, within, left_out)
         about = pd.DataFrame([dict(image_id=name) | dict(zip(NAMES, image))])
         about.to_json(log, orient="records", lines=True, mode="a")
         w.append(name, rows)
@@ -116,7 +123,8 @@ def run(
     m, fields = LocationModel(trained.path), pd.read_csv(patches.path/"fields.csv", dtype=dict(field_id=str))
     fields["remarks"] = fields.remarks.fillna("")
     with step.write("predictions") as w:
-        image, rows = _call_all(w, patches, m, within), w.rows()
+        left_out = _find_left_out(trained, patches)
+        image, rows = _call_all(w, patches, m, within, left_out), w.rows()
         w.write_file("cells.csv", make_cell_table(rows, m.thresholds))
         w.write_file("images.csv", _make_image_table(rows, image, m, fields))
         if files:

@@ -126,6 +126,6 @@ def run(
         keep = {k: made.settings[k] for k in ("network", "weights", "wide", "full", "numbers")} | dict(pool=pool)
         write_location_model(w, model, domain, thresholds, images[3], keep)
         for name, table in dict(scores=scores, classes=classes).items(): w.write_file(f"{name}.csv", table)
-        if "all" not in w.done: w.append("all", _to_rows(t, prob, thresholds))
+        if "all" not in w.done: w.append("all", _to_rows(t, prob, thresholds), logits=z)
         done = w.commit()
     return step.end(done, *_say(scores, classes))
