@@ -28,32 +28,46 @@ ABOUT = ["item_id", "group", "label", "field_id", "cell_id", "x0", "y0", "x1", "
          "n_nuclei", "touches_border", "doubts"]
 PROBS = [f"prob_{name}" for name in NAMES]
 
-def _find_left_out(trained, patches) -> dict: # item_id -> logits (19,)
-    "What was said of the cells that the model learned from, by learners that had not seen their sample."
-    if trained.parent("source").parent("source").fingerprint != patches.fingerprint: return {}
-    return dict(zip(trained.items.item_id, trained["logits"][:]))
+class _Known:
+    "Fields that the model learned from: what was seen of their cells, and said by learners that had not seen them."
+    def __init__(self, made, trained):
+        self.index, self.green = pd.Index(made.items.item_id), made.items.mean_green.to_numpy()
+        self.x, self.q = made["embedding"][:], made["numbers"][:]
+        self.left_out = dict(zip(trained.items.item_id, trained["logits"][:]))
 
-def _call(rows, field, view, m, within, left_out) -> tuple: # rows with probabilities, (19,) of the image
-    "The cells of a field; those that the model learned from by learners that had not seen them."
+    def look(self, rows): # embedding, numbers, mean green
+        at = self.index.get_indexer(rows.item_id)
+        return self.x[at], self.q[at], self.green[at]
+
+def _find_known(trained, patches) -> _Known|None:
+    made = trained.parent("source")
+    return _Known(made, trained) if made.parent("source").fingerprint == patches.fingerprint else None
+
+def _look(rows, field, view, m): # embedding, numbers, mean green
     t, x, q = embed_field(view, field, m.about["full"], m.about["wide"])
     at = pd.Index(t.cell_id).get_indexer(rows.cell_id)
-    x, q = x[at].astype(np.float32), q[at]
-    seen = rows.item_id.isin(list(left_out)).to_numpy()
+    return x[at], q[at], t.mean_green.to_numpy()[at]
+
+# %% ../../nbs/organelles/45_infer.ipynb #b0c45028
+def _call(rows, seen, m, within, left_out) -> tuple: # rows with probabilities, (19,) of the image
+    "The cells of a field."
+    x, q, green = (np.asarray(a, np.float32) for a in seen)
+    known = rows.item_id.isin(list(left_out)).to_numpy()
     z = np.array([left_out.get(i, own) for i, own in zip(rows.item_id, m.score(x, q))], np.float32)
     prob = m.predict(z)
     if within: prob = np.where(to_targets(rows.label).any(1, keepdims=True), prob*to_targets(rows.label), prob)
-    calls = to_call_table(prob, m.thresholds)
-    more = dict(called=calls.called, split=np.where(seen, "left out", "new"), unlike=m.check(x, q),
-                mean_green=t.mean_green.to_numpy()[at], nuc_cyto_ratio=t.nuc_cyto.to_numpy()[at])
-    rows = rows[ABOUT].reset_index(drop=True).assign(**more)
+    calls, ratio = to_call_table(prob, m.thresholds), q[:, m.about["numbers"].index("nuc_cyto")]
+    more = dict(called=calls.called, split=np.where(known, "left out", "new"), unlike=m.check(x, q))
+    rows = rows[ABOUT].reset_index(drop=True).assign(**more, mean_green=green, nuc_cyto_ratio=ratio)
     return rows.join(pd.DataFrame(prob, columns=PROBS)), m.predict_images(z, rows.field_id)[1][0]
 
-def _call_all(w, patches, m, within, left_out):
+def _call_all(w, patches, trained, m, within):
     "Field after field; what is done is skipped."
-    view, by = m.open_view(), dict(list(patches.items.groupby("field_id", sort=False)))
-    log = w.folder.parent/"images.jsonl"
+    known, view = _find_known(trained, patches), m.open_view()
+    by, log = dict(list(patches.items.groupby("field_id", sort=False))), w.folder.parent/"images.jsonl"
     for name in track([k for k in by if k not in w.done], "calling cells"):
-        rows, image = _call(by[name], read_cell_field(patches, name), view, m, within, left_out)
+        seen = known.look(by[name]) if known else _look(by[name], read_cell_field(patches, name), view, m)
+        rows, image = _call(by[name], seen, m, within, known.left_out if known else {})
         about = pd.DataFrame([dict(image_id=name) | dict(zip(NAMES, image))])
         about.to_json(log, orient="records", lines=True, mode="a")
         w.append(name, rows)
@@ -123,8 +137,7 @@ def run(
     m, fields = LocationModel(trained.path), pd.read_csv(patches.path/"fields.csv", dtype=dict(field_id=str))
     fields["remarks"] = fields.remarks.fillna("")
     with step.write("predictions") as w:
-        left_out = _find_left_out(trained, patches)
-        image, rows = _call_all(w, patches, m, within, left_out), w.rows()
+        image, rows = _call_all(w, patches, trained, m, within), w.rows()
         w.write_file("cells.csv", make_cell_table(rows, m.thresholds))
         w.write_file("images.csv", _make_image_table(rows, image, m, fields))
         if files:
