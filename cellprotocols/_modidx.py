@@ -786,6 +786,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'cellprotocols/channelfiles.py'),
                                             'cellprotocols.channelfiles._name_fields': ( 'channelfiles.html#_name_fields',
                                                                                          'cellprotocols/channelfiles.py'),
+                                            'cellprotocols.channelfiles._open': ( 'channelfiles.html#_open',
+                                                                                  'cellprotocols/channelfiles.py'),
                                             'cellprotocols.channelfiles._order_of': ( 'channelfiles.html#_order_of',
                                                                                       'cellprotocols/channelfiles.py'),
                                             'cellprotocols.channelfiles._read_known': ( 'channelfiles.html#_read_known',
