@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .cellpage import PageField, make_cell_page
+from .domain import check_unlike
 from .maskreport import to_figure
 from .report import Callout, Inset, Number, Section, Table
 
@@ -111,4 +112,6 @@ def make_cells_section(
     table = Table(images[["image_id", "n_cells", "called", "top1", "p_top1", "warnings"]], "All fields", digits=2)
     said = f"{len(chosen)} of {len(images)} fields, of every call one first. "
     said += "A cell without a call is one that nothing is sure of."
-    return Section("Where is the protein?", said, [page, table] if fields else [table])
+    text, many = check_unlike(cells.unlike.to_numpy())
+    odd = [Callout(text, "bad", "Cells unlike those the model learned from")] if many else []
+    return Section("Where is the protein?", said, [*odd, *([page] if fields else []), table])

@@ -8,7 +8,7 @@ __all__ = ['COLOUR_WORDS', 'ChannelError', 'read_channel_name', 'read_sample_nam
 
 # %% ../nbs/channelfiles.ipynb #13ba69d5
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops_table
 
 from .errors import UserError
+from .hints import find_hints
 from .images import open_image
 from .locations import CHANNELS, LocationError, to_classes, to_label
 from .names import find_image_files, natural_key
@@ -50,7 +51,8 @@ def read_sample_name(
 # %% ../nbs/channelfiles.ipynb #798e61e5
 def _list_images(folder) -> list:
     files = [p.relative_to(folder) for p in find_image_files(folder, deep=True)]
-    return [p for p in files if p.parts[0] != "truth"] # where practice data keep it
+    practice = (folder / "truth" / "truth.csv").is_file() # where practice data keep their truth
+    return [p for p in files if not (practice and p.parts[0] == "truth")]
 
 def _check_twice(t):
     "Refuse two files of one channel."
@@ -108,9 +110,12 @@ def _order_of(img, order) -> list:
     raise ChannelError(f"channels called {', '.join(map(str, img.channels))}", "red, green, blue and yellow",
                        'say what they are, for example order="RGBY"', img.path)
 
+def _open(path): # pages of a stack are channels: nobody needs to be asked
+    return open_image(path, hints=replace(find_hints(path), ask=False))
+
 def _read_stack(path, order) -> dict:
     "The channels of one file."
-    with open_image(path) as img:
+    with _open(path) as img:
         pages, c = img.shape[0] * img.shape[1], img.shape[4]
         if pages > 1 and c == 1: # plain pages, or planes: each is a channel
             x = np.concatenate([img.frame(t, z) for t in range(img.shape[0]) for z in range(img.shape[1])], -1)
@@ -188,7 +193,7 @@ def measure_channels(
 ) -> dict: # height, width (px), dtype, px_um (um; NaN: unknown), remarks (sentences, joined)
     "Look at a field once, whole."
     planes = read_channels(row, root, order)
-    with open_image(Path(root) / (row.stackfile or row.blue)) as img: px_um = img.px_um or np.nan
+    with _open(Path(root) / (row.stackfile or row.blue)) as img: px_um = img.px_um or np.nan
     (h, w), kinds = planes["blue"].shape, {x.dtype.name for x in planes.values()}
     said = check_channels(planes) + ([f"channels of {' and '.join(sorted(kinds))}"] if len(kinds) > 1 else [])
     return dict(height=h, width=w, dtype=to_image(planes).dtype.name, px_um=px_um, remarks="; ".join(said))

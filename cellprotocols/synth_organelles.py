@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.ndimage import find_objects, gaussian_filter
 
 from .locations import CHANNELS, LOCATIONS, NEGATIVE, to_label, to_names
+from .origins import write_practice_mark
 from .synth import make_noise
 
 # %% ../nbs/synth_organelles.ipynb #2249ad51
@@ -307,4 +308,5 @@ def write_organelle_set(
         rows += [(name, k + 1, to_label(np.flatnonzero(row))) for k, row in enumerate(field.truth)]
     pd.DataFrame(rows, columns=["ID", "cell", "Label"]).to_csv(folder / "truth" / "truth.csv", index=False)
     table.rename(columns=dict(id="ID", label="Label"))[["ID", "Label"]].to_csv(folder / "train.csv", index=False)
+    write_practice_mark(folder)
     return folder

@@ -78,6 +78,7 @@ ROWS = [
     boxtracks
     burntin
     cellcrops
+    cellplanes
     cellregions
     cells
     cellpolygons

@@ -134,7 +134,7 @@ def run(
             about = dict(field_id=r.item_id, n_cells=len(rows), nucleus_px=found.diameter)
             about |= dict(truth=_match_truth(root, r.item_id, found.cells), remarks="; ".join(found.remarks))
             pd.DataFrame([about]).to_json(log, orient="records", lines=True, mode="a")
-            w.append(r.item_id, rows, patches=crops, masks=own)
+            w.append(r.item_id, rows if len(rows) else pd.DataFrame(), patches=crops, masks=own)
         fields = read_row_log(log, "field_id")
         if not w.n: raise RegionError(f"no cell in any of {len(fields)} fields", "nuclei that stand out in blue",
                                       "is blue the channel of the nuclei? Try a lower threshold")
