@@ -87,8 +87,8 @@ _BODY = """<header><label>field <select id="field"></select></label><label>show 
 <th>remark</th></tr></thead><tbody id="cells"></tbody></table></div></main>
 <section id="detail" hidden><div><strong id="name"></strong><div id="bars"></div></div>
 <label>right is <select id="labels" multiple></select></label><label>by <input id="user" size="10"></label>
-<button id="relabel">correct this cell</button><button id="save">save corrections.csv</button>
-<span id="count"></span></section>"""
+<button id="relabel">correct this cell</button></section>
+<footer><button id="save">save corrections.csv</button> <span id="count">nothing corrected yet</span></footer>"""
 
 # %% ../nbs/cellpage.ipynb #b0c90013
 def make_cell_page(

@@ -134,8 +134,8 @@ def run(
     patches, trained = step.read("source", "patches"), step.read("model", "predictions")
     step.settings.update(multilabel=True)
     if made := step.find_done(): return made
-    m, fields = LocationModel(trained.path), pd.read_csv(patches.path/"fields.csv", dtype=dict(field_id=str))
-    fields["remarks"] = fields.remarks.fillna("")
+    m, about = LocationModel(trained.path), dict(usecols=["field_id", "remarks"], dtype=str, keep_default_na=False)
+    fields = pd.read_csv(patches.path/"fields.csv", **about)
     with step.write("predictions") as w:
         image, rows = _call_all(w, patches, trained, m, within), w.rows()
         w.write_file("cells.csv", make_cell_table(rows, m.thresholds))
