@@ -169,6 +169,8 @@ def _say_light(colour, x) -> list:
     if full > .02: return [f"{colour} is saturated: {full:.0%} of its pixels are at the top of {x.dtype}"]
     return []
 
+
+# %% ../nbs/channelfiles.ipynb #07ad7df8
 def check_channels(
     planes:dict, # From `read_channels`
 ) -> list: # Sentences; none where all is well
@@ -254,6 +256,8 @@ def _read_known(t, path) -> tuple: # the table with labels and samples, sentence
     told = t.merge(known, how="left", on="id").fillna(dict(label="", sample=""))
     return told, _say(absent, "rows of the table have no image", known.id)
 
+
+# %% ../nbs/channelfiles.ipynb #006db739
 def read_channel_set(
     source:str|Path, # A folder of images
     labels:str|Path="", # A table with ID and Label; "": train.csv or labels.csv in the folder, if there is one
