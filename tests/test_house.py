@@ -83,6 +83,7 @@ ROWS = [
     cells
     cellsets
     centres
+    channelchecks
     channelfiles
     clicks
     clusters
