@@ -4,19 +4,17 @@
 
 # %% auto #0
 __all__ = ['COLOUR_WORDS', 'ChannelError', 'read_channel_name', 'read_sample_name', 'find_channel_files', 'read_channels',
-           'check_channels', 'measure_channels', 'to_image', 'read_weak_labels', 'read_channel_set']
+           'measure_channels', 'to_image', 'read_weak_labels', 'read_channel_set']
 
 # %% ../nbs/channelfiles.ipynb #13ba69d5
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
-from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops_table
 
+from .channelchecks import check_channels
 from .errors import UserError
 from .hints import find_hints
 from .images import open_image
@@ -150,41 +148,6 @@ def read_channels(
     _check_sizes(planes, row.id)
     return planes
 
-# %% ../nbs/channelfiles.ipynb #f6718b8b
-def _measure_roundness(x) -> float:
-    "How round and whole the bright things of a channel are, weighted by area; 0 to 1."
-    x, scale = x.astype(np.float32), min(1, 512 / max(x.shape))
-    x = cv2.resize(x, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else x
-    x = cv2.GaussianBlur(np.clip(x, *np.percentile(x, [1, 99.8])), (0, 0), 2)
-    if np.ptp(x) == 0: return 0.
-    t = pd.DataFrame(regionprops_table(label(x > threshold_otsu(x)), properties=("area", "solidity", "area_filled")))
-    t = t[t.area > 40]
-    return float((t.area * t.solidity * t.area / t.area_filled).sum() / t.area.sum()) if len(t) else 0.
-
-def _say_light(colour, x) -> list:
-    "Is a channel empty, or too bright to tell?"
-    top = np.iinfo(x.dtype).max if x.dtype.kind in "iu" else np.inf
-    full = np.mean(x >= top)
-    if np.ptp(x) == 0: return [f"{colour} is empty: every pixel is {x.flat[0]}"]
-    if full > .02: return [f"{colour} is saturated: {full:.0%} of its pixels are at the top of {x.dtype}"]
-    return []
-
-def check_channels(
-    planes:dict, # From `read_channels`
-) -> list: # Sentences; none where all is well
-    "What speaks against the channels of a field."
-    said = [s for colour, x in planes.items() for s in _say_light(colour, x)]
-    said += [f"no channel {c}" for c in CHANNELS if c not in planes]
-    names = list(planes)
-    for i, a in enumerate(names):
-        said += [f"{a} and {b} are the same picture: one file in two places" for b in names[i + 1:]
-                 if planes[a].shape == planes[b].shape and np.ptp(planes[a]) > 0 and (planes[a] == planes[b]).all()]
-    round_ = {c: _measure_roundness(planes[c]) for c in ("blue", "red", "yellow") if c in planes}
-    best = max(round_, key=round_.get)
-    if round_["blue"] < .75 and round_[best] > round_["blue"] + .15:
-        said.append(f"{best} looks more like nuclei than blue does: were {best} and blue swapped?")
-    return said
-
 # %% ../nbs/channelfiles.ipynb #bd76a59a
 def measure_channels(
     row, # As for `read_channels`
@@ -254,6 +217,8 @@ def _read_known(t, path) -> tuple: # the table with labels and samples, sentence
     told = t.merge(known, how="left", on="id").fillna(dict(label="", sample=""))
     return told, _say(absent, "rows of the table have no image", known.id)
 
+
+# %% ../nbs/channelfiles.ipynb #006db739
 def read_channel_set(
     source:str|Path, # A folder of images
     labels:str|Path="", # A table with ID and Label; "": train.csv or labels.csv in the folder, if there is one

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import tifffile
 
+from cellprotocols.channelchecks import check_channels, measure_alignment
 from cellprotocols.channelfiles import (
     ChannelError,
-    check_channels,
     find_channel_files,
     read_channel_name,
     read_channel_set,
@@ -117,6 +117,17 @@ def test_swapped_same_empty_and_saturated_channels_are_said():
         "saturated"
         in check_channels(planes | dict(green=np.minimum(FIELD.green.astype(int) * 9, 255).astype(np.uint8)))[0]
     )
+
+
+def test_channels_of_two_fields_are_said():
+    other = make_organelle_field((0,), size=(128, 160), seed=2)
+    planes = {c: getattr(FIELD, c) for c in CHANNELS}
+    assert check_channels(planes | dict(yellow=other.yellow)) == [
+        "yellow does not fit the nuclei: is it of another field?"
+    ]
+    alone = {c: planes[c] for c in ("blue", "red")}
+    assert check_channels(alone) == ["no channel green", "no channel yellow"]
+    assert np.isnan(measure_alignment(planes["blue"], planes["red"] * 0))
 
 
 def test_one_name_in_two_folders_is_two_fields(tmp_path):

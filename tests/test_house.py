@@ -84,6 +84,7 @@ ROWS = [
     cellpolygons
     cellsets
     centres
+    channelchecks
     channelfiles
     clicks
     clusters

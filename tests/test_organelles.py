@@ -141,3 +141,24 @@ def test_seven_real_fields_from_files_to_crops(shared_data, tmp_path):
     assert len(labels) == 7 and (labels.items.remarks == "").all()
     made = patches.run(str(tmp_path / "41_annotate"), str(tmp_path / "42"))
     assert 115 <= len(made) <= 140 and not (made.path / "truth.csv").read_text().count("\n") > 1
+
+
+def test_a_run_that_was_cut_off_goes_on_and_makes_the_same(brought, monkeypatch):
+    annotate.run(str(brought / "my images"), str(brought / "r/41_annotate"))
+    whole = patches.run(str(brought / "r/41_annotate"), str(brought / "r/whole/42_patches"), size=32)
+    cut, seen = patches._cut, []
+
+    def fail(*args):
+        seen.append(args[0].item_id)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return cut(*args)
+
+    monkeypatch.setattr(patches, "_cut", fail)
+    with pytest.raises(KeyboardInterrupt):
+        patches.run(str(brought / "r/41_annotate"), str(brought / "r/42_patches"), size=32)
+    assert not (brought / "r/42_patches").exists()
+    made = patches.run(str(brought / "r/41_annotate"), str(brought / "r/42_patches"), size=32)
+    assert len(seen) == 4, "two fields were there already"
+    assert made.items.equals(whole.items) and made.meta["files"] == whole.meta["files"]
+    assert (made["patches"][:] == whole["patches"][:]).all()
