@@ -36,7 +36,8 @@ def _make_files_section(answers, out) -> Section:
 
 def _make_sections(answers, trained, most, out) -> list:
     "The chapters, in order."
-    cells, images = (pd.read_csv(answers.path/f"{k}.csv", dtype=dict(image_id=str)) for k in ("cells", "images"))
+    text = dict.fromkeys(("image_id", "called", "doubts", "warnings"), str)
+    cells, images = (pd.read_csv(answers.path/f"{k}.csv", dtype=text) for k in ("cells", "images"))
     patches, colours = answers.parent("source"), {place.name: place.colour for place in LOCATIONS}
     parts = [make_cells_section(cells, images, lambda name: read_cell_field(patches, name), colours, most)]
     if trained is not None:
