@@ -37,11 +37,14 @@ ROWS = [
     galleries
     hints
     images
+    instanceap
     intervals
     invalid
     labellog
     layouts
+    locations
     maskscores
+    masktext
     metrics
     mirror
     names
@@ -57,10 +60,12 @@ ROWS = [
     sources
     split
     style
+    submissions
     synth
     synth_cultures
     synth_dirt
     synth_embryos
+    synth_organelles
     tables
     tiff
     tiffpages
@@ -72,13 +77,21 @@ ROWS = [
     boxes
     boxtracks
     burntin
+    cellcrops
+    cellplanes
+    cellregions
     cells
+    cellpolygons
     cellsets
     centres
+    channelchecks
+    channelfiles
     clicks
     clusters
     coco
+    compartments
     confluency
+    corrections
     dust
     embryosets
     exports
@@ -119,6 +132,8 @@ ROWS = [
     batches
     boxscorer
     cam
+    cellpool
+    cellrules
     checkpoints
     classify
     crossval
@@ -132,11 +147,14 @@ ROWS = [
     embedded
     features
     inputs
+    locationmodel
     losses
     maps
     measured
     mil
+    multicalls
     multicrop
+    multilabel
     predict
     probe
     pseudomasks
@@ -158,6 +176,8 @@ ROWS = [
     app
     bundle
     calls
+    cellpage
+    cellreport
     culturecalls
     dirt
     drawing
