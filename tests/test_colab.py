@@ -540,6 +540,22 @@ def test_own_films_of_embryos(remote, editions, tmp_path):
 
 
 @pytest.mark.colab
+def test_own_fields_of_four_stains(remote, editions, tmp_path):
+    "Fields of a few samples with a table of labels; and all cells a second time."
+    from cellprotocols.synth_organelles import make_organelle_set, write_organelle_set
+
+    home = tmp_path / "home"
+    write_organelle_set(home / "fields", *make_organelle_set(6, 1, (160, 200), (0, 14, 16), seed=3))
+    shutil.rmtree(home / "fields" / "truth")
+    (home / "fields" / "practice.txt").unlink()
+    nb = fill(editions["organelles"], your_data="fields", **{"42_size": 48})
+    run = run_twice(nb, home, colab_test.colab_variables(remote), "organelles")
+    work = home / "work" / "my_organelles"
+    assert (work / "45_infer" / "submission.csv").exists() and (work / "46_visualize" / "report.html").exists()
+    assert pictures(run) >= 6
+
+
+@pytest.mark.colab
 def test_own_data_without_drive(remote, editions, tmp_path):
     "A person's own images, in class folders with a folder a group; a movie for chapter 25."
     rng, home = np.random.default_rng(0), tmp_path / "home"
