@@ -314,7 +314,7 @@ def show_protocol(
     title:str, # What is worked on, e.g. the name of the folder
     out:str|Path, # The folder of the page
     words:list, # Options of `cellprotocols run <protocol>`
-    option:str, # What the step `infer` calls other images
+    option:str, # What the step `infer` calls other images; "": it takes none, there is no tab Apply
     annotate:Callable, # Makes the annotator
     explore:Callable, # Makes what "Look closer" shows; gives None where there was no run yet
 ): # A widget
@@ -324,11 +324,11 @@ def show_protocol(
         widget.setup = {**widget.setup, "next": "Then open the tab Train."}
         return widget
     def report(): return Reports(out).box if find_reports(out) else None
-    def again(): page.refresh("Report", "Look closer", "Apply")
+    def again(): page.refresh(*list(tabs)[2:])
     training = Training(protocol, out, words, again)
     first = "There is no run yet. Label some in the tab Label, then train in the tab Train; it takes minutes."
-    tabs = {"Label": label, "Train": lambda: training.box, "Report": report, "Look closer": explore,
-            "Apply": lambda: Apply(protocol, out, option).box if _find_models(out) else None}
+    tabs = {"Label": label, "Train": lambda: training.box, "Report": report, "Look closer": explore}
+    if option: tabs["Apply"] = lambda: Apply(protocol, out, option).box if _find_models(out) else None
     page = Page(title, tabs, dict.fromkeys(tabs, first))
     return page.box
 

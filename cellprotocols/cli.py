@@ -83,7 +83,7 @@ def page_code(
     used = given or str(find_practice(first)/"data")
     told = dict(source=used, log=log, classes=classes, painted=str(out/"masks.jsonl"))
     words = [w for k, v in told.items() if v and k in known for w in (f"--{k}", v)]
-    option = next(o.name for o in read_step(protocol, "infer")[0] if o.name in ("movie", "images"))
+    option = next((o.name for o in read_step(protocol, "infer")[0] if o.name in ("movie", "images")), "")
     facts = dict(protocol=protocol, title=_name_page(protocol, source), out=str(out), log=log, by=by, words=words)
     facts |= dict(option=option, classes=classes)
     return _PAGE.format(source=given, first=str(first), **facts)

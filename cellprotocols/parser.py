@@ -22,8 +22,9 @@ USUAL = dict(
     artifacts="source out steps pattern log images views painted px_um".split(),
     strings="source out steps boxes wanted group clean interval log how".split(),
     cell_lines="source out steps pattern cut log images encoder px_um".split(),
+    organelles="source out steps labels pattern order log masks corrections px_um".split(),
 )
-FILES = "source out log gate movie nuclei points images painted encoder adapt boxes".split()
+FILES = "source out log gate movie nuclei points images painted encoder adapt boxes labels masks corrections".split()
 
 # %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {
@@ -69,6 +70,16 @@ EXAMPLES = {
         "app strings": "practice (synthetic) embryos",
         "app strings --source my_frames --out work/my_frames": "frames, to call string or normal",
         "app strings --source my_frames --by anna": "who labels",
+    },
+    "run organelles": {
+        "run organelles": "practice (synthetic) data",
+        "run organelles --source my_images --out work/my_images": "<ID>_red.png, _green, _blue, _yellow; train.csv",
+        "run organelles --source my_images --labels labels.csv --masks my_outlines": "own labels, own outlines",
+    },
+    "app organelles": {
+        "app organelles": "practice (synthetic) fields",
+        "app organelles --source my_images --out work/my_images": "fields, to say where the protein is",
+        "app organelles --source my_images --by anna": "who labels",
     },
     "artifacts infer": {
         "artifacts infer --model work/mine/54_train --images more --out work/more": "masks of a folder of images",
@@ -192,7 +203,8 @@ def _fill_step(p, protocol, step):
 # %% ../nbs/parser.ipynb #a41d66ad
 THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="images, clean and artifact sorted or not",
               strings="frames of embryos, a folder each, and boxes",
-              cell_lines="frames of cultures, in folders or named in a table")
+              cell_lines="frames of cultures, in folders or named in a table",
+              organelles="fields of four stains, a file each")
 
 def _fill_app(p, protocol):
     things = THINGS.get(protocol, "images")

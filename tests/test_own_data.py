@@ -330,6 +330,34 @@ def test_all_steps_of_strings(tmp_path):
     assert files_below(tmp_path / "my films") == brought, "nothing is written among a person's data"
 
 
+# --- organelles
+
+
+@pytest.mark.slow
+def test_all_steps_of_organelles(tmp_path):
+    "Fields of four stains of a person's own: other endings, 16 bit, a table under another name, no truth beside them."
+    from cellprotocols.locations import CHANNELS
+    from cellprotocols.synth_organelles import make_organelle_set
+
+    fields, table = make_organelle_set(9, 1, (170, 210), (0, 14, 16), seed=3)
+    home = tmp_path / "my images" / "plåte 1"
+    home.mkdir(parents=True)
+    for name, field in zip(table.id, fields):
+        for colour, end in zip(CHANNELS, ("MT", "Prot", "DAPI", "ER")):
+            tifffile.imwrite(home / f"{name}_{end}.tif", getattr(field, colour).astype(np.uint16) * 200)
+    table.rename(columns=dict(id="id", label="LABEL")).to_csv(tmp_path / "what I know.csv", index=False)
+    brought = files_below(tmp_path / "my images")
+    known = dict(source="my images", labels="what I know.csv", log="results/labels.jsonl")
+    labels = run_twice("organelles", "annotate", tmp_path, **known)
+    assert labels.items.label.tolist() == table.label.tolist() and labels.items.group.nunique() == 9
+    run_twice("organelles", "patches", tmp_path, "fields.csv", "masks", source="results/41_annotate", size=48, masks="")
+    run_twice("organelles", "selfsupervise", tmp_path, source="results/42_patches")
+    run_twice("organelles", "train", tmp_path, "scores.csv", source="results/43_selfsupervise")
+    run_twice("organelles", "infer", tmp_path, "submission.csv", source="results/42_patches", model="results/44_train")
+    run_twice("organelles", "visualize", tmp_path, "report.html", source="results/45_infer", train="results/44_train")
+    assert files_below(tmp_path / "my images") == brought, "nothing is written among a person's data"
+
+
 # --- every step notebook, whatever it does
 
 

@@ -40,7 +40,7 @@ def refused(line):
         ("artifacts selfsupervised", "did you mean 'selfsupervise'?"),
         ("train", "cellprotocols chromatin train"),
         ("help", "type cellprotocols --help"),
-        ("run", "a protocol: cell_lines, chromatin, strings, artifacts"),
+        ("run", "a protocol: cell_lines, chromatin, strings, organelles, artifacts"),
         ("chromatin", "a step: annotate, patches"),
         ("run chromatin --epoch 3", "did you mean '--epochs'?"),
         ("run chromatin --epoks=3", "did you mean '--epochs'?"),
@@ -55,7 +55,7 @@ def refused(line):
         ("--qiet list", "did you mean '--quiet'?"),
         ("run cellpose", "chromatin infer --nuclei"),
         ("cellpose", "chromatin infer --nuclei"),
-        ("run pearls", "one of cell_lines, chromatin, strings, artifacts"),
+        ("run pearls", "one of cell_lines, chromatin, strings, organelles, artifacts"),
     ],
 )
 def test_the_word_that_was_meant_is_named(line, says):
