@@ -641,6 +641,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'cellprotocols.cellpool': { 'cellprotocols.cellpool._look': ('cellpool.html#_look', 'cellprotocols/cellpool.py'),
                                         'cellprotocols.cellpool._pool_max': ('cellpool.html#_pool_max', 'cellprotocols/cellpool.py'),
                                         'cellprotocols.cellpool._pool_mean': ('cellpool.html#_pool_mean', 'cellprotocols/cellpool.py'),
+                                        'cellprotocols.cellpool._resize': ('cellpool.html#_resize', 'cellprotocols/cellpool.py'),
                                         'cellprotocols.cellpool._thin': ('cellpool.html#_thin', 'cellprotocols/cellpool.py'),
                                         'cellprotocols.cellpool._to_input': ('cellpool.html#_to_input', 'cellprotocols/cellpool.py'),
                                         'cellprotocols.cellpool.choose_pool_scale': ( 'cellpool.html#choose_pool_scale',

@@ -23,7 +23,7 @@ def to_network_levels(
 ) -> np.ndarray: # (H, W, C) float32, 0 to 1
     "Each channel between its percentiles 0.5 and 99.8."
     x = np.asarray(img, np.float32)/np.float32(choose_full_scale(img, full))
-    low, high = np.percentile(x[::2, ::2], (.5, 99.8), (0, 1))
+    low, high = np.percentile(x, (.5, 99.8), (0, 1))
     return np.clip((x - low)/np.maximum(high - low, 1/most), 0, 1).astype(np.float32)
 
 # %% ../nbs/cellpool.ipynb #b0c20010
@@ -36,10 +36,13 @@ def choose_pool_scale(
     k = to_nucleus_units(nuclei)*wide/50 if nuclei.any() else 1.
     return float(min(k, 4., most/max(nuclei.shape)))
 
-def _to_input(img, k, step):
-    "Channels as grey pictures, sides multiples of `step` by mirroring, normalised: (C, 3, H, W)."
+def _resize(img, k):
     size = tuple(max(1, round(n*k)) for n in img.shape[1::-1])
-    small = cv2.resize(img, size, interpolation=cv2.INTER_AREA if k < 1 else cv2.INTER_LINEAR)
+    if img.dtype not in (np.uint8, np.uint16, np.float32): img = img.astype(np.float32)
+    return cv2.resize(img, size, interpolation=cv2.INTER_AREA if k < 1 else cv2.INTER_LINEAR)
+
+def _to_input(small, step):
+    "Channels as grey pictures, sides multiples of `step` by mirroring, normalised: (C, 3, H, W)."
     more = [-n % step for n in small.shape[:2]]
     small = cv2.copyMakeBorder(small, 0, more[0], 0, more[1], cv2.BORDER_REFLECT)
     x = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[:, None].expand(-1, 3, -1, -1)
@@ -61,12 +64,11 @@ def make_cell_weights(
     ones = np.ones(known.sum(), np.float32)
     return coo_matrix((ones, (row[known], at[0]*shape[1] + at[1])), (len(ids), shape[0]*shape[1])).tocsr()
 
-def _thin(labels, k):
+def _thin(labels, ids, k):
     "Fewer pixels of a large label image; every cell keeps some."
-    step = max(1, int(.5/k))
+    step = max(1, int(1/k))
     thin = labels[step//2::step, step//2::step]
-    if step == 1 or len(np.unique(thin)) < len(np.unique(labels)): return labels, 1
-    return thin, step
+    return (thin, step) if step == 1 or np.isin(ids, thin).all() else (labels, 1)
 
 # %% ../nbs/cellpool.ipynb #b0c20015
 def _pool_mean(weights, maps): return (weights@maps)/np.maximum(np.asarray(weights.sum(1)).reshape(-1, 1), 1)
@@ -93,11 +95,11 @@ def embed_parts(
     return np.hstack([own[0], _pool_max(cells, green), *own[1:], *others]).astype(np.float32)
 
 # %% ../nbs/cellpool.ipynb #b0c20018
-def _look(view, levels, cells, nuclei, ids, k, device) -> np.ndarray: # (N, D)
+def _look(view, levels, cells, nuclei, ids, k, device) -> np.ndarray: # (N, D); `levels` are at network size
     device = torch.device(device or pick_device())
-    x = _to_input(levels, k, view.step)
+    x = _to_input(levels, view.step)
     with torch.inference_mode(): maps = [m.float().cpu().numpy() for m in view.to(device)(x.to(device))]
-    (small, step), parts = _thin(cells, k), []
+    (small, step), parts = _thin(cells, ids, k), []
     core = nuclei[step//2::step, step//2::step] if step > 1 else nuclei
     both = np.where(core == small, small, 0)
     for m, s in zip(maps, view.strides):
@@ -118,7 +120,8 @@ def embed_cells(
     img, cells, nuclei = check_cell_field(img, cells, nuclei)
     ids = np.unique(cells[cells > 0])
     k = scale or choose_pool_scale(nuclei)
-    return ids, _look(view, to_network_levels(img, full), cells, nuclei, ids, k, device)
+    levels = to_network_levels(_resize(img, k), choose_full_scale(img, full))
+    return ids, _look(view, levels, cells, nuclei, ids, k, device)
 
 # %% ../nbs/cellpool.ipynb #b0c20023
 def embed_cells_alone(
@@ -137,6 +140,7 @@ def embed_cells_alone(
         y, x = np.nonzero(cells == i)
         at = np.s_[y.min():y.max() + 1, x.min():x.max() + 1]
         own, core = np.where(cells[at] == i, i, 0), np.where(nuclei[at] == i, i, 0)
-        alone = levels[at]*(own > 0)[..., None]
-        found.append(_look(view, alone, own, core, ids[[k]], size/max(own.shape), device)[0])
+        scale = size/max(own.shape)
+        alone = _resize(levels[at]*(own > 0)[..., None], scale)
+        found.append(_look(view, alone, own, core, ids[[k]], scale, device)[0])
     return ids, np.array(found, np.float32)

@@ -72,8 +72,9 @@ def to_image_logits(
 ) -> torch.Tensor: # (n, K)
     "The pooled logit of each image."
     count = torch.bincount(image, minlength=n)[:, None]
-    top = z.detach().max()
-    return torch.log(_gather(torch.exp(sharp*(z - top)), image, n)/count + 1e-12)/sharp + top
+    place = image[:, None].expand_as(z)
+    top = torch.full((n, z.shape[1]), -torch.inf).scatter_reduce(0, place, z.detach(), "amax")
+    return torch.log(_gather(torch.exp(sharp*(z - top[image])), image, n)/count)/sharp + top
 
 def _image_loss(z, image, label, weight, pool):
     "How badly the cells' logits explain the labels of images."
