@@ -25,6 +25,7 @@ ROWS = [
     answers
     boxscores
     calibration
+    cellviews
     chunks
     cultureviews
     dataset
@@ -287,6 +288,12 @@ def test_imports_point_down(py):
 
 def test_every_module_has_a_row():
     assert {p.stem for p in MODULES if p.parent.name == "cellprotocols"} <= set(ROW), "give a new tool its row in ROWS"
+
+
+def test_every_tool_is_in_the_index():
+    index = (ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8")
+    tools = {nb.stem for nb in (ROOT / "nbs").glob("*.ipynb")} - PAGES
+    assert {t for t in tools if f"| [{t}]({t}.ipynb) | " not in index} == set()
 
 
 def test_no_circles():
