@@ -3624,6 +3624,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'cellprotocols/strings/infer.py'),
                                              'cellprotocols.strings.infer._to_gate': ( 'strings/infer.html#_to_gate',
                                                                                        'cellprotocols/strings/infer.py'),
+                                             'cellprotocols.strings.infer._write_boxes': ( 'strings/infer.html#_write_boxes',
+                                                                                           'cellprotocols/strings/infer.py'),
                                              'cellprotocols.strings.infer.measure_embryos': ( 'strings/infer.html#measure_embryos',
                                                                                               'cellprotocols/strings/infer.py'),
                                              'cellprotocols.strings.infer.run': ( 'strings/infer.html#run',

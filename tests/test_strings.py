@@ -8,7 +8,7 @@ import pytest
 from skimage.io import imsave
 
 from cellprotocols.boxtracks import link_boxes, measure_tracklets
-from cellprotocols.coco import write_coco
+from cellprotocols.coco import read_coco, write_coco
 from cellprotocols.embryosets import EmbryoError, read_embryo_set
 from cellprotocols.screen import Screen, train_screen
 from cellprotocols.strings import annotate, infer, patches, selfsupervise, train, visualize
@@ -103,6 +103,8 @@ def test_the_whole_way_on_practice_data(tmp_path):
     assert scores[scores.metric == "auroc"].value.max() >= 0.9
     d = infer.run(str(labels.path), str(tmp_path / "35"), str(c.path))
     found, tracklets = (pd.read_csv(d.path / f"{n}.csv") for n in ("detections", "tracklets"))
+    told = read_coco(d.path / "detections.json")
+    assert len(told.boxes) == len(found) and set(told.shapes) == set(d.items.item_id)
     assert found.groupby("tracklet").size().tolist() == tracklets.set_index("tracklet").n.sort_index().tolist()
     held = c.items.set_index("item_id").screen
     assert np.allclose(held[d.items.item_id], d.items.screen, atol=0.05), "one score, here and there"

@@ -16,6 +16,7 @@ from ..architectures import ARCHITECTURES
 from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
+from ..coco import write_coco
 from ..embryosets import read_embryo_frame, read_embryo_set
 from ..origins import relative_to
 from ..progress import track
@@ -80,10 +81,11 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     "Frame after frame; nothing is held but their rows."
     log, cache = w.folder.parent/"detections.jsonl", w.folder.parent/"seen"
     for r in track([r for r in frames.itertuples() if r.item_id not in w.done], "looking at frames"):
-        screen, t = d.look(read_embryo_frame(root, r), cache)
+        img = read_embryo_frame(root, r)
+        screen, t = d.look(img, cache)
         found = t.iloc[choose_detections(t[SIDES], t.score, threshold, overlap)] if screen >= gate else t.iloc[:0]
         about = dict(item_id=r.item_id, group=r.group, label=r.label, split=r.split, frame=r.frame, hours=r.hours)
-        about |= dict(file=r.file, t=r.t)
+        about |= dict(file=r.file, t=r.t, height=img.shape[0], width=img.shape[1])
         if len(found):
             rows = found.assign(**{k: about[k] for k in ("group", "frame", "hours")}, field=r.item_id)
             rows["key"] = [f"{r.item_id}@{k}" for k in range(len(rows))]
@@ -95,6 +97,12 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     columns = [*SIDES, "prob", "fit", "score", "group", "frame", "hours", "field"]
     t = read_row_log(log, "key").drop(columns="key") if log.exists() else pd.DataFrame(columns=columns)
     return t.assign(hours=pd.to_numeric(t.hours))
+
+def _write_boxes(w, found, rows):
+    "The boxes as COCO, for other programs; frames without one are in it, too."
+    shapes = {r.item_id: (int(r.height), int(r.width)) for r in rows.itertuples()}
+    boxes = found[[*SIDES, "score", "field"]].assign(label="string")
+    w.write_file("detections.json", lambda path: write_coco(path, boxes, ["string"], shapes))
 
 def _list_frames(step, images) -> tuple: # frames, their folder, how they are read
     "The frames of step 31, or others; others are new to the model."
@@ -122,7 +130,7 @@ def run(
     overlap:float=.3, # Of two boxes that overlap more than this the better one is kept
     gap:int=1, # Frames that may be missing in a tracklet
     seed:int=0, # Of the practice data
-): # The frames, a `Dataset`; beside it detections.csv, tracklets.csv, embryos.csv
+): # The frames, a `Dataset`; beside it detections.csv and .json (COCO), tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
     step = Step("strings.infer", run, locals(), free=["images"], practice=source is None and not images)
     trained = step.read("model", "predictions")
@@ -138,5 +146,6 @@ def run(
         embryos = measure_embryos(rows, tracklets)
         tables = dict(detections=linked, tracklets=tracklets, embryos=embryos)
         for name, t in tables.items(): w.write_file(f"{name}.csv", t)
+        _write_boxes(w, found, rows)
         made = w.commit()
     return step.end(made, _say(rows, found, tracklets, embryos))
