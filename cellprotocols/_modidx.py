@@ -2883,6 +2883,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'cellprotocols.overlays._pale_first': ('overlays.html#_pale_first', 'cellprotocols/overlays.py'),
                                         'cellprotocols.overlays._ribbons': ('overlays.html#_ribbons', 'cellprotocols/overlays.py'),
                                         'cellprotocols.overlays._value_dots': ('overlays.html#_value_dots', 'cellprotocols/overlays.py'),
+                                        'cellprotocols.overlays.show_boxes': ('overlays.html#show_boxes', 'cellprotocols/overlays.py'),
                                         'cellprotocols.overlays.show_embedding': ( 'overlays.html#show_embedding',
                                                                                    'cellprotocols/overlays.py'),
                                         'cellprotocols.overlays.show_outlines': ( 'overlays.html#show_outlines',

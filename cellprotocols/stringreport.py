@@ -13,9 +13,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from .overlays import show_boxes
 from .report import Callout, Number, Section, Table
 from .sections import make_figure
-from .style import house_style
+from .style import BLUE, MUTED, house_style, show_title, tidy_axes
 
 # %% ../nbs/stringreport.ipynb #611737b5
 def _find(table, metric, candidate=None):
@@ -79,6 +80,7 @@ def make_embryos_section(
     return Section("Which embryos have strings?", "", [figure, table])
 
 # %% ../nbs/stringreport.ipynb #2cbef5f5
+@house_style()
 def show_film(
     img:np.ndarray, # (H, W) or (H, W, C), the frame
     boxes:pd.DataFrame, # y0, x0, y1, x1, score of this frame
@@ -87,16 +89,11 @@ def show_film(
 ): # The Axes of the picture
     "A frame with its boxes, beside the scores over time."
     fig, (ax, side) = plt.subplots(1, 2, figsize=(8, 3.6), width_ratios=[1, 1.1], layout="constrained")
-    ax.imshow(img if img.ndim == 2 else img[..., :3] if img.shape[2] >= 3 else img[..., 0], cmap="gray")
-    ax.axis("off")
-    for b in boxes.itertuples():
-        ax.add_patch(plt.Rectangle((b.x0, b.y0), b.x1 - b.x0, b.y1 - b.y0, fill=False, ec="#e69f00"))
-        ax.text(b.x0, b.y0 - 2, f"{b.score:.2f}", color="#e69f00", fontsize=8)
-    ax.set_title(f"{row.group}, frame {row.frame}: {len(boxes)} boxes", fontsize=9)
-    side.plot(film.frame, film.screen, "o-", color="#0072b2", ms=3)
-    side.axvline(row.frame, color="#999999", ls=":")
-    side.set_title("screen score over time", fontsize=9)
-    side.set_xlabel("frame")
+    show_boxes(boxes, ax, img, title=f"{row.group}, frame {row.frame}: {len(boxes)} boxes")
+    side.plot(film.frame, film.screen, "o-", color=BLUE, ms=3)
+    side.axvline(row.frame, color=MUTED, ls=":")
+    tidy_axes(side, "frame", "screen score")
+    show_title(side, "Score over time", "good: it rises where strings are")
     return ax
 
 def make_found_section(
