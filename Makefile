@@ -47,6 +47,7 @@ test-all: test test-slow colab-test ## everything
 
 pictures: $(READY) ## run the notebooks again and keep their output pictures
 	python tools/run_notebooks.py
+	python tools/make_strips.py
 
 wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build
