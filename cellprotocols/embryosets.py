@@ -14,7 +14,7 @@ import pandas as pd
 
 from .boxscores import SIDES
 from .coco import read_coco
-from .errors import UserError
+from .errors import UserError, propose_word
 from .images import open_image
 from .imagesets import find_images
 from .names import natural_key
@@ -85,6 +85,16 @@ def read_embryo_frame(
     with open_image(Path(root)/row.file) as img: return img.frame(int(row.t))
 
 # %% ../nbs/embryosets.ipynb #5084d8ee
+def _take_wanted(t, wanted, path):
+    "The boxes that count; a word that no box carries is a mistake, not an empty set."
+    if not wanted: return t
+    called = t.label.astype(str)
+    if len(t) and not called.eq(wanted).any():
+        there = ", ".join(f"{k} ({n})" for k, n in called.value_counts().head(8).items())
+        raise EmbryoError(f"no box is called {wanted!r}; there are {there}", "the label of the boxes that count",
+                          propose_word(wanted, called.unique()), path)
+    return t[called.eq(wanted)]
+
 def _read_box_table(path, wanted):
     "Boxes of a CSV: corners, or x, y, w, h."
     t = pd.read_csv(path)
@@ -93,8 +103,7 @@ def _read_box_table(path, wanted):
     if file is None or not set(SIDES) <= set(t):
         raise EmbryoError(f"the columns {', '.join(t.columns)}", "file and y0, x0, y1, x1, or x, y, w, h", file=path)
     if wanted and "label" not in t: raise EmbryoError("no column label", f"one that says {wanted}", file=path)
-    return t[t.label.astype(str) == wanted if wanted else np.ones(len(t), bool)].rename(columns={file: "field"})[
-        ["field", *SIDES]]
+    return _take_wanted(t, wanted, path).rename(columns={file: "field"})[["field", *SIDES]]
 
 def _has_file(path, name):
     "Is there a YOLO file of this image, with its folders or without?"
@@ -105,7 +114,7 @@ def _read_boxes(path, frames, wanted):
     if path.suffix.lower() == ".csv": return _read_box_table(path, wanted), set()
     sizes = {r.item_id: (r.height, r.width) for r in frames.itertuples()}
     found = read_coco(path) if path.is_file() else read_yolo(path, sizes, ["string"] if not wanted else None)
-    t = found.boxes[found.boxes.label.eq(wanted) if wanted else np.ones(len(found.boxes), bool)]
+    t = _take_wanted(found.boxes, wanted, path)
     listed = set(found.shapes) if path.is_file() else {
         i for i in sizes if _has_file(path, Path(i).with_suffix(".txt"))}
     return t[["field", *SIDES]], listed

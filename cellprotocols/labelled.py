@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .centres import CentreError, check_centres, check_words, find_places
-from .errors import UserError
+from .errors import UserError, propose_word
 from .hints import find_hints, take_note
 from .images import open_image
 from .names import IMAGE_SUFFIXES, find_image_files, find_missing_cause, find_named_file, natural_key
@@ -131,7 +131,8 @@ def _column(t, name, what, path):
     "A column by its name, whatever its case; `what` is the argument that names it."
     if found := find_column(t.columns, name): return t[found].str.strip()
     seen = f"there is no column {name!r}; the columns are {', '.join(map(repr, t.columns))}"
-    raise LabelledError(seen, f"a column with the {what}", f'name it with {what}="COLUMN"', file=path)
+    near = propose_word(name, t.columns)
+    raise LabelledError(seen, f"a column with the {what}", near or f'name it with {what}="COLUMN"', file=path)
 
 def _group_column(t, group, path):
     "The column with the group; under its default name it need not exist."

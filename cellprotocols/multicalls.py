@@ -49,6 +49,14 @@ def choose_likely(
     return (np.asarray(targets) > 0) & (prob >= .5*top[image])
 
 # %% ../nbs/multicalls.ipynb #b0c40008
+def _train_platt(z, yes, n, of) -> tuple: # slope, level
+    "Logistic regression whose answers stay within what `n` samples with the class `of` all can say."
+    from sklearn.linear_model import LogisticRegression
+    sure = np.where(yes, (n + 1)/(n + 2), 1/(of - n + 2))
+    both, weight = np.repeat([True, False], len(yes)), np.concatenate([sure, 1 - sure])
+    model = LogisticRegression(C=10).fit(np.vstack([z, z]), both, weight)
+    return max(model.coef_[0, 0], 1e-3), model.intercept_[0]
+
 def train_calibration(
     logits:np.ndarray, # (N, K) of left-out samples, from `score_left_out`
     targets:np.ndarray, # (N, K)
@@ -57,8 +65,7 @@ def train_calibration(
     exact:np.ndarray|None=None, # (N, K) where a person looked, else NaN
     least:int=3, # Samples in which a class has to be seen
 ) -> tuple: # slope (K,), level (K,), samples of each class (K,); slope 0 and level -30 where they are too few
-    "How a logit becomes a probability, class by class."
-    from sklearn.linear_model import LogisticRegression
+    "How a logit becomes a probability, class by class: no surer than the number of samples allows (Platt 1999)."
     likely = choose_likely(to_prob(logits), targets, images).astype(float)
     if exact is not None: likely = np.where(np.isnan(exact), likely, exact)
     groups, seen = np.asarray(groups), np.asarray(targets) > 0
@@ -66,8 +73,7 @@ def train_calibration(
     slope, level = np.zeros(len(n)), np.full(len(n), -30.)
     for c in np.flatnonzero(n >= least):
         if not 0 < likely[:, c].sum() < len(likely): continue
-        model = LogisticRegression(C=10).fit(logits[:, [c]], likely[:, c] > .5)
-        slope[c], level[c] = max(model.coef_[0, 0], 1e-3), model.intercept_[0]
+        slope[c], level[c] = _train_platt(logits[:, [c]], likely[:, c] > .5, n[c], len(np.unique(groups)))
     return slope, level, n
 
 def to_prob(

@@ -48,6 +48,10 @@ def test_yolo_and_coco_say_which_frames_are_empty(tmp_path):
         frames, boxes, *_ = read_embryo_set(home, str(tmp_path / where))
         assert np.allclose(boxes[["y0", "x0", "y1", "x1"]], [[2, 3, 9, 12]], atol=0.01)
         assert frames.label.value_counts().to_dict() == {"normal": 3, "": 2, "string": 1}, where
+        with pytest.raises(
+            EmbryoError, match=r"no box is called 'strings'; there are string \(1\).*did you mean 'string'"
+        ):
+            read_embryo_set(home, str(tmp_path / where), wanted="strings")
 
 
 def test_odd_boxes_and_sizes_are_said(tmp_path):
