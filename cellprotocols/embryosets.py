@@ -95,6 +95,7 @@ def _take_wanted(t, wanted, path):
                           propose_word(wanted, called.unique()), path)
     return t[called.eq(wanted)]
 
+# %% ../nbs/embryosets.ipynb #5084d8f1
 def _read_box_table(path, wanted):
     "Boxes of a CSV: corners, or x, y, w, h."
     t = pd.read_csv(path)
