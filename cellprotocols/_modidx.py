@@ -3716,6 +3716,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'cellprotocols/submissions.py'),
                                            'cellprotocols.submissions.SubmittedField.masks': ( 'submissions.html#submittedfield.masks',
                                                                                                'cellprotocols/submissions.py'),
+                                           'cellprotocols.submissions._iter_rows': ( 'submissions.html#_iter_rows',
+                                                                                     'cellprotocols/submissions.py'),
                                            'cellprotocols.submissions._read_calls': ( 'submissions.html#_read_calls',
                                                                                       'cellprotocols/submissions.py'),
                                            'cellprotocols.submissions.make_prediction_text': ( 'submissions.html#make_prediction_text',

@@ -7,7 +7,6 @@ __all__ = ['HEADER', 'SubmissionError', 'make_prediction_text', 'write_submissio
 
 # %% ../nbs/submissions.ipynb #af8d1ed2
 import csv
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -76,13 +75,23 @@ def _read_calls(text, name) -> pd.DataFrame:
         raise SubmissionError(f"the class {bad[0]} in the row of {name}", "0 to 18")
     return pd.DataFrame(dict(class_id=ids, confidence=sure, text=words[2::3]))
 
+def _iter_rows(f):
+    "Rows of any length, a row holds every mask of its field; the limit of `csv`, which all of Python shares, stays."
+    rows = csv.reader(f)
+    while True:
+        usual = csv.field_size_limit(2**31 - 1)
+        try: row = next(rows, None)
+        finally: csv.field_size_limit(usual)
+        if row is None: return
+        yield row
+
+# %% ../nbs/submissions.ipynb #48c58871
 def read_submission(
     path:str|Path, # The .csv
 ) -> Iterator[SubmittedField]: # One field at a time; `SubmissionError` names the row
     "Read a submission."
-    csv.field_size_limit(sys.maxsize) # a row holds every mask of its field
     with open(path, encoding="utf-8-sig", newline="") as f:
-        rows = csv.reader(f)
+        rows = _iter_rows(f)
         head = next(rows, [])
         if head != HEADER:
             raise SubmissionError(f"the header {','.join(head)[:80]}", ",".join(HEADER), "rename the columns", path)

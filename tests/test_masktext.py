@@ -1,14 +1,22 @@
 "Masks as text, submissions, and the metric of the competition: against fixed vectors, a trusted library and damage."
 
 import base64
+import csv
 import zlib
 
 import numpy as np
 import pytest
 
 from cellprotocols.instanceap import measure_ap, measure_overlaps, score_instances
-from cellprotocols.masktext import MaskTextError, iter_mask_texts, read_counts, read_mask_text, to_counts
-from cellprotocols.masktext import to_mask_text, to_runs
+from cellprotocols.masktext import (
+    MaskTextError,
+    iter_mask_texts,
+    read_counts,
+    read_mask_text,
+    to_counts,
+    to_mask_text,
+    to_runs,
+)
 from cellprotocols.submissions import SubmissionError, make_prediction_text, read_submission, write_submission
 
 
@@ -124,6 +132,14 @@ def test_a_submission_read_again_scores_as_in_memory(tmp_path):
     a, b = score_instances(parts), score_instances(again)
     np.testing.assert_allclose(a.ap, b.ap)
     assert 0 < a.ap.mean() < 1
+
+
+def test_rows_of_any_length_are_read_and_the_limit_of_csv_stays(tmp_path):
+    usual, mask = csv.field_size_limit(), np.random.default_rng(0).random((900, 900)) > 0.5
+    text = make_prediction_text(mask.astype(np.int32), [1], np.ones((1, 19)))
+    assert len(text) > usual
+    (field,) = read_submission(write_submission(tmp_path / "s.csv", [("a", 900, 900, text)]))
+    assert (field.height, field.width) == (900, 900) and csv.field_size_limit() == usual
 
 
 def test_files_that_are_no_submissions(tmp_path):

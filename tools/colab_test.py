@@ -201,6 +201,7 @@ def main():
                 "-q",
                 "-p",
                 "no:cacheprovider",
+                "--disable-warnings",
                 "--hypothesis-profile=ci",
                 "-m",
                 "not slow and not browser",
