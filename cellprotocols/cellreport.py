@@ -98,7 +98,7 @@ def make_cells_section(
                  "`corrections.csv` is read by step 44.", height=860)
     table = Table(images[["image_id", "n_cells", "called", "top1", "p_top1", "warnings"]], "All fields", digits=2)
     said = f"{len(chosen)} of {len(images)} fields, of every call one first. "
-    said += "A cell without a call is one that nothing is sure of."
+    said += "A cell without a call is one that nothing is sure of. Experimental, for research use."
     text, many = check_unlike(cells.unlike.to_numpy())
     odd = [Callout(text, "bad", "Cells unlike those the model learned from")] if many else []
     return Section("Where is the protein?", said, [*odd, *([page] if fields else []), table])
