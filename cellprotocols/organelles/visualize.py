@@ -68,7 +68,7 @@ def run(
     with step.write("report") as w:
         sections = _make_sections(answers, trained, most, out)
         w.write_file("report.html", lambda path: write_report(path, title or "Where is this protein in each cell?",
-            sections, "Called cell by cell. Experimental, for research use.", facts, verdict, headline, str(date.today()),
+            sections, "Experimental: calls of cells, for research use.", facts, verdict, headline, str(date.today()),
             max_mb=20.))
         if not len(w.done): w.append("all", answers.items[["item_id", "group"]])
         made = w.commit()
