@@ -86,7 +86,7 @@ def make_cell_table(
 
 def _make_image_table(rows, image, m, fields) -> pd.DataFrame: # images.csv
     "Calls of images: pooled over their cells, so that many cells do not make them surer."
-    called = np.where(np.array(m.about["samples"]) >= 3, .5, 2.)
+    called = np.where(np.array(m.about["image_slope"]) > 0, .5, 2.) # whatever `least` was in step 44
     t = image[["image_id"]].join(to_call_table(image[NAMES].to_numpy(float), called))
     t = fields[["field_id", "remarks"]].rename(columns=dict(field_id="image_id")).merge(t, how="left", on="image_id")
     by = rows.groupby("field_id")
