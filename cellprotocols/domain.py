@@ -215,7 +215,8 @@ def check_unlike(
     answered:float=.99, # As there
 ) -> tuple: # One sentence; are there many, bool
     "How many items are unlike anything learned from, and whether that is much."
-    n, share = int(np.sum(unlike)), float(np.mean(unlike)) if len(unlike) else 0.
+    if not len(unlike): return "no cell is new to the model: whether it knows cells of their kind cannot be seen", False
+    n, share = int(np.sum(unlike)), float(np.mean(unlike))
     text = f"{n} of {len(unlike)} cells ({share:.1%}) are unlike anything the model learned from (column unlike)"
     many = n > 1 and share > max(.05, 3*(1 - answered))
     if not many: return f"{text}; about {1 - answered:.1%} is usual", False

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['METRICS', 'make_figure', 'read_text_table', 'find_score', 'make_headline', 'make_verdict', 'make_scores_section',
            'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_limits_section', 'choose_verdict',
-           'make_gain_section', 'make_data_section', 'make_training_section', 'make_map', 'make_map_section',
-           'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
+           'make_gain_section', 'to_warned', 'make_data_section', 'make_training_section', 'make_map',
+           'make_map_section', 'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
            'make_settings_section']
 
 # %% ../nbs/sections.ipynb #0f064018
@@ -207,6 +207,16 @@ def make_gain_section(
     t = gain.assign(what=gain.what.map(dict(before="the old model", after="adapted", gain="gained")))
     note = "Macro-F1 on groups of the new source from which nothing was learned; intervals are 95 %, over groups."
     return Section("What did adapting the model gain?", note, [Table(t, "macro-F1")])
+
+# %% ../nbs/sections.ipynb #4b0662f7
+def to_warned(
+    verdict:Callout, # Of the whole report
+    said:list, # What a person has to know before believing it, one sentence each
+) -> Callout: # The same where there is nothing to say; never good otherwise
+    "Put warnings beside the verdict."
+    if not said: return verdict
+    text = " ".join([verdict.text, *(f"{s[0].upper()}{s[1:]}." for s in said)])
+    return Callout(text, "warn" if verdict.kind == "good" else verdict.kind)
 
 # %% ../nbs/sections.ipynb #1b14610b
 def make_data_section(

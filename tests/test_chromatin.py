@@ -16,8 +16,11 @@ from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.clicks import read_annotation_zip, write_annotation_zip
 from cellprotocols.dataset import read_dataset
 from cellprotocols.labelled import LabelledError
+from cellprotocols.metrics import bootstrap_score
 from cellprotocols.pixels import iter_pixels
-from cellprotocols.cellsets import check_classes, choose_cells, count_groups, find_copies
+from cellprotocols.report import Callout
+from cellprotocols.sections import to_warned
+from cellprotocols.cellsets import check_blank_score, check_classes, choose_cells, count_groups, find_copies
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,20 @@ def test_what_is_labelled_is_learned_from():
     assert choose_cells(t, ["c", "b", "a"], leave_out=" c , ")[1] == ["b", "a"]
     with pytest.raises(LabelledError, match="zz"):
         choose_cells(t, ["c", "b", "a"], leave_out="zz")
+
+
+def test_a_score_of_blank_patches_stands_beside_the_verdict():
+    t = pd.DataFrame(dict(label=["a"] * 40 + ["b"] * 40 + ["c"] * 20, group=[f"g{i % 5}" for i in range(100)]))
+    t["predicted"] = ["a"] * 20 + ["b"] * 60 + ["c"] * 20
+    blank = (t.label == "c").to_numpy()
+    (said,) = check_blank_score(t, blank)
+    rest = bootstrap_score("macro_f1", t.label[:80], t.predicted[:80], t.group[:80])
+    assert "20 of the 100" in said and "c 100%" in said and f"have a macro-F1 of {rest.value:.2f}" in said
+    verdict = to_warned(Callout("On groups never seen the macro-F1 is 0.83.", "good"), [said])
+    assert verdict.kind == "warn" and verdict.text.startswith("On groups") and "In 20 of the 100" in verdict.text
+    assert to_warned(Callout("No.", "bad"), [said]).kind == "bad" and to_warned(verdict, []) == verdict
+    few = np.arange(100) < 2  # 2 of 100, 5 % of a class: not worth a warning
+    assert check_blank_score(t, few) == [] and check_blank_score(t, blank & few) == []
 
 
 def test_small_classes_are_said_and_kept():
@@ -242,6 +259,7 @@ def test_D7_the_report_is_written(real, tmp_path):
         "12 groups" if "12 groups" in page else "groups",
     ):
         assert word in page
+    assert "Take care" in page and "nothing but noise can be seen (of Apoptosis" in page
     assert str(real) not in page and str(tmp_path) not in page
     assert not re.search(r"(src|href)=[\"']https?:", page)
 
