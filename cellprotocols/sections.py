@@ -172,32 +172,34 @@ def make_limits_section(
     answered:float=.99, # Share of these within the limit
     said:list=(), # What differs from the training images, one sentence each
     images:list=(), # Pixels of the most novel cells (H, W, C), the most novel first
+    noun:str="cells", # What is called
 ) -> Section:
     "Is the model right for these cells?"
-    title = "Are the new cells like those it learned from?"
+    title = f"Are the new {noun} like those it learned from?"
     differs = [Callout(f"Not as in training: {s}.", "warn") for s in said]
     if held is None or "unlike" not in items:
-        unknown = "This model does not say what its training cells looked like: whether it fits cannot be judged."
+        unknown = f"This model does not say what its training {noun} looked like: whether it fits cannot be judged."
         return Section(title, "", [Callout(unknown, "warn"), *differs])
-    text, many = check_unlike(items.unlike, answered)
+    text, many = check_unlike(items.unlike, answered, noun)
     found = [Callout(f"{text}.", "bad" if many else "good"), *differs]
-    caption = "How little cells look like the training cells; beyond the line they are unlike anything learned."
-    found.append(make_figure(show_domain(held, items.novelty, answered), caption))
+    caption = f"How little {noun} look like the training {noun}; beyond the line they are unlike anything learned."
+    found.append(make_figure(show_domain(held, items.novelty, answered, noun=noun), caption))
     if len(images):
         most = items.nlargest(len(images), "novelty")
         captions = [f"{n:.1f}{' unlike' if u else ''}" for n, u in zip(most.novelty, most.unlike)]
-        ax = show_patches(images, captions=captions, title="The most novel cells")
-        found.append(make_figure(ax, "Another class, another stain, dirt, or no cell?"))
+        ax = show_patches(images, captions=captions, title=f"The most novel {noun}")
+        found.append(make_figure(ax, "Another class, another stain, dirt, or nothing?"))
     return Section(title, "", found)
 
 def choose_verdict(
     verdict:Callout, # Of the whole report
     items:pd.DataFrame, # Calls of new cells
     answered:float=.99, # As in `make_limits_section`
-) -> Callout: # The same where few cells are unlike
+    noun:str="cells", # What is called
+) -> Callout: # The same where few are unlike
     "Put it first where many new cells are unlike anything learned."
     if "unlike" not in items: return verdict
-    text, many = check_unlike(items.unlike, answered)
+    text, many = check_unlike(items.unlike, answered, noun)
     return Callout(f"{text}. {verdict.text}", "bad") if many else verdict
 
 def make_gain_section(
