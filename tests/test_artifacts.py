@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import torch
 from scipy import ndimage
-from fields import DarkIsDirt, sums, write, write_masker
+from fields import sums, write, write_masker
 from fields import masker  # noqa: F401 (a fixture)
 
 from cellprotocols import pseudomasks, weak

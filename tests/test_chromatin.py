@@ -23,19 +23,6 @@ from cellprotocols.sections import to_warned
 from cellprotocols.cellsets import check_blank_score, check_classes, choose_cells, count_groups, find_copies
 
 
-@pytest.fixture(scope="module")
-def zips(shared_data):
-    folder = shared_data / "chromatin" / "zips"
-    if not folder.is_dir():
-        pytest.skip("no annotation zips")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def main_zip(zips):
-    return zips / "annotation_03-08-2021--13-39-57.zip"
-
-
 def pixels_of(table, root):
     return [a for _, a in sorted(((i, a) for i, a, _ in iter_pixels(table, root)), key=lambda p: p[0])]
 

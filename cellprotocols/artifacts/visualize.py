@@ -6,7 +6,6 @@
 __all__ = ['takes', 'OFFER', 'Findings', 'make_verdict', 'run', 'make_explorer']
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #64c24a80
-from datetime import date
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -24,7 +23,7 @@ from ..maskreport import (make_calls_section, make_doubt_section, make_learning_
                                       make_stain_section, make_table_section, make_unusual_section)
 from ..maskverdict import make_mask_verdict
 from ..painted import score_painted
-from ..report import Callout, write_report
+from ..report import Callout
 from ..sections import choose_verdict, make_limits_section
 from ..steps import Step
 from ..usual import find_worst, measure_rest
@@ -118,14 +117,13 @@ def _make_sections(f, truth) -> list:
         sections.append(make_learning_section(curves, folder/"mask_curve.csv", f.scores, f.cut))
     return [s for s in (*sections, make_settings_section(used)) if s]
 
-def _write_page(path, f, truth, title, verdict):
-    "The page itself."
+def _say_learned(f) -> str:
     learned = "labels of whole images" if f.labelled else "dirt drawn on such images, without any label"
+    return f"Masked by a model that learned from {learned}"
+
+def _make_facts(f) -> dict:
     data = "practice (synthetic)" if f.practice else str(f.root.name)
-    facts = {"fields": len(f.items), "wells": f.items.group.nunique(), "data": data}
-    write_report(path, title or "Which pixels are dirt?", _make_sections(f, truth),
-                 f"Masked by a model that learned from {learned}", facts, verdict,
-                 make_numbers(f.items, f.scores, truth), str(date.today()))
+    return {"fields": len(f.items), "wells": f.items.group.nunique(), "data": data}
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #206969b3
 def run(
@@ -148,11 +146,8 @@ def run(
     with step.write("report") as w:
         drawn = is_practice(f.root) and where == f.root/"masks"
         truth = score_painted(f.items, f.mask_of, where, w.folder/"painted", drawn) if where else None
-        verdict = make_verdict(f, truth)
-        w.write_file("report.html", lambda path: _write_page(path, f, truth, title, verdict))
-        if not len(w.done): w.append("all", f.items[["item_id", "group"]])
-        made = w.commit()
-    return step.end(made, verdict.text, f"report: {made.path/'report.html'}")
+        return step.write_page(w, f.items, title or "Which pixels are dirt?", _make_sections(f, truth), _say_learned(f),
+                               _make_facts(f), make_verdict(f, truth), make_numbers(f.items, f.scores, truth))
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #a3a13903
 def make_explorer(

@@ -6,7 +6,6 @@
 __all__ = ['takes', 'Findings', 'run', 'make_explorer']
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #18b601ca
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,6 @@ from ..cellsets import check_blank_score
 from ..dataset import read_dataset, take_rows
 from ..errors import UserError
 from ..files import find_newest
-from ..report import write_report
 from ..review import choose_palette, make_log_options
 from ..sections import (choose_verdict, find_score, make_classes_section, make_data_section,
     make_files_section, make_gain_section, make_headline, make_limits_section, make_map_section, make_methods_section,
@@ -147,11 +145,8 @@ def run(
     verdict = to_warned(verdict, f.check_blank())
     headline, lead = make_headline(f.scores, f.model, f.items), "Judged on groups the model has never seen"
     with step.write("report") as w:
-        page, today = w.folder/"report.html", str(date.today())
-        write_report(page, title or question, _make_sections(f), lead, _make_facts(f), verdict, headline, today)
-        if "all" not in w.done: w.append("all", f.items[["item_id", "group"]])
-        made = w.commit()
-    return step.end(made, f"report: {made.path/'report.html'}")
+        return step.write_page(w, f.items, title or question, _make_sections(f), lead, _make_facts(f), verdict,
+                               headline)
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #53259cae
 def make_explorer(
