@@ -46,6 +46,7 @@ def make_practice(
     write_whole(table, t.assign(file="images/" + t.file)[["file", "label", "group"]])
     return table
 
+# %% ../../nbs/artifacts/51_annotate.ipynb #30cc8281
 def read_source(
     source:str|Path|None, # As for `run`
     out:str|Path, # The folder of this step; practice images lie beside it
