@@ -8,11 +8,13 @@ __all__ = ['choose_out', 'find_practice', 'make_practice_step', 'StepError', 'St
 # %% ../nbs/steps.ipynb #19fc6c06
 import inspect
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
 from fastcore.basics import patch_to
 
 from .dataset import Dataset, read_dataset
@@ -20,6 +22,7 @@ from .errors import UserError
 from .files import Lock
 from .hints import Notes, give_hints, to_hints
 from .protocols import step_folder
+from .report import Callout, write_report
 from .writer import DatasetWriter, is_done
 
 # %% ../nbs/steps.ipynb #4e6e5707
@@ -160,3 +163,23 @@ def end(self,
     for line in read_notes(made): print(f"  note: {line}")
     print(f"  written to {made.path}")
     return made
+
+# %% ../nbs/steps.ipynb #4669247b
+@patch_to(Step)
+def write_page(self,
+    w:DatasetWriter, # From `write("report")`
+    items:pd.DataFrame, # What the report is of: item_id, group
+    title:str, # The question that it answers
+    sections:Sequence, # As `write_report` takes them
+    subtitle:str, # One sentence
+    facts:Mapping, # Names and values under the title
+    verdict:Callout|None=None, # Is it good enough to go on?
+    headline:Sequence=(), # `Number`s, the honest one first
+    max_mb:float=10., # Upper limit of the page, MB
+) -> Dataset: # The folder with report.html
+    "Write report.html, dated today, and end the step with its verdict."
+    def write(path): write_report(path, title, sections, subtitle, facts, verdict, headline, str(date.today()), max_mb)
+    w.write_file("report.html", write)
+    if not len(w.done): w.append("all", items[["item_id", "group"]])
+    made = w.commit()
+    return self.end(made, *([verdict.text] if verdict else []), f"report: {made.path/'report.html'}")

@@ -1,5 +1,6 @@
 "Fixtures that every test may use."
 
+import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,32 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real images: {folder.name} is not at ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def zips(shared_data):
+    folder = shared_data / "chromatin" / "zips"
+    if not folder.is_dir():
+        pytest.skip("no annotation zips")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def main_zip(zips):
+    return zips / "annotation_03-08-2021--13-39-57.zip"
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture(scope="module")
+def movie():
+    "A short practice movie."
+    from cellprotocols.synth import make_movie
+
+    return make_movie(n_frames=4, size=(120, 140), seed=3)
 
 
 # ---------- a real browser: tests/browser.py says what a front end can do

@@ -2,23 +2,10 @@
 
 import numpy as np
 
+from made import probabilities, same
+
 from cellprotocols.abstention import make_abstention_curve, score_abstention
-from cellprotocols.calibration import to_prob
 from cellprotocols.metrics import score_accuracy, score_macro_f1
-
-
-def same(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
-
-
-def probabilities(seed, n=200, k=4, ties=False, missing=()):
-    rng = np.random.default_rng(seed)
-    y = rng.choice([c for c in range(k) if c not in missing], n)
-    p = to_prob(1.5 * np.eye(k)[y] + rng.normal(0, 1.5, (n, k)))
-    if ties:
-        p = np.round(p * 4) + 0.01
-        p /= p.sum(1, keepdims=True)
-    return y, p
 
 
 def test_abstention_curve_by_hand():

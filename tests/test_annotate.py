@@ -1,7 +1,6 @@
 "What all annotators share, without a browser: messages, twins, undo, two pages on one log, what can go wrong."
 
 import errno
-import os
 import re
 
 import numpy as np
@@ -13,17 +12,8 @@ from cellprotocols.annotate import AnnotateError, read_static
 from cellprotocols.fields import ImageAnnotator
 from cellprotocols.grid import PatchGrid
 from cellprotocols.labellog import LabelLog, read_labels
-from cellprotocols.synth import make_movie
 
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-@pytest.fixture(scope="module")
-def movie():
-    return make_movie(n_frames=4, size=(120, 140), seed=3)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def test_the_page_hears_what_stands_before_it_hears_that_it_is_saved(tmp_path):

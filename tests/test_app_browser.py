@@ -1,9 +1,9 @@
 """The page as `cellprotocols app` serves it, in a real browser: who may see it, what a reload keeps, what ends with it."""
 
-import os, re, signal, subprocess, sys, time, urllib.error, urllib.request
+import os, re, signal, subprocess, sys, urllib.error, urllib.request
 
 import psutil, pytest
-from browser import ROOT, wait_until, watch
+from browser import ROOT, wait_until
 
 from cellprotocols.images import write_image
 from cellprotocols.labellog import read_labels

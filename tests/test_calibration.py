@@ -6,23 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from made import probabilities, same
+
 from cellprotocols.calibration import find_temperature, make_calibration_bins, score_brier, score_ece, to_prob
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*groups?:")
-
-
-def same(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
-
-
-def probabilities(seed, n=200, k=4, ties=False, missing=()):
-    rng = np.random.default_rng(seed)
-    y = rng.choice([c for c in range(k) if c not in missing], n)
-    p = to_prob(1.5 * np.eye(k)[y] + rng.normal(0, 1.5, (n, k)))
-    if ties:
-        p = np.round(p * 4) + 0.01
-        p /= p.sum(1, keepdims=True)
-    return y, p
 
 
 def test_ece_by_hand():

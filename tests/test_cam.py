@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
+from made import RandomNet
+
 from cellprotocols.cam import (
     CamError,
     _in_turn,
@@ -22,21 +24,6 @@ from cellprotocols.cam import (
     score_inside,
 )
 from cellprotocols.classify import StageClassifier
-
-
-class Net(nn.Module):
-    "Random filters of several sizes, every fourth place, a linear head on their means."
-
-    def __init__(self, n=48, channels=1, n_classes=2, seed=0):
-        super().__init__()
-        g = torch.Generator().manual_seed(seed)
-        self.maps = nn.Sequential(nn.Conv2d(channels, n, 7, stride=4, padding=3), nn.ReLU())
-        self.head = nn.Linear(n, n_classes)
-        for p in self.parameters():
-            p.data = torch.randn(p.shape, generator=g) * (0.5 if p.ndim > 1 else 0.1)
-
-    def forward(self, x):
-        return self.head(self.maps(x).mean((2, 3)))
 
 
 class SpotFinder(nn.Module):
@@ -107,7 +94,7 @@ def reference(model, x, target, base, weigh):
 @pytest.mark.parametrize("weigh", ["relu", "softmax"])
 @pytest.mark.parametrize("baseline", ["blur", "median", "zero"])
 def test_exact_is_the_plain_formula(weigh, baseline):
-    model, x = Net(), image()
+    model, x = RandomNet(), image()
     cam = score_cam(model, "maps", x, 1, agreement=1, weigh=weigh, baseline=baseline)
     ref = reference(model.eval(), x, 1, make_baseline(x, baseline), weigh)
     assert np.abs(cam.map / cam.map.max() - ref).max() < 1e-4
@@ -115,20 +102,20 @@ def test_exact_is_the_plain_formula(weigh, baseline):
 
 
 def test_batches_change_nothing():
-    model, x = Net(), image(4)
+    model, x = RandomNet(), image(4)
     maps = [score_cam(model, "maps", x, 1, batch=b).map for b in (1, 3, 16, 0)]
     for m in maps[1:]:
         assert np.abs(m - maps[0]).max() < 1e-4
 
 
 def test_another_class_has_another_map():
-    model, x = Net(), image(2)
+    model, x = RandomNet(), image(2)
     assert compare_maps(score_cam(model, "maps", x, 0).map, score_cam(model, "maps", x, 1).map) < 0.9
 
 
 @pytest.mark.parametrize("agreement", [0.99, 1])
 def test_the_order_of_channels_changes_nothing(agreement):
-    model, x, turned = Net(), image(5), Net()
+    model, x, turned = RandomNet(), image(5), RandomNet()
     p = torch.randperm(48, generator=torch.Generator().manual_seed(1))
     turned.maps[0].weight.data, turned.maps[0].bias.data, turned.head.weight.data = (
         model.maps[0].weight.data[p],
@@ -140,7 +127,7 @@ def test_the_order_of_channels_changes_nothing(agreement):
 
 
 def test_constant_channels_are_ignored_and_nothing_gives_nothing():
-    model, x = Net(), image(6)
+    model, x = RandomNet(), image(6)
     before = score_cam(model, "maps", x, 1, agreement=1)
     model.maps[0].weight.data[:8] = 0
     model.maps[0].bias.data[:8] = 3.0  # constant, and loud
@@ -189,13 +176,13 @@ def test_erasing_the_spot_costs_more_than_erasing_at_random():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_agreement_is_not_overstated(seed):
-    model, x = Net(256, seed=seed), image(seed, 96)
+    model, x = RandomNet(256, seed=seed), image(seed, 96)
     exact, fast = score_cam(model, "maps", x, 1, agreement=1), score_cam(model, "maps", x, 1, agreement=0.95)
     assert fast.passes < exact.passes and fast.agreement >= 0.95
     assert compare_maps(fast.map, exact.map) >= fast.agreement - 0.01
 
 
-class Whimsical(Net):
+class Whimsical(RandomNet):
     "Its score of a masked image is a matter of chance: there is nothing to predict."
 
     def forward(self, x):
@@ -205,7 +192,7 @@ class Whimsical(Net):
 
 def test_what_cannot_be_predicted_is_measured():
     cam = score_cam(Whimsical(96), "maps", image(7), 1, agreement=0.9999)
-    live = score_cam(Net(96), "maps", image(7), 1, agreement=1).passes - 2
+    live = score_cam(RandomNet(96), "maps", image(7), 1, agreement=1).passes - 2
     assert cam.passes - 2 == live and cam.agreement == 1
 
 
@@ -240,7 +227,7 @@ def test_layers_that_give_lists_and_layers_that_are_changed_in_place():
 
 
 def test_the_model_is_left_in_the_mode_for_inference_and_unchanged():
-    model, x = Net(), image(9)
+    model, x = RandomNet(), image(9)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     score_cam(model, "maps", x, 1)
     gradient_cam(model, "maps", x, 1)
@@ -249,7 +236,7 @@ def test_the_model_is_left_in_the_mode_for_inference_and_unchanged():
 
 
 def test_faults_say_what_to_do():
-    model, x = Net(), image()
+    model, x = RandomNet(), image()
     with pytest.raises(CamError, match="no class 5; needed: 0 to 1"):
         score_cam(model, "maps", x, 5)
     with pytest.raises(CamError, match="no class -1"):
@@ -278,7 +265,7 @@ def by_torchcam(name, model, x, target):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_score_cam_is_torchcams(seed):
-    model, x = Net(seed=seed), image(seed, 96)
+    model, x = RandomNet(seed=seed), image(seed, 96)
     ours = score_cam(model, "maps", x, 1, agreement=1, baseline="zero", weigh="softmax")
     theirs = by_torchcam("ScoreCAM", model, x, 1)
     small = F.interpolate(torch.from_numpy(theirs)[None, None], (96, 96), mode="bilinear", align_corners=False)[
@@ -289,7 +276,7 @@ def test_score_cam_is_torchcams(seed):
 
 @pytest.mark.parametrize("how, name", [("grad", "GradCAM"), ("layer", "LayerCAM")])
 def test_gradients_are_torchcams(how, name):  # its Grad-CAM++ differs from the paper's equation 19
-    model, x = Net(seed=3), image(3, 96)
+    model, x = RandomNet(seed=3), image(3, 96)
     theirs = torch.from_numpy(by_torchcam(name, model, x, 1))[None, None]
     assert (
         compare_maps(
@@ -305,7 +292,7 @@ def test_gradients_are_grad_cams(how, name):
     grad_cam = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    model, x = Net(seed=3), image(3, 96)
+    model, x = RandomNet(seed=3), image(3, 96)
     model.head.weight.data *= 100  # their small constant then does not matter
     theirs = getattr(grad_cam, name)(model, [model.maps])(torch.from_numpy(x)[None], [ClassifierOutputTarget(1)])[0]
     assert compare_maps(gradient_cam(model, "maps", x, 1, how).map, theirs) > 0.99
@@ -315,7 +302,7 @@ def test_score_cam_is_grad_cams():
     grad_cam = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    model, x = Net(seed=1).eval(), image(1, 96)
+    model, x = RandomNet(seed=1).eval(), image(1, 96)
     theirs = grad_cam.ScoreCAM(model, [model.maps])(torch.from_numpy(x)[None], [ClassifierOutputTarget(1)])[0]
     assert (
         compare_maps(score_cam(model, "maps", x, 1, agreement=1, baseline="zero", weigh="softmax").map, theirs) > 0.99

@@ -1,7 +1,5 @@
 "Cells of a field and what they show: compartments, one look for all cells, rules, learning from labels of images."
 
-import warnings
-
 import cv2
 import numpy as np
 import pandas as pd

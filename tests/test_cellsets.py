@@ -9,7 +9,6 @@ import pytest
 
 from cellprotocols.cellsets import check_contradictions, find_contradictions, find_copies
 from cellprotocols.chromatin import annotate, infer, patches, train
-from cellprotocols.dataset import read_dataset
 from cellprotocols.images import write_image
 from cellprotocols.imagesets import read_image_set
 from cellprotocols.labelled import LabelledError, read_labelled

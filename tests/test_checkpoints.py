@@ -3,12 +3,11 @@
 import functools
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings as hyp, strategies as st
 from torch import nn
 
-from cellprotocols.checkpoints import TrainError, make_identity, read_checkpoint, write_checkpoint
+from cellprotocols.checkpoints import make_identity, read_checkpoint, write_checkpoint
 
 
 @given(

@@ -1,11 +1,9 @@
 "Step 21 for those who have nothing labelled yet: clicks in movies, corrections in a grid, a blind second look, the grid that learns, the page."
 
-import json
 import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from cellprotocols.grid import PatchGrid

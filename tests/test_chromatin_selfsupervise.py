@@ -4,44 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from made import write_patch_set
+
 from cellprotocols.chromatin import selfsupervise
-from cellprotocols.writer import write_dataset
-from cellprotocols.synth import make_patches
-
-
-def make_source(folder, n=24, labelled=None, size=32):
-    "A small patches dataset."
-    patches, labels, groups = make_patches(n=n, size=size, seed=0, difficulty=0.3)
-    if labelled is not None:
-        labels = np.where(np.arange(len(labels)) % labelled == 0, labels, "")
-    items = pd.DataFrame(
-        dict(
-            item_id=[f"c{i:04d}" for i in range(len(labels))],
-            group=groups.astype(str),
-            label=labels,
-            field_id="f",
-            y=1.0,
-            x=1.0,
-            size=size,
-            px_um=0.333,
-            blank=False,
-        )
-    )
-    ds = write_dataset(
-        folder,
-        "patches",
-        items,
-        "chromatin.patches",
-        dict(classes=list(dict.fromkeys(l for l in labels if l)), practice=True),
-        arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)),
-        files={"channels.txt": "gray\n"},
-    )
-    return ds
 
 
 @pytest.mark.parametrize("labelled", [None, 4])
 def test_step_writes_map_vectors_and_list(tmp_path, labelled, capsys):
-    source = make_source(tmp_path / "22_patches", labelled=labelled)
+    source = write_patch_set(tmp_path / "22_patches", 24, lambda i: not labelled or i % labelled == 0, difficulty=0.3)
     made = selfsupervise.run(
         str(tmp_path / "22_patches"), str(tmp_path / "23"), components=10, map_method="pca", n_suggest=8
     )
@@ -56,7 +26,7 @@ def test_step_writes_map_vectors_and_list(tmp_path, labelled, capsys):
 
 
 def test_step_goes_on_after_a_crash(tmp_path, monkeypatch):
-    make_source(tmp_path / "22_patches", n=120)
+    write_patch_set(tmp_path / "22_patches", 120, difficulty=0.3)
     run = lambda out: selfsupervise.run(
         str(tmp_path / "22_patches"), str(tmp_path / out), components=5, map_method="pca"
     )
@@ -86,7 +56,7 @@ def test_step_goes_on_after_a_crash(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:. groups")
 def test_step_takes_a_network(tmp_path):
-    make_source(tmp_path / "22_patches", n=4)
+    write_patch_set(tmp_path / "22_patches", 4, difficulty=0.3)
     assert selfsupervise.run(
         str(tmp_path / "22_patches"),
         str(tmp_path / "23"),
@@ -102,7 +72,7 @@ def test_step_says_what_is_missing(tmp_path):
 
     with pytest.raises(UserError, match="22_patches first"):
         selfsupervise.run(str(tmp_path / "none"), str(tmp_path / "23"))
-    make_source(tmp_path / "22_patches", n=4)
+    write_patch_set(tmp_path / "22_patches", 4, difficulty=0.3)
     with pytest.raises(UserError, match="no network 'measured'"):
         selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23"), method="measured")
 
@@ -111,7 +81,7 @@ def test_step_takes_packaged_weights_and_says_where_they_are_missing(tmp_path, m
     from cellprotocols import backbones, embedded
     from cellprotocols.errors import UserError
 
-    make_source(tmp_path / "22_patches", n=4)
+    write_patch_set(tmp_path / "22_patches", 4, difficulty=0.3)
     arguments = dict(method="efficientnet-lite0", map_method="pca", components=4)
     made = selfsupervise.run(str(tmp_path / "22_patches"), str(tmp_path / "23"), **arguments)
     assert made["embedding"].shape == (20, 4)

@@ -21,19 +21,6 @@ STATES = ("Interphase", "Prometaphase", "Metaphase", "Anaphase", "Apoptosis")
 COUNTS = dict(Interphase=11, Prometaphase=17, Metaphase=8, Anaphase=20, Apoptosis=20)
 
 
-@pytest.fixture(scope="module")
-def zips(shared_data):
-    folder = shared_data / "chromatin" / "zips"
-    if not folder.is_dir():
-        pytest.skip("no annotation zips")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def main_zip(zips):
-    return zips / "annotation_03-08-2021--13-39-57.zip"
-
-
 def practice_table(n=6, size=32, channels=1, dtype=np.uint16, seed=0):
     rng = np.random.default_rng(seed)
     t = pd.DataFrame(

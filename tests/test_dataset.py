@@ -7,9 +7,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
-from sample_tables import arrays_of, files_of, rows, table, tree
+from sample_tables import arrays_of, files_of, rows, table
 
-from cellprotocols.dataset import KINDS, NEEDED_FILES, check_dataset, check_items, fingerprint, read_dataset
+from cellprotocols.dataset import KINDS, check_dataset, check_items, fingerprint, read_dataset
 from cellprotocols.tables import DatasetError
 from cellprotocols.writer import DatasetWriter, is_done, write_dataset
 

@@ -1,7 +1,5 @@
 "Boxes and masks: what is drawn is kept inside the field, undone, and painted into a label image."
 
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,17 +9,8 @@ from hypothesis import strategies as st
 from cellprotocols.drawing import BoxAnnotator, MaskAnnotator, make_brush_mask
 from cellprotocols.labellog import read_labels
 from cellprotocols.points import PointAnnotator
-from cellprotocols.synth import make_movie
 
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-@pytest.fixture(scope="module")
-def movie():
-    return make_movie(n_frames=4, size=(120, 140), seed=3)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 HERE = dict(field="practice", t=0, z=0)

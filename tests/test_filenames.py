@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellprotocols.errors import UserError
-from cellprotocols.filenames import find_series, read_template
+from cellprotocols.filenames import find_series
 from cellprotocols.images import open_image
 from cellprotocols.movies import MovieFrames, find_movies, make_finder
 from cellprotocols.names import leave_masks

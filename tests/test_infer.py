@@ -2,12 +2,13 @@
 
 import json
 import numpy as np, pandas as pd, pytest, torch
+from made import write_patch_set
+
 from cellprotocols import classify
 from cellprotocols.bundle import BundleError, write_bundle
 from cellprotocols import movies as movie_cells
 from cellprotocols.calls import make_calls
 from cellprotocols.chromatin import infer
-from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.dataset import read_dataset
 from cellprotocols.tables import DatasetError
 from cellprotocols.writer import write_dataset
@@ -17,7 +18,7 @@ from cellprotocols.movies import MovieError, find_movies, score_states
 from cellprotocols.steps import find_practice
 from cellprotocols.tracks import TrackError
 from cellprotocols.images import write_image
-from cellprotocols.synth import make_movie, make_patches
+from cellprotocols.synth import make_movie
 
 # ---- a stand-in for a trained model: the brighter the middle, the later the class
 
@@ -93,37 +94,9 @@ def test_description_of_predictions():
 # ---- patches
 
 
-def make_source(folder, n=40, size=32, px_um=0.333):
-    patches, labels, groups = make_patches(n=n, size=size, seed=0)
-    labels = np.where(np.arange(len(labels)) % 3, labels, "")
-    table = pd.DataFrame(
-        dict(
-            item_id=[f"c{i:04d}" for i in range(len(labels))],
-            group=groups.astype(str),
-            label=labels,
-            field_id="f",
-            y=1.0,
-            x=1.0,
-            size=size,
-            px_um=px_um,
-            blank=False,
-        )
-    )
-    ds = write_dataset(
-        folder,
-        "patches",
-        table,
-        "chromatin.patches",
-        dict(classes=list(STATES), practice=True),
-        arrays=dict(patches=patches, valid=np.ones(patches.shape[:3], bool)),
-        files={"channels.txt": "gray\n"},
-    )
-    return ds
-
-
 def test_every_patch_is_named(tmp_path, capsys):
     "D1, D3, D7: all rows, classes in the model's order, saved."
-    ds = make_source(tmp_path / "22_patches", n=230)
+    ds = write_patch_set(tmp_path / "22_patches", n=230, labelled=lambda i: i % 3)
     model = make_bundle(tmp_path / "bundle", data=dict(fingerprint=ds.fingerprint))
     made = infer.run(str(tmp_path / "22_patches"), str(tmp_path / "25"), model)
     t = items(tmp_path / "25")
@@ -138,13 +111,13 @@ def test_every_patch_is_named(tmp_path, capsys):
 
 
 def test_foreign_patches_are_new(tmp_path):
-    make_source(tmp_path / "22_patches")
+    write_patch_set(tmp_path / "22_patches", labelled=lambda i: i % 3)
     infer.run(str(tmp_path / "22_patches"), str(tmp_path / "25"), make_bundle(tmp_path / "bundle"))
     assert (items(tmp_path / "25").split == "new").all()
 
 
 def test_patches_go_on_after_a_crash(tmp_path, monkeypatch):
-    make_source(tmp_path / "22_patches", n=230)
+    write_patch_set(tmp_path / "22_patches", n=230, labelled=lambda i: i % 3)
     model = make_bundle(tmp_path / "bundle")
     real, n = ByBrightness.answer, []
 
@@ -163,7 +136,7 @@ def test_patches_go_on_after_a_crash(tmp_path, monkeypatch):
 
 
 def test_blank_patches_are_pointed_out(tmp_path, capsys):
-    ds = make_source(tmp_path / "ok")
+    ds = write_patch_set(tmp_path / "ok", labelled=lambda i: i % 3)
     write_dataset(
         tmp_path / "22",
         "patches",
@@ -178,7 +151,7 @@ def test_blank_patches_are_pointed_out(tmp_path, capsys):
 
 
 def test_temperature_is_used(tmp_path):
-    make_source(tmp_path / "22_patches")
+    write_patch_set(tmp_path / "22_patches", labelled=lambda i: i % 3)
     hot, cold = (
         items(tmp_path / n)
         for n, temp in (("hot", 3.0), ("cold", 1.0))
@@ -194,7 +167,7 @@ def test_temperature_is_used(tmp_path):
 
 
 def test_patches_of_another_scale_are_rescaled(tmp_path):
-    make_source(tmp_path / "22_patches", px_um=0.222)
+    write_patch_set(tmp_path / "22_patches", px_um=0.222, labelled=lambda i: i % 3)
     infer.run(str(tmp_path / "22_patches"), str(tmp_path / "25"), make_bundle(tmp_path / "bundle"))
     assert all(x.shape[2:] == (32, 32) for x in ByBrightness.shown)
     with pytest.raises(BundleError, match="um per pixel"):

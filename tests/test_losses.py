@@ -1,7 +1,6 @@
 "losses: rare classes weigh more, and cross-entropy is what torch says it is."
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings as hyp, strategies as st
 from torch import nn

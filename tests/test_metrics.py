@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from made import probabilities
+
 from cellprotocols.abstention import make_abstention_curve, score_abstention
 from cellprotocols.answers import MetricsError
 from cellprotocols.calibration import find_temperature, score_brier, score_ece, to_prob
@@ -44,16 +46,6 @@ def answers(draw, k=5):
     return np.array(draw(pick)), np.array(
         draw(st.lists(st.integers(0, k - 1), min_size=n, max_size=n) if draw(st.booleans()) else pick)
     )
-
-
-def probabilities(seed, n=200, k=4, ties=False, missing=()):
-    rng = np.random.default_rng(seed)
-    y = rng.choice([c for c in range(k) if c not in missing], n)
-    p = to_prob(1.5 * np.eye(k)[y] + rng.normal(0, 1.5, (n, k)))
-    if ties:
-        p = np.round(p * 4) + 0.01
-        p /= p.sum(1, keepdims=True)
-    return y, p
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,5 +1,8 @@
 "A person's own data: every step notebook with nothing but its Settings edited, run from top to bottom, and once more."
 
+import ast
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -16,7 +19,7 @@ from cellprotocols.dataset import check_dataset
 from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, step_folder
 from cellprotocols.synth import make_movie, make_patches
 from cellprotocols.synth_dirt import make_dirty_set
-from notebooks import ROOT, read_settings, run_notebook
+from notebooks import ROOT, read_settings, run_notebook, text_of
 
 STEP_NOTEBOOKS = {(p, s): ROOT / "nbs" / p / f"{step_folder(p, s)}.ipynb" for p in PROTOCOLS for s in built_steps(p)}
 NAMES = {"Interphase": "in between", "Metaphase": "Plåtte", "Anaphase": "two (early)"}
@@ -375,6 +378,27 @@ def test_settings_is_the_only_cell_to_edit(protocol, step):
     )
     for word in ("chdir", "tempfile", "mkdtemp", "TemporaryDirectory"):
         assert word not in code, f"{nb.name} uses {word}"
+
+
+@pytest.mark.parametrize("protocol, step", STEP_NOTEBOOKS)
+def test_settings_reach_every_option(protocol, step):
+    "An option of `run` has a line in Settings, or `more` takes it and every own run is given `more`."
+    nb = STEP_NOTEBOOKS[protocol, step]
+    settings = read_settings(nb)
+    run = importlib.import_module(f"cellprotocols.{protocol}.{step}").run
+    missing = set(inspect.signature(run).parameters) - set(settings)
+    assert not missing or settings.get("more") == {}, f"{nb.name}: Settings cannot say {', '.join(missing)}"
+    assert missing or "more" not in settings, f"{nb.name}: nothing is left for more"
+    cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
+    shown = [c for c in cells if c["cell_type"] == "code" and "#| export" not in text_of(c)]
+    calls = [node for c in shown for node in ast.walk(ast.parse(text_of(c))) if isinstance(node, ast.Call)]
+    own = [c for c in calls if getattr(c.func, "id", "") == "run" and getattr(c.args[0], "id", "") == "source"]
+    assert own, f"{nb.name} runs nothing on a person's data"
+    for call in own if missing else []:
+        spread = {k.value.id for k in call.keywords if k.arg is None and isinstance(k.value, ast.Name)}
+        made = [n for c in shown for n in ast.walk(ast.parse(text_of(c))) if isinstance(n, ast.Assign)]
+        given = {n.targets[0].id: ast.unparse(n.value) for n in made if isinstance(n.targets[0], ast.Name)}
+        assert "more" in spread or any("**more" in given.get(name, "") for name in spread), ast.unparse(call)
 
 
 def test_every_built_step_is_tried_on_own_data():

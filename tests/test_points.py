@@ -1,22 +1,11 @@
 "Clicks on a movie: snapping, moving, suggestions."
 
-import os
-
 import numpy as np
 import pytest
 
 from cellprotocols.points import PointAnnotator, snap_point
-from cellprotocols.synth import make_movie
 
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-@pytest.fixture(scope="module")
-def movie():
-    return make_movie(n_frames=4, size=(120, 140), seed=3)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def test_a_click_is_kept_though_the_search_for_nuclei_fails(tmp_path, movie, capsys):

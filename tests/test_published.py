@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
-from torch import nn
+
+from made import RandomNet
 
 from cellprotocols.architectures import ARCHITECTURES, count_parameters
 from cellprotocols.bundle import read_bundle, write_bundle
@@ -135,21 +136,6 @@ def test_both_byte_orders_are_read_alike(order):
         to_published_input(x.astype(np.uint8))
 
 
-class Net(nn.Module):
-    "Random filters of several sizes, every fourth place, a linear head on their means."
-
-    def __init__(self, n=48, channels=1, n_classes=2, seed=0):
-        super().__init__()
-        g = torch.Generator().manual_seed(seed)
-        self.maps = nn.Sequential(nn.Conv2d(channels, n, 7, stride=4, padding=3), nn.ReLU())
-        self.head = nn.Linear(n, n_classes)
-        for p in self.parameters():
-            p.data = torch.randn(p.shape, generator=g) * (0.5 if p.ndim > 1 else 0.1)
-
-    def forward(self, x):
-        return self.head(self.maps(x).mean((2, 3)))
-
-
 def image(seed=0, size=64, channels=1):
     return (
         gaussian_filter(np.random.default_rng(seed).standard_normal((channels, size, size)), (0, 2, 2)).astype(
@@ -160,7 +146,7 @@ def image(seed=0, size=64, channels=1):
 
 
 def test_published_is_the_published_formula():
-    model, x = Net(), image(1)
+    model, x = RandomNet(), image(1)
     cam = score_cam_published(model, "maps", x)
     with torch.no_grad():
         X = torch.from_numpy(x)[None]
@@ -179,7 +165,7 @@ def test_published_is_the_published_formula():
 
 
 def test_published_explains_what_the_model_says_and_the_default_what_was_asked():
-    model, x = Net(), image(2)
+    model, x = RandomNet(), image(2)
     said = int(model(torch.from_numpy(x)[None]).argmax())
     assert compare_maps(score_cam(model, "maps", x, said).map, score_cam(model, "maps", x, 1 - said).map) < 0.9
     model.head.weight.data, model.head.bias.data = model.head.weight.data.flip(0), model.head.bias.data.flip(0)
@@ -187,21 +173,21 @@ def test_published_explains_what_the_model_says_and_the_default_what_was_asked()
 
 
 def test_top_keeps_the_channels_with_the_largest_deviation():
-    model, x = Net(), image(3)
+    model, x = RandomNet(), image(3)
     sd = model.maps(torch.from_numpy(x)[None])[0].std((1, 2)).detach().numpy()
     cam = score_cam_published(model, "maps", x, top=10)
     assert set(np.flatnonzero(cam.weights)) == set(np.argsort(-sd)[:10]) and cam.passes == 11
 
 
 def test_batches_change_nothing():
-    model, x = Net(), image(4)
+    model, x = RandomNet(), image(4)
     maps = [score_cam_published(model, "maps", x, batch=b).map for b in (1, 3, 16, 0)]
     for m in maps[1:]:
         assert np.abs(m - maps[0]).max() < 1e-4
 
 
 def test_nothing_gives_nothing():
-    model = Net()
+    model = RandomNet()
     model.maps[0].weight.data[:] = 0
     model.maps[0].bias.data[:] = -1.0
     cam = score_cam_published(model, "maps", image(6))

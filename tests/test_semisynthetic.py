@@ -50,7 +50,6 @@ def test_wells_are_apart_and_everything_is_written_down(made):
 
 @pytest.mark.slow
 def test_masks_are_where_the_planted_version_differs_from_the_clean_one(made):
-    from scipy.ndimage import distance_transform_edt
 
     home, fields, items, table = made
     for source, rows in table.groupby("source"):

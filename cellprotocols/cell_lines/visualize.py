@@ -6,7 +6,6 @@
 __all__ = ['takes', 'run', 'make_explorer']
 
 # %% ../../nbs/cell_lines/16_visualize.ipynb #6e56e283
-from datetime import date
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -23,7 +22,7 @@ from ..linereport import (make_alike_section, make_answers_section, make_growth_
                                       make_line_verdict, make_lines_section, make_unknown_section,
                                       make_when_section, to_methods)
 from ..maskreport import make_settings_section
-from ..report import Section, write_report
+from ..report import Section
 from ..sections import make_trust_section, read_text_table
 from ..steps import Step
 
@@ -100,11 +99,8 @@ def run(
     facts = {"sequences": len(answers.items), "data": data}
     with step.write("report") as w:
         sections = _make_sections(answers, trained, numbers, cut)
-        w.write_file("report.html", lambda path: write_report(path, title or "Which cell line is it?", sections,
-            "By a model that was tried on batches it had not seen", facts, verdict, headline, str(date.today())))
-        if not len(w.done): w.append("all", answers.items[["item_id", "group"]])
-        made = w.commit()
-    return step.end(made, *([verdict.text] if verdict else []), f"report: {made.path/'report.html'}")
+        return step.write_page(w, answers.items, title or "Which cell line is it?", sections,
+                               "By a model that was tried on batches it had not seen", facts, verdict, headline)
 
 # %% ../../nbs/cell_lines/16_visualize.ipynb #08fa1563
 def make_explorer(

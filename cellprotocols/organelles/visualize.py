@@ -6,7 +6,6 @@
 __all__ = ['takes', 'run', 'make_explorer']
 
 # %% ../../nbs/organelles/46_visualize.ipynb #b0c46005
-from datetime import date
 from os.path import relpath
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ..files import find_newest
 from ..locations import LOCATIONS
 from ..maskreport import make_settings_section
 from .patches import read_cell_field
-from ..report import Files, Section, write_report
+from ..report import Files, Section
 from ..steps import Step
 from ..viz import to_png
 
@@ -67,12 +66,9 @@ def run(
              "samples": answers.items.group.nunique(), "data": "practice (synthetic)" if step.practice else "own"}
     with step.write("report") as w:
         sections = _make_sections(answers, trained, most, out)
-        w.write_file("report.html", lambda path: write_report(path, title or "Where is this protein in each cell?",
-            sections, "Experimental: calls of cells, for research use.", facts, verdict, headline, str(date.today()),
-            max_mb=20.))
-        if not len(w.done): w.append("all", answers.items[["item_id", "group"]])
-        made = w.commit()
-    return step.end(made, *([verdict.text] if verdict else []), f"report: {made.path/'report.html'}")
+        lead = "Experimental: calls of cells, for research use."
+        return step.write_page(w, answers.items, title or "Where is this protein in each cell?", sections, lead, facts,
+                               verdict, headline, max_mb=20.)
 
 # %% ../../nbs/organelles/46_visualize.ipynb #7be1a0c2
 def _draw_field(patches, cells, name, view) -> bytes:

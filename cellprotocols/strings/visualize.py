@@ -6,7 +6,6 @@
 __all__ = ['takes', 'run', 'make_explorer']
 
 # %% ../../nbs/strings/36_visualize.ipynb #cf1b952b
-from datetime import date
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,7 +15,6 @@ from ..dataset import read_dataset
 from ..embryosets import read_embryo_frame
 from ..files import find_newest
 from ..maskreport import make_settings_section
-from ..report import write_report
 from ..steps import Step
 from ..stringreport import (make_embryos_section, make_found_section, make_scores_section,
                                         make_screen_section, make_string_numbers, make_string_verdict, show_film)
@@ -62,11 +60,8 @@ def run(
              "data": "practice (synthetic)" if step.practice else "own"}
     with step.write("report") as w:
         sections = _make_sections(answers, trained, proposals)
-        w.write_file("report.html", lambda path: write_report(path, title or "Which embryos have strings?", sections,
-            "By a model that was tried on embryos it had not seen", facts, verdict, headline, str(date.today())))
-        if not len(w.done): w.append("all", answers.items[["item_id", "group"]])
-        made = w.commit()
-    return step.end(made, *([verdict.text] if verdict else []), f"report: {made.path/'report.html'}")
+        return step.write_page(w, answers.items, title or "Which embryos have strings?", sections,
+                               "By a model that was tried on embryos it had not seen", facts, verdict, headline)
 
 # %% ../../nbs/strings/36_visualize.ipynb #f74e764c
 def make_explorer(
