@@ -78,14 +78,15 @@ def run(
     clean:bool=False, # Frames without a box hold no string
     interval:float=0., # Hours between frames, where they are not said
     log:str="", # The label log of notebook 31: decisions of a person on whole frames
+    anywhere:bool=False, # Take frames that lie elsewhere, too, where a list names them
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TYX"
     seed:int=0, # Of the split and the practice data
 ): # The frames, a `Dataset`; beside it boxes.csv
     "Bring frames and boxes together; one row per frame with its embryo, label and part. No file is moved or changed."
-    step = Step("strings.annotate", run, locals(), free=["log", "boxes"], practice=is_practice(source))
+    step = Step("strings.annotate", run, locals(), free=["log", "boxes", "anywhere"], practice=is_practice(source))
     where = source or make_practice(find_practice(out, seed)/"data", seed)
     step.tell(where)
-    frames, truths, root, said = read_embryo_set(where, boxes, wanted, group, clean, interval)
+    frames, truths, root, said = read_embryo_set(where, boxes, wanted, group, clean, interval, anywhere)
     frames = frames.assign(by="folder, table or boxes", at="unknown", flagged=False)
     if log and Path(log).exists(): frames = apply_log(frames, log)
     elif log: print(f"  nobody has labelled yet: there is no label log {log}")
