@@ -20,7 +20,7 @@ def shrink(png):
     of more than 150 kB."""
     data = base64.b64decode(png)
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    flat = picture.quantize(128, dither=Image.Dither.NONE)
+    flat = picture.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps the colour of thin lines
     forms = {"image/png": min(data, encode(flat, "PNG"), key=len) if len(data) > 20_000 else data}
     if len(forms["image/png"]) > LARGEST:
         forms = {"image/jpeg": encode(picture, "JPEG", quality=75, subsampling=0)}
