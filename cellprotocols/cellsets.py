@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['read_cells', 'order_classes', 'make_items', 'check_openable', 'name_cells', 'count_groups', 'check_classes',
-           'find_contradictions', 'check_contradictions', 'choose_cells', 'choose_examples', 'find_label_root',
-           'read_images', 'check_alike', 'iter_patches', 'measure_patches', 'find_copies']
+           'find_contradictions', 'check_contradictions', 'choose_cells', 'check_blank_score', 'choose_examples',
+           'find_label_root', 'read_images', 'check_alike', 'iter_patches', 'measure_patches', 'find_copies']
 
 # %% ../nbs/cellsets.ipynb #9dc2315e
 import hashlib, unicodedata
@@ -22,6 +22,7 @@ from .images import open_image
 from .names import IMAGE_SUFFIXES, natural_key
 from .labelled import LabelledError, read_labelled
 from .pixels import has_clicks, iter_pixels
+from .metrics import bootstrap_score
 from .movies import find_unlabelled
 from .patches import make_square, to_size
 from .quality import check_patches
@@ -247,6 +248,23 @@ def choose_cells(
     contrary = check_contradictions(items[use], ["sha1"]) if "sha1" in items else []
     notes = [*notes, *more, *contrary, *check_classes(items[use], wanted)]
     return np.flatnonzero(use), _check_counts(count_groups(items[use], classes), notes), notes
+
+# %% ../nbs/cellsets.ipynb #7dc88589
+def check_blank_score(
+    items:pd.DataFrame, # Held-out cells: label, predicted, group
+    blank:np.ndarray, # (N,) bool: nothing but noise can be seen
+    much:float=.05, # They matter from this share of all cells on, or where they are half of a class
+) -> list: # One sentence, or none
+    "The macro-F1 of held-out cells without those in which nothing but noise can be seen, where these are many."
+    blank = np.asarray(blank, bool)
+    share = pd.Series(blank).groupby(items.label.to_numpy()).mean()
+    if not blank.any() or blank.mean() < much and share.max() < .5: return []
+    left = items[~blank]
+    r = bootstrap_score("macro_f1", left.label, left.predicted, left.group)
+    most = f"{share.idxmax()} {share.max():.0%}"
+    score = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
+    seen = f"in {blank.sum()} of the {len(items)} cells nothing but noise can be seen (of {most})"
+    return [f"{seen}; on the other {len(left)} the same predictions have a macro-F1 of {score}. Look at them first"]
 
 # %% ../nbs/cellsets.ipynb #cbe9063c
 def choose_examples(

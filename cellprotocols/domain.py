@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Domain', 'DomainError', 'choose_balanced', 'train_domain', 'measure_distance', 'measure_shift', 'to_held',
-           'to_deviations', 'measure_novelty', 'make_held', 'find_limit', 'to_domain', 'check_domain', 'check_shift',
-           'check_unlike', 'show_domain', 'measure_inputs', 'check_inputs']
+           'to_deviations', 'to_novelty', 'measure_novelty', 'make_held', 'find_limit', 'to_domain', 'check_domain',
+           'check_shift', 'check_unlike', 'show_domain', 'measure_inputs', 'check_inputs']
 
 # %% ../nbs/domain.ipynb #8d4b9f58
 from typing import NamedTuple
@@ -140,7 +140,11 @@ def to_deviations(
     middle = (usual*weight).sum()
     return (values - middle)/max(np.sqrt(((usual - middle)**2*weight).sum()), least*abs(middle), 1e-6)
 
-def _add_up(domain, distance, doubt):
+def to_novelty(
+    domain:Domain, # With what is usual, from `to_held`
+    distance:np.ndarray, # (N,) as `measure_distance` gives it
+    doubt:np.ndarray, # (N,) entropy (0 to 1) of the model's probabilities
+) -> np.ndarray: # (N,) float64; 0 is the mean of held-out training items
     "Novelty from its two parts."
     w = domain.weight.astype(np.float64)
     far = np.maximum(to_deviations(distance, domain.distance, w) - 1, 0)
@@ -152,13 +156,13 @@ def measure_novelty(
     doubt:np.ndarray, # (N,) entropy (0 to 1) of the model's probabilities
 ) -> np.ndarray: # (N,) float64; 0 is the mean of held-out training items
     "How little each item looks like the training items."
-    return _add_up(domain, measure_distance(domain, x), np.asarray(doubt, float))
+    return to_novelty(domain, measure_distance(domain, x), np.asarray(doubt, float))
 
 def make_held(
     domain:Domain, # With what is usual, from `to_held`
 ) -> pd.DataFrame: # novelty, weight (all groups count alike)
     "The novelty of held-out training items."
-    return pd.DataFrame(dict(novelty=_add_up(domain, domain.distance, domain.doubt), weight=domain.weight))
+    return pd.DataFrame(dict(novelty=to_novelty(domain, domain.distance, domain.doubt), weight=domain.weight))
 
 def find_limit(
     held:pd.DataFrame, # From `make_held`
@@ -213,10 +217,12 @@ def check_shift(
 def check_unlike(
     unlike:np.ndarray, # (N,) bool, from `check_domain`
     answered:float=.99, # As there
+    noun:str="cells", # What they are
 ) -> tuple: # One sentence; are there many, bool
     "How many items are unlike anything learned from, and whether that is much."
-    n, share = int(np.sum(unlike)), float(np.mean(unlike)) if len(unlike) else 0.
-    text = f"{n} of {len(unlike)} cells ({share:.1%}) are unlike anything the model learned from (column unlike)"
+    if not len(unlike): return f"no new {noun}: whether the model knows their kind cannot be seen", False
+    n, share = int(np.sum(unlike)), float(np.mean(unlike))
+    text = f"{n} of {len(unlike)} {noun} ({share:.1%}) are unlike anything the model learned from (column unlike)"
     many = n > 1 and share > max(.05, 3*(1 - answered))
     if not many: return f"{text}; about {1 - answered:.1%} is usual", False
     return f"LOOK AT THESE FIRST: {text}; {1 - answered:.1%} is usual. What it says about them means nothing", True
@@ -228,19 +234,20 @@ def show_domain(
     novelty:np.ndarray, # (N,) of new items, from `check_domain`
     answered:float=.99, # Share of held-out training items that lie within the limit
     ax:plt.Axes|None=None, # None makes one
-    title:str="Like what the model learned from?", # The noun
+    title:str="Like what the model learned from?", # What the picture asks
+    noun:str="cells", # What they are
 ) -> plt.Axes:
     "Novelty of new items beside that of held-out training items."
     ax, limit, novelty = make_axes(ax, 5.6, 2.8), find_limit(held, answered), np.asarray(novelty, float)
     top = max(4*limit, 4.)
     edges = np.linspace(min(held.novelty.min(), np.min(novelty, initial=0.)), top, 50)
-    share = dict(weights=np.full(len(novelty), 1/max(1, len(novelty))), label="these cells")
+    share = dict(weights=np.full(len(novelty), 1/max(1, len(novelty))), label=f"these {noun}")
     ax.hist(np.minimum(novelty, top), edges, color=BLUE, alpha=.6, **share)
-    usual = dict(weights=held.weight/held.weight.sum(), label="held-out training cells")
+    usual = dict(weights=held.weight/held.weight.sum(), label=f"held-out training {noun}")
     ax.hist(np.minimum(held.novelty, top), edges, color=INK, histtype="step", **usual)
     ax.axvline(limit, color=WARM, lw=1.4, label=f"limit {limit:.1f}")
     ax.legend(loc="upper right")
-    tidy_axes(ax, f"novelty (larger than {top:.0f}: in the last bar)", "share of cells", grid="y")
+    tidy_axes(ax, f"novelty (larger than {top:.0f}: in the last bar)", f"share of {noun}", grid="y")
     show_title(ax, title, "good: both lie on the same side of the limit")
     return ax
 

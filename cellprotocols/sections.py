@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['METRICS', 'make_figure', 'read_text_table', 'find_score', 'make_headline', 'make_verdict', 'make_scores_section',
            'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_limits_section', 'choose_verdict',
-           'make_gain_section', 'make_data_section', 'make_training_section', 'make_map', 'make_map_section',
-           'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
+           'make_gain_section', 'to_warned', 'make_data_section', 'make_training_section', 'make_map',
+           'make_map_section', 'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
            'make_settings_section']
 
 # %% ../nbs/sections.ipynb #0f064018
@@ -172,32 +172,34 @@ def make_limits_section(
     answered:float=.99, # Share of these within the limit
     said:list=(), # What differs from the training images, one sentence each
     images:list=(), # Pixels of the most novel cells (H, W, C), the most novel first
+    noun:str="cells", # What is called
 ) -> Section:
     "Is the model right for these cells?"
-    title = "Are the new cells like those it learned from?"
+    title = f"Are the new {noun} like those it learned from?"
     differs = [Callout(f"Not as in training: {s}.", "warn") for s in said]
     if held is None or "unlike" not in items:
-        unknown = "This model does not say what its training cells looked like: whether it fits cannot be judged."
+        unknown = f"This model does not say what its training {noun} looked like: whether it fits cannot be judged."
         return Section(title, "", [Callout(unknown, "warn"), *differs])
-    text, many = check_unlike(items.unlike, answered)
+    text, many = check_unlike(items.unlike, answered, noun)
     found = [Callout(f"{text}.", "bad" if many else "good"), *differs]
-    caption = "How little cells look like the training cells; beyond the line they are unlike anything learned."
-    found.append(make_figure(show_domain(held, items.novelty, answered), caption))
+    caption = f"How little {noun} look like the training {noun}; beyond the line they are unlike anything learned."
+    found.append(make_figure(show_domain(held, items.novelty, answered, noun=noun), caption))
     if len(images):
         most = items.nlargest(len(images), "novelty")
         captions = [f"{n:.1f}{' unlike' if u else ''}" for n, u in zip(most.novelty, most.unlike)]
-        ax = show_patches(images, captions=captions, title="The most novel cells")
-        found.append(make_figure(ax, "Another class, another stain, dirt, or no cell?"))
+        ax = show_patches(images, captions=captions, title=f"The most novel {noun}")
+        found.append(make_figure(ax, "Another class, another stain, dirt, or nothing?"))
     return Section(title, "", found)
 
 def choose_verdict(
     verdict:Callout, # Of the whole report
     items:pd.DataFrame, # Calls of new cells
     answered:float=.99, # As in `make_limits_section`
-) -> Callout: # The same where few cells are unlike
+    noun:str="cells", # What is called
+) -> Callout: # The same where few are unlike
     "Put it first where many new cells are unlike anything learned."
     if "unlike" not in items: return verdict
-    text, many = check_unlike(items.unlike, answered)
+    text, many = check_unlike(items.unlike, answered, noun)
     return Callout(f"{text}. {verdict.text}", "bad") if many else verdict
 
 def make_gain_section(
@@ -207,6 +209,16 @@ def make_gain_section(
     t = gain.assign(what=gain.what.map(dict(before="the old model", after="adapted", gain="gained")))
     note = "Macro-F1 on groups of the new source from which nothing was learned; intervals are 95 %, over groups."
     return Section("What did adapting the model gain?", note, [Table(t, "macro-F1")])
+
+# %% ../nbs/sections.ipynb #4b0662f7
+def to_warned(
+    verdict:Callout, # Of the whole report
+    said:list, # What a person has to know before believing it, one sentence each
+) -> Callout: # The same where there is nothing to say; never good otherwise
+    "Put warnings beside the verdict."
+    if not said: return verdict
+    text = " ".join([verdict.text, *(f"{s[0].upper()}{s[1:]}." for s in said)])
+    return Callout(text, "warn" if verdict.kind == "good" else verdict.kind)
 
 # %% ../nbs/sections.ipynb #1b14610b
 def make_data_section(

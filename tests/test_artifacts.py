@@ -653,7 +653,8 @@ def test_masks_that_hold_nothing_are_not_good_enough(tmp_path, capsys):
     assert visualize.make_verdict(f).kind == "good", "clean fields have nothing to mask"
     made = visualize.run(str(tmp_path / "55"), str(tmp_path / "56"), painted=str(tmp_path / "painted"))
     page = (made.path / "report.html").read_text(encoding="utf-8")
-    assert "Not good enough" in page and "Take care" not in page
+    assert -1 < page.index("Not good enough") < page.index("Take care"), "the verdict comes first"
+    assert "does not say what its training fields looked like" in page, "an older model knows no limits"
     assert "IoU 0.00" in capsys.readouterr().out, "the verdict is said on the screen, too"
 
 

@@ -16,8 +16,11 @@ from cellprotocols.chromatin.annotate import STATES
 from cellprotocols.clicks import read_annotation_zip, write_annotation_zip
 from cellprotocols.dataset import read_dataset
 from cellprotocols.labelled import LabelledError
+from cellprotocols.metrics import bootstrap_score
 from cellprotocols.pixels import iter_pixels
-from cellprotocols.cellsets import check_classes, choose_cells, count_groups, find_copies
+from cellprotocols.report import Callout
+from cellprotocols.sections import to_warned
+from cellprotocols.cellsets import check_blank_score, check_classes, choose_cells, count_groups, find_copies
 
 
 def pixels_of(table, root):
@@ -84,6 +87,20 @@ def test_what_is_labelled_is_learned_from():
         choose_cells(t, ["c", "b", "a"], leave_out="zz")
 
 
+def test_a_score_of_blank_patches_stands_beside_the_verdict():
+    t = pd.DataFrame(dict(label=["a"] * 40 + ["b"] * 40 + ["c"] * 20, group=[f"g{i % 5}" for i in range(100)]))
+    t["predicted"] = ["a"] * 20 + ["b"] * 60 + ["c"] * 20
+    blank = (t.label == "c").to_numpy()
+    (said,) = check_blank_score(t, blank)
+    rest = bootstrap_score("macro_f1", t.label[:80], t.predicted[:80], t.group[:80])
+    assert "20 of the 100" in said and "c 100%" in said and f"have a macro-F1 of {rest.value:.2f}" in said
+    verdict = to_warned(Callout("On groups never seen the macro-F1 is 0.83.", "good"), [said])
+    assert verdict.kind == "warn" and verdict.text.startswith("On groups") and "In 20 of the 100" in verdict.text
+    assert to_warned(Callout("No.", "bad"), [said]).kind == "bad" and to_warned(verdict, []) == verdict
+    few = np.arange(100) < 2  # 2 of 100, 5 % of a class: not worth a warning
+    assert check_blank_score(t, few) == [] and check_blank_score(t, blank & few) == []
+
+
 def test_small_classes_are_said_and_kept():
     t = cells(a=8, b=8, c=1)
     rows, classes, notes = choose_cells(t, ["a", "b", "c"])
@@ -138,6 +155,7 @@ def test_what_shows_nothing_but_noise_is_learned_from_by_default(real):
     made = read_dataset(real / "all" / "24_train", "predictions")
     assert made.meta["settings"]["classes"] == list(STATES) and len(made) == 246
     assert any("nothing but noise" in n and "Apoptosis" in n for n in made.meta["settings"]["notes"])
+    assert any("other 214" in said and "Apoptosis 86%" in said for said in visualize.Findings(made).check_blank())
 
 
 def test_T6_no_group_is_in_training_and_test(real):

@@ -115,6 +115,7 @@ def test_numbers_that_never_vary_do_no_harm():
 def test_many_are_said_loudly():
     few, many = np.arange(200) < 2, np.arange(200) < 60
     assert not check_unlike(few)[1] and "2 of 200" in check_unlike(few)[0]
+    assert check_unlike(many[:0]) == ("no new cells: whether the model knows their kind cannot be seen", False)
     text, loud = check_unlike(many)
     assert loud and text.startswith("LOOK") and "60 of 200 cells (30.0%)" in text
 

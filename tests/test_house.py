@@ -183,6 +183,7 @@ ROWS = [
     dirt
     drawing
     explore
+    fielddomain
     fields
     frames
     grid

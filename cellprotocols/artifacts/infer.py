@@ -15,7 +15,9 @@ from ..bundle import read_bundle
 from ..classify import ClassifyError
 from ..dirt import (choose_shrink, clean_field, measure_mask, open_masker, predict_dirt, to_known_light,
                                 to_mask)
+from ..domain import check_unlike
 from ..dust import find_set_dust, name_dust, write_dust
+from ..fielddomain import FieldLimits
 from ..fill import FILLS
 from ..flatfield import flatten_field
 from ..hints import find_hints
@@ -61,18 +63,22 @@ def _correct_dust(img, dust):
     pattern = dust.pattern
     return flatten_field(img, pattern if pattern.ndim == img.ndim or img.shape[2] > 1 else pattern[..., None])
 
+def _open_field(path, bundle, dust, s) -> tuple: # as in the file, its channels, pixel size, without dust, transmission
+    "One image as the network sees it; `s` are the arguments of `run`."
+    with open_image(path) as f: was, channels, px = f.frame(), f.channels, s["px_um"] or f.px_um
+    img = _correct_dust(to_colours(was, channels), dust)
+    return was, channels, px, img, to_known_light(bundle, img, px)
+
+# %% ../../nbs/artifacts/55_infer.ipynb #ef45b04f
 def _score_field(light, classifier, device) -> float: # Log odds above the threshold; NaN without a classifier
     "How sure the classifier is that a field holds an artifact."
     if classifier is None: return np.nan
     tiles = cut_light(light, classifier.normalisation["size"], classifier.normalisation["overlap"])[1]
     return float(score_tiles(classifier.model, tiles, device).max() - classifier.thresholds["log_odds"])
 
-def _mask_image(path, bundle, classifier, dust, s) -> tuple: # row of the table, mask, filled, its channels
-    "Mask and clean one image; `s` are the arguments of `run`."
-    device = s["device"] or None
-    with open_image(path) as f: was, channels, px = f.frame(), f.channels, s["px_um"] or f.px_um
-    img = _correct_dust(to_colours(was, channels), dust)
-    light = to_known_light(bundle, img, px)
+def _mask_image(path, bundle, classifier, limits, dust, s) -> tuple: # row of the table, mask, filled, its channels
+    "Mask and clean one image."
+    device, (was, channels, px, img, light) = s["device"] or None, _open_field(path, bundle, dust, s)
     prob = predict_dirt(bundle, img, px, device=device, views=s["views"], light=light)
     mask = to_mask(prob, s["threshold"] or bundle.thresholds["artifact"], s["min_area"], s["widen"])
     odds = _score_field(light, classifier, device)
@@ -80,18 +86,30 @@ def _mask_image(path, bundle, classifier, dust, s) -> tuple: # row of the table,
     row = dict(p_artifact=float(to_probability(odds, classifier.temperature if classifier else 1.)),
                **measure_mask(mask, s["reject"]),
                dust=0. if dust is None else float(dust.mask.mean()), **measure_stain(light, small, s["stain_od"]),
-               px_um=px or np.nan, dtype=was.dtype.name)
+               px_um=px or np.nan, dtype=was.dtype.name, **limits.measure(light))
     cleaned = clean_field(img, mask, s["fill"], WAYS)
     whole = was.astype(cleaned.dtype)
     whole[..., channels.shown] = cleaned
     return row, mask, whole, channels
 
 # %% ../../nbs/artifacts/55_infer.ipynb #8ae54af9
-def _mask_all(w, table, root, bundle, classifier, dust, s):
+def _dust_of(r, dust): return dust[r.dust] if r.dust >= 0 else None
+
+def _look_first(w, table, root, bundle, dust, s, most=20) -> FieldLimits:
+    "Say what differs from the images of the training, from some of these, on the screen and in a file."
+    limits = FieldLimits(bundle, s["answered"], s["device"] or None)
+    some = table.iloc[np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int))]
+    said = limits.check(_open_field(root/r.file, bundle, _dust_of(r, dust), s)[-1] for r in some.itertuples())
+    for line in said: print(f"  NOT AS IN TRAINING: {line}")
+    if said: w.write_file("differences.txt", "\n".join(said) + "\n")
+    if limits.held is not None: w.write_file("held.csv", limits.held)
+    return limits
+
+# %% ../../nbs/artifacts/55_infer.ipynb #da6b5599
+def _mask_all(w, table, root, bundle, classifier, limits, dust, s):
     "Image after image; the files of one are on disk before its line is."
     for r in track([r for r in table.itertuples() if r.item_id not in w.done], "masking images"):
-        row, mask, filled, channels = _mask_image(root/r.file, bundle, classifier,
-                                                 dust[r.dust] if r.dust >= 0 else None, s)
+        row, mask, filled, channels = _mask_image(root/r.file, bundle, classifier, limits, _dust_of(r, dust), s)
         px_um = None if np.isnan(row["px_um"]) else row["px_um"]
         write_mask(w.folder/"masks", r.file, mask, px_um=px_um)
         path = w.folder/"filled"/name_mask(r.file)
@@ -101,12 +119,13 @@ def _mask_all(w, table, root, bundle, classifier, dust, s):
         about |= {k: getattr(r, k) for k in ("item_id", "file", "group", "label", "part")}
         w.append(r.item_id, pd.DataFrame([about | row]))
 
-def _say_masks(t) -> list:
+def _say_masks(t, answered) -> list:
     "What there is to say of the table."
+    odd = [check_unlike(t.unlike[t.part != "train"], answered, "fields")[0]] if "unlike" in t else []
     dirty = ", ".join(f"{k} {n}" for k, n in t.status.value_counts().items())
     dust = f"; common dust, {t.dust.max():.2%} of the pixels, was corrected in {(t.dust > 0).sum()} images"
     dust = dust if t.dust.any() else ""
-    return [f"{len(t)} images: {dirty}; dirt covers {t.area.mean():.2%} on average, {t.area.max():.1%} at most",
+    return [*odd, f"{len(t)} images: {dirty}; dirt covers {t.area.mean():.2%} on average, {t.area.max():.1%} at most",
             f"stained area {t.stained_before.mean():.2%} with dirt, {t.stained.mean():.2%} without{dust}"]
 
 # %% ../../nbs/artifacts/55_infer.ipynb #1e887e5b
@@ -124,6 +143,7 @@ def run(
     reject:float=.25, # A field with a larger share of dirt is rejected
     stain_od:float=.06, # Stained from this optical density on
     dust:bool=True, # Find and correct dust that all images share
+    answered:float=.99, # A field is unlike anything learned where it is further off than this share of held-out fields
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     axes:str="", # What the axes of `images` are, where the files do not say it: a letter each, e.g. "CYX"
     series:str="", # Which image or place of files that hold several, from 0
@@ -149,9 +169,10 @@ def run(
         which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
         write_dust(w.folder, found)
         table = table.assign(dust=which, part=_find_parts(table.group, bundle, not images))
-        _mask_all(w, table, root, bundle, classifier, found, step.given)
+        limits = _look_first(w, table, root, bundle, found, step.given)
+        _mask_all(w, table, root, bundle, classifier, limits, found, step.given)
         made = w.commit()
-    return step.end(made, *_say_masks(made.items))
+    return step.end(made, *_say_masks(made.items, answered))
 
 # %% ../../nbs/artifacts/55_infer.ipynb #c34ea4ac
 def read_result(

@@ -15,6 +15,7 @@ from .annotate import CLASSES
 from .patches import read_field_table
 from ..bundle import read_bundle, write_bundle
 from ..classify import ClassifyError, StageClassifier
+from ..fielddomain import measure_field_inputs, train_field_domain
 from ..maskfiles import find_masks
 from ..metrics import score_table
 from ..painted import score_painted_tiles
@@ -104,7 +105,8 @@ def _describe_models(patches, fields, labelled, s) -> dict:
     return dict(
         px_um=None if px.isna().all() else float(px.median()*about["shrink"]),
         normalisation=dict(light="transmission: field / smooth background", **cutting),
-        data=dict(fingerprint=patches.fingerprint, practice=s["practice"], fields=int(len(fields)), labels=known),
+        data=dict(fingerprint=patches.fingerprint, practice=s["practice"], fields=int(len(fields)), labels=known,
+                  inputs=measure_field_inputs(patches["light"], fields)),
         split=dict(by="group", **{p: sorted(fields.group[fields.part == p].unique().tolist()) for p in PARTS}),
         licence="see the licence of the pretrained weights" if s["pretrained"] else "Apache-2.0 (trained from scratch)",
         limits=practice if s["practice"] else usual)
@@ -118,9 +120,10 @@ def _write_models(w, patches, fields, taught, masker, threshold, scores, s):
                      thresholds=dict(log_odds=taught.cut_at), temperature=taught.temperature, metrics=scores[SCORE],
                      purpose="Says whether a brightfield tile holds an artifact.", **common)
     if not (w.folder/"masker").exists():
+        domain = train_field_domain(masker, patches["light"], fields)
         write_bundle(w.folder/"masker", masker, "UNet", masker.config, ["artifact"], ["light"], example,
                      thresholds=dict(artifact=threshold), purpose="Masks the artifacts of a brightfield field.",
-                     **common)
+                     arrays=dict(domain=domain._asdict()) if domain else None, **common)
 
 # %% ../../nbs/artifacts/54_train.ipynb #54write
 def _write_results(w, patches, fields, taught, masker, threshold, curve, step) -> pd.DataFrame: # The scores

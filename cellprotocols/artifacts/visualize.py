@@ -24,6 +24,7 @@ from ..maskreport import (make_calls_section, make_doubt_section, make_learning_
 from ..maskverdict import make_mask_verdict
 from ..painted import score_painted
 from ..report import Callout
+from ..sections import choose_verdict, make_limits_section
 from ..steps import Step
 from ..usual import find_worst, measure_rest
 
@@ -73,6 +74,16 @@ class Findings:
         return found.assign(row=found.field_id.map(row), **at)[columns]
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #5d1a6a95
+def _take_new(f) -> tuple: # rows that nothing was learned from, share of held-out fields within the limit
+    return f.items[f.items.part != "train"], f.masks.meta["settings"].get("answered", .99)
+
+def _make_limits(f) -> list:
+    "Are the new fields like those learned from? One section, or none."
+    folder, (new, answered) = f.masks.path, _take_new(f)
+    held = pd.read_csv(folder/"held.csv") if (folder/"held.csv").exists() else None
+    said = [s for p in folder.glob("differences.txt") for s in p.read_text(encoding="utf-8").splitlines()]
+    return [make_limits_section(new, held, answered, said, noun="fields")] if len(new) else []
+
 def make_verdict(
     f:Findings, # What was found
     truth=None, # From `score_painted`; None: nobody has painted
@@ -80,7 +91,8 @@ def make_verdict(
     "Is it good enough to go on?"
     known = f.trained is not None
     wells = f.trained.items.group[f.trained.items.split == "test"].nunique() if known else 0
-    return make_mask_verdict(f.items, f.scores, truth, f.labelled, wells, f.practice)
+    verdict = make_mask_verdict(f.items, f.scores, truth, f.labelled, wells, f.practice)
+    return choose_verdict(verdict, *_take_new(f), "fields")
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #a43c582f
 def _find_painted(f, painted, near) -> Path|None:
@@ -91,12 +103,13 @@ def _find_painted(f, painted, near) -> Path|None:
 
 def _make_sections(f, truth) -> list:
     "The chapters of the report, in order; those with nothing to say are left out."
-    columns = ["file", "group", "label", "p_artifact", "area", "n_objects", "largest", "status"]
+    columns = ["file", "group", "label", "p_artifact", "area", "n_objects", "largest", "status", "unlike"]
     place, used = {k: i for i, k in enumerate(f.items.item_id)}, [d for d in (f.trained, f.masks) if d is not None]
-    sections = [make_masks_section(f.items, f.look), make_painted_section(truth, f.items, f.look, OFFER),
+    sections = [*_make_limits(f), make_masks_section(f.items, f.look),
+        make_painted_section(truth, f.items, f.look, OFFER),
         make_slider_section(f.items, f.look), make_stain_section(f.items),
         make_unusual_section(f.find_unmasked(), f.look), make_doubt_section(f.items, f.look),
-        make_table_section(f.items, columns, f.masks.path/"skipped.csv"),
+        make_table_section(f.items, [c for c in columns if c in f.items], f.masks.path/"skipped.csv"),
         make_calls_section(f.tested(), place, f.look)]
     if f.trained:
         folder = f.trained.path

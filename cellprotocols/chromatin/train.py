@@ -25,7 +25,7 @@ from ..crossval import calibrate_folds, make_both_folds, predict_all_folds, read
 from ..dataset import take_rows
 from ..calibration import find_temperature
 from ..metrics import score_classes
-from ..cellsets import choose_cells
+from ..cellsets import check_blank_score, choose_cells
 from ..movies import scale_patches
 from ..split import audit_split
 from ..steps import Step
@@ -165,14 +165,13 @@ def run(
         logits, last = {key: a[:, :-2] for key, a in answers.items()}, answers[models[0], "grouped"]
         probs = {key: calibrate_folds(l, cells.y, split[key[1]]) for key, l in logits.items()}
         scores = _write_tables(w, patches, rows, cells, split, probs, classes)
-        curves, choices, said = to_choices(read_curves(scratch))
-        w.write_file("curves.csv", curves)
-        w.write_file("choices.csv", choices)
+        *tables, said = to_choices(read_curves(scratch))
+        for name, t in zip(("curves.csv", "choices.csv"), tables): w.write_file(name, t)
         gained = _say_gain(w, cells, probs) if adapt else []
-        prob = probs[models[0], "grouped"]
-        table = _list_predictions(patches, rows, classes, split["grouped"], prob)
+        table = _list_predictions(patches, rows, classes, split["grouped"], probs[models[0], "grouped"])
         table = table.assign(distance=last[:, -2], shift=last[:, -1])
         _write_final(w, patches, cells, classes, scores, logits[models[0], "grouped"], table, bundle, options)
         if "all" not in w.done: w.append("all", table)
         made = w.commit()
+    said += check_blank_score(table, patches.items.blank.iloc[rows])
     return step.end(made, *gained, *(_say(scores, m, random_split) for m in models), *said)

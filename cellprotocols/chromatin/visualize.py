@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from .annotate import STATES
+from ..cellsets import check_blank_score
 from ..dataset import read_dataset, take_rows
 from ..errors import UserError
 from ..files import find_newest
@@ -18,7 +19,7 @@ from ..review import choose_palette, make_log_options
 from ..sections import (choose_verdict, find_score, make_classes_section, make_data_section,
     make_files_section, make_gain_section, make_headline, make_limits_section, make_map_section, make_methods_section,
     make_movies_section, make_scores_section, make_settings_section, make_training_section,
-    make_trust_section, make_verdict, make_worst_section, read_text_table)
+    make_trust_section, make_verdict, make_worst_section, read_text_table, to_warned)
 from ..steps import Step
 
 takes = {"source": "train", "embeddings": "selfsupervise", "infer": "infer"} # The earlier step that each argument reads
@@ -49,9 +50,18 @@ class Findings:
         place = pd.Series(range(len(self.patches)), self.patches.items.item_id)
         return [self.patches["patches"][int(i)] for i in place[self.items.item_id]]
 
+    def check_blank(self) -> list: # One sentence, or none
+        "What the score is without the cells in which nothing but noise can be seen."
+        return check_blank_score(self.items, self.patches.items.set_index("item_id").blank[self.items.item_id])
+
+    def take_new(self) -> pd.DataFrame:
+        "The rows of step 25 that nothing was learned from."
+        if self.infer is None: return pd.DataFrame()
+        return self.infer.items.query("split != 'train'").reset_index(drop=True)
+
     def read_limits(self) -> tuple: # As `make_limits_section` takes them
         "What step 25 says of its own limits: held-out novelty, share, what differs, the most novel cells."
-        folder, t = self.infer.path, self.infer.items
+        folder, t = self.infer.path, self.take_new()
         held = pd.read_csv(folder/"held.csv") if (folder/"held.csv").exists() else None
         said = [s for p in sorted(folder.glob("differences*.txt")) for s in p.read_text(encoding="utf-8").splitlines()]
         images = []
@@ -98,7 +108,7 @@ def _make_sections(f) -> list:
         make_trust_section(items.label, f.prob, f.classes),
         make_data_section(f.patches, f.notes, pd.read_csv(folder/"near_copies.csv"), f.px_um),
         make_training_section(pd.read_csv(folder/"curves.csv"))]
-    if f.infer is not None: sections.insert(0, make_limits_section(f.infer.items, *f.read_limits()))
+    if len(new := f.take_new()): sections.insert(0, make_limits_section(new, *f.read_limits()))
     if (folder/"gain.csv").exists(): sections.insert(0, make_gain_section(pd.read_csv(folder/"gain.csv")))
     if f.cells is not None: sections.append(make_map_section(f.cells, f.patches, items))
     if by_movie:
@@ -131,7 +141,8 @@ def run(
     if made := step.find_done(): return made
     question = "Which state is each nucleus in?" if set(f.classes) <= set(STATES) else "Which class is each cell?"
     verdict = make_verdict(find_score(f.scores, f.model), len(f.classes), f.practice)
-    if f.infer is not None: verdict = choose_verdict(verdict, f.infer.items, f.infer.settings["answered"])
+    if f.infer is not None: verdict = choose_verdict(verdict, f.take_new(), f.infer.settings["answered"])
+    verdict = to_warned(verdict, f.check_blank())
     headline, lead = make_headline(f.scores, f.model, f.items), "Judged on groups the model has never seen"
     with step.write("report") as w:
         return step.write_page(w, f.items, title or question, _make_sections(f), lead, _make_facts(f), verdict,
