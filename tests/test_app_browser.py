@@ -223,6 +223,6 @@ def test_a_model_of_another_source_is_adapted_by_a_button(home, other, page):
         assert gain.value.gain == pytest.approx(gain.value.after - gain.value.before) and gain.value.gain > 0.05
         assert gain.low.gain <= gain.value.gain <= gain.high.gain
         said = report.get_by_role("row", name="gained")
-        expect(said).to_contain_text(f"{gain.value.gain:.2f}")
+        expect(said).to_contain_text(f"{gain.value.gain:.3f}")
     finally:
         a.stop()
