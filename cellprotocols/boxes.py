@@ -191,12 +191,14 @@ def choose_boxes(
     shapes:Mapping, # field -> (H, W) px
     file:str|Path="", # What to name in messages
     say:Callable|None=None, # Row number -> what to call the box, e.g. "annotation 7"
+    shares:bool=False, # Were they shares of the image in the file? Then px below 1 are no mistake
 ) -> BoxSet: # Boxes that hold together; odd ones are left out with a warning, what sticks out is cut with a warning
     "The boxes of a file that hold together; an error where so many are odd that the file itself must be wrong."
     names, sizes = check_classes(classes), {str(f): check_shape(f, s) for f, s in shapes.items()}
     t, sides, _ = _complete(boxes, file)
     say = say or (lambda i: f"box {i} of {t.field[i]!r}")
-    if wrong := _share_advice(sides): raise BoxError(wrong.seen, wrong.need, wrong.do, file or None)
+    wrong = None if shares else _share_advice(sides)
+    if wrong: raise BoxError(wrong.seen, wrong.need, wrong.do, file or None)
     size = np.array([sizes.get(f, (1, 1)) for f in t.field], float).reshape(-1, 2)
     odd, inside = _judge(t, sides, size, say)
     for e in odd.values(): e.file = file or None

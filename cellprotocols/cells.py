@@ -222,13 +222,16 @@ def to_labels(
     img:np.ndarray, # Label image as read, (H, W) or (H, W, C): whole numbers, or colours; 0 or black = background
     channels:list=(), # Names of its channels; `Channels` where some are transparency
 ) -> tuple: # labels (H, W) int32 from 1 on in the order of their ids; ids (n,), what they are called in the file
-    "Number the objects of a label image, whatever it is encoded in; numbers below 0 are background."
+    "Number the objects of a label image, whatever it is encoded in; -1 is background, too."
     x = np.asarray(img)
     if x.ndim == 3: x = x[..., getattr(channels, "shown", slice(None))]
     if x.ndim not in (2, 3) or 0 in x.shape or x.ndim == 3 and x.shape[2] not in (1, 3):
         need = "one channel of whole numbers, 0 = background, or red, green and blue"
         raise CellError(f"a {x.dtype} array of shape {x.shape}", f"a label image, (H, W): {need}")
     x = _to_whole(x if x.ndim == 2 else x[..., 0] if x.shape[2] == 1 else _pack_colours(x))
+    if x.dtype.kind == "i" and x.min() < -1:
+        do = "numbers too large for their kind may have become negative: save them as unsigned, or as 32 bit"
+        raise CellError(f"the number {x.min()} among the labels", "0, or -1, where nothing is, and ids from 1 on", do)
     codes, ids = pd.factorize(x.ravel().astype(x.dtype.newbyteorder("=")), sort=True)
     new = np.where(ids > 0, np.cumsum(ids > 0), 0).astype(np.int32)
     return new[codes].reshape(x.shape), ids[ids > 0]

@@ -115,8 +115,9 @@ def _rotation(a):
     "By how many degrees a box is turned, as CVAT and others write it."
     more = a.get("attributes")
     given = [d.get("rotation") for d in (a, more) if isinstance(d, dict)]
-    turned = next((v for v in given if isinstance(v, (int, float)) and not isinstance(v, bool)), 0)
-    return turned if math.isfinite(turned) else 0
+    try: turned = next((float(v) for v in given if v is not None and not isinstance(v, bool)), 0.)
+    except (TypeError, ValueError): raise BoxError(f"annotation {a['id']} is turned by {given}", "degrees") from None
+    return turned if math.isfinite(turned) else 0.
 
 def _sides(a):
     "(x, y, width, height) in px of one annotation; a `BoxError` where it says no such box."

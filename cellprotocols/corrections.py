@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError
+from .sheets import SheetError, read_sheet
 from .locations import LOCATIONS, LocationError, to_classes, to_label, to_targets
 
 # %% ../nbs/corrections.ipynb #b0c60007
@@ -25,9 +26,8 @@ def read_corrections(
 ) -> pd.DataFrame: # item_id (image@cell), label ("0|5"); one row a cell
     "What a person said of single cells."
     if not path: return pd.DataFrame(dict(item_id=[], label=[]), dtype=str)
-    try: t = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as e:
-        raise CorrectionError(f"no table ({type(e).__name__})", "a .csv", file=path) from e
+    try: t = read_sheet(path, "a .csv of corrections")
+    except SheetError as e: raise CorrectionError(e.seen, e.need, e.do, path) from None
     if missing := [c for c in COLUMNS[:3] if c not in t]:
         raise CorrectionError(f"no column {', '.join(missing)}", ", ".join(COLUMNS[:3]), file=path)
     label = [_to_label(v, k + 2, path) for k, v in enumerate(t.labels)]

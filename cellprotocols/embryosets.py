@@ -17,7 +17,10 @@ from .coco import read_coco
 from .errors import UserError, propose_word
 from .images import open_image
 from .imagesets import find_images
+from .labelled import find_files
+from .labellog import read_labels
 from .names import natural_key
+from .sheets import check_groups, find_column, read_sheet, to_numbers
 from .yolo import read_yolo
 
 # %% ../nbs/embryosets.ipynb #5f1fde1c
@@ -27,8 +30,8 @@ SAYS = {**dict.fromkeys(("normal", "clean", "negative", "0", "0.0", "no", "false
         **dict.fromkeys(("string", "abnormal", "strings", "positive", "1", "1.0", "yes", "true"), "string")}
 
 def _first(t, *names):
-    "The first of some columns that a table has."
-    return next((n for n in names if n in t), None)
+    "The first of some columns that a table has, whatever their case."
+    return next((c for n in names if (c := find_column(t.columns, n))), None)
 
 def _from_name(file):
     "Embryo and label that folders and name say."
@@ -37,7 +40,8 @@ def _from_name(file):
     folders = [d for d in p.parts[:-1] if d.lower() not in {*SAYS, "train", "val", "valid", "test", "images", "frames"}]
     return "/".join(folders) or re.sub(r"[_ -]*[tT]?\d+$", "", p.stem) or p.stem, label
 
-def _read_list(source, group):
+# %% ../nbs/embryosets.ipynb #9934c92f
+def _read_list(source, group, anywhere):
     "Frames as a table or a tree says them: file, group, hours, label."
     tables = [source] if source.is_file() else [p for n in ("frames.csv", "images.csv") if (p := source/n).exists()]
     if not tables:
@@ -45,16 +49,24 @@ def _read_list(source, group):
         if not len(t): raise EmbryoError("no frames here", "a folder of images, or a .csv with file", file=source)
         t["group"], t["label"] = zip(*map(_from_name, t.file))
         return t.assign(hours=np.nan)
-    t = pd.read_csv(tables[0], dtype=str, keep_default_na=False)
-    file, who = _first(t, "file", "image", "filename"), group or _first(t, "embryo", "group", "series", "session")
-    if file is None or who and who not in t:
-        raise EmbryoError(f"the columns {', '.join(t.columns)}", f"file and {who or 'embryo'}", file=tables[0])
-    said = t["label"].str.strip().str.lower() if "label" in t else pd.Series("", t.index)
+    return _read_table(tables[0], group, anywhere)
+
+def _read_table(path, group, anywhere):
+    "The rows of a table."
+    t = read_sheet(path, "a table of frames with file and embryo")
+    file = _first(t, "file", "image", "filename")
+    who = find_column(t.columns, group) if group else _first(t, "embryo", "group", "series", "session")
+    if file is None or group and who is None:
+        raise EmbryoError(f"the columns {', '.join(t.columns)}", f"file and {group or 'embryo'}", file=path)
+    files = find_files(t[file].str.strip(), path, anywhere)
+    label, hours = _first(t, "label"), _first(t, "hours", "time_h")
+    said = t[label].str.strip().str.lower() if label else pd.Series("", t.index)
     if odd := sorted(set(said) - {*SAYS, ""}):
-        raise EmbryoError(f"the label {odd[0]!r}", "string, normal, or nothing", file=tables[0])
-    hours = pd.to_numeric(t[h], errors="coerce") if (h := _first(t, "hours", "time_h")) else np.nan
-    groups = t[who] if who else [_from_name(f)[0] for f in t[file]]
-    return pd.DataFrame(dict(file=t[file], group=groups, hours=hours, label=[SAYS.get(s, "") for s in said]))
+        raise EmbryoError(f"the label {odd[0]!r}", "string, normal, or nothing", file=path)
+    groups = check_groups(t[who], path) if who else [_from_name(f)[0] for f in files]
+    times = to_numbers(t[hours], path, "hours", gaps=True) if hours else np.nan
+    made = pd.DataFrame(dict(file=files, group=groups, hours=times, label=[SAYS.get(s, "") for s in said]))
+    return made.reset_index(drop=True)
 
 # %% ../nbs/embryosets.ipynb #4470823c
 def _open_all(t, root, interval):
@@ -98,8 +110,10 @@ def _take_wanted(t, wanted, path):
 # %% ../nbs/embryosets.ipynb #5084d8f1
 def _read_box_table(path, wanted):
     "Boxes of a CSV: corners, or x, y, w, h."
-    t = pd.read_csv(path)
+    t = read_sheet(path, "a table of boxes")
     file = _first(t, "file", "image", "filename", "item_id")
+    sides = [c for c in ("x", "y", "w", "h", *SIDES) if c in t]
+    t = t.assign(**{c: to_numbers(t[c], path, "px") for c in sides})
     if {"x", "y", "w", "h"} <= set(t): t = t.assign(y0=t.y, x0=t.x, y1=t.y + t.h, x1=t.x + t.w)
     if file is None or not set(SIDES) <= set(t):
         raise EmbryoError(f"the columns {', '.join(t.columns)}", "file and y0, x0, y1, x1, or x, y, w, h", file=path)
@@ -110,8 +124,18 @@ def _has_file(path, name):
     "Is there a YOLO file of this image, with its folders or without?"
     return any((d/n).exists() for d in (path, path/"labels") for n in (name, name.name))
 
+def _read_drawn(path, frames):
+    "Boxes that a person has drawn in the widget: a field is a file, and `t` its frame."
+    said = read_labels(path).drop_duplicates("item", keep="last")
+    said = said[(said.label != "") & said.get("box", pd.Series(None, said.index)).map(lambda b: isinstance(b, list))]
+    places = frames.set_index(["file", "t"]).item_id.to_dict()
+    names = [places.get((f, int(t)), f"{f}, frame {t}") for f, t in zip(said.get("field", []), said.get("t", []))]
+    sides = pd.DataFrame(said.box.tolist() if len(said) else [], columns=SIDES, dtype=float)
+    return sides.assign(field=names, label=said.label.astype(str).to_numpy())
+
 def _read_boxes(path, frames, wanted):
-    "Boxes from CSV, COCO or YOLO; the frames that are explicitly without one."
+    "Boxes from CSV, COCO, YOLO or the log of the widget; the frames that are explicitly without one."
+    if path.suffix.lower() == ".jsonl": return _take_wanted(_read_drawn(path, frames), wanted, path), set()
     if path.suffix.lower() == ".csv": return _read_box_table(path, wanted), set()
     sizes = {r.item_id: (r.height, r.width) for r in frames.itertuples()}
     found = read_coco(path) if path.is_file() else read_yolo(path, sizes, ["string"] if not wanted else None)
@@ -125,7 +149,8 @@ def _match(names, frames):
     "Names in a file of boxes to item_id: whole, or by the file name alone where that is clear."
     whole, short = set(frames.item_id), frames.item_id.map(lambda f: Path(f).name)
     clear = dict(zip(short[~short.duplicated(False)], frames.item_id[~short.duplicated(False)]))
-    return [n if n in whole else clear.get(Path(n).name, "") for n in map(str, names)]
+    return [n if n in whole else clear.get(Path(n).name, "")
+            for n in (str(name).strip().replace("\\", "/") for name in names)]
 
 # %% ../nbs/embryosets.ipynb #918ba81a
 def _cut_boxes(t, frames):
@@ -146,17 +171,18 @@ def _cut_boxes(t, frames):
 # %% ../nbs/embryosets.ipynb #84a4a6d2
 def read_embryo_set(
     source:str|Path, # A folder (frames.csv or images.csv, or a tree of images), or a .csv
-    boxes:str="", # A .csv, a COCO .json or a YOLO folder; "": boxes.csv, labels/ or annotations.json beside the frames
+    boxes:str="", # A .csv, COCO .json, YOLO folder or log of the box widget (.jsonl); "": those beside the frames
     wanted:str="", # The label of the boxes that count; "": all
     group:str="", # The column that says the embryo; "": embryo, group, series or session
     clean:bool=False, # Are frames without box and label free of strings?
     interval:float=0., # Hours between frames, where no table says them
+    anywhere:bool=False, # May a table name files outside its folder?
 ) -> tuple: # frames (item_id, file, t, frame, group, hours, label, ...), boxes (item_id, sides), root, sentences
     "Frames and boxes, checked."
     source = Path(source)
     if not source.exists(): raise EmbryoError("there is no such file or folder", "frames of embryos", file=source)
     root = source if source.is_dir() else source.parent
-    frames = _open_all(_read_list(source, group), root, interval)
+    frames = _open_all(_read_list(source, group, anywhere), root, interval)
     usual = [Path(boxes)] if boxes else [root/n for n in ("boxes.csv", "annotations.json", "labels")]
     found = next((p for p in usual if p.exists()), None)
     if boxes and found is None: raise EmbryoError("there is no such file or folder", "boxes", file=boxes)

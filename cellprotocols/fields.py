@@ -6,7 +6,7 @@
 __all__ = ['check_finite', 'to_inside', 'FieldAnnotator', 'ImageAnnotator']
 
 # %% ../nbs/fields.ipynb #ea0c9535
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -131,7 +131,7 @@ def shapes(self) -> pd.DataFrame: # item, field, label, by, at, flagged and wher
 
 # %% ../nbs/fields.ipynb #a3c94a0e
 class ImageAnnotator(FieldAnnotator):
-    "Give each image a class."
+    "Give each image a class, or all the classes that it shows."
     def __init__(self,
         fields, # Images: paths, `ImageFile`s or arrays
         classes:Sequence, # The classes, in the order of their keys
@@ -141,9 +141,34 @@ class ImageAnnotator(FieldAnnotator):
         by:str="", # Who labels; "": the name of this computer's user
         dataset=None, # The fingerprint of what is labelled; another one's log is refused
         round:str="", # A name, e.g. "blind": a second look; no label is changed
+        several:bool=False, # May an image have several classes? Its label then is their names joined by |
+        alone:str="", # With `several`: a class that excludes all others
+        known:Mapping|None=None, # Name of an image -> the label it has until somebody gives another
     ):
+        self.several, self.alone = bool(several), alone
+        if several and (odd := [c for c in classes if "|" in str(c)]):
+            raise AnnotateError(f"the class {odd[0]!r}", "names without |, which joins several classes of an image")
         super().__init__("images", "Label images", fields, classes, log, names, by=by, target=target, dataset=dataset,
-                         round=round)
+                         round=round, several=self.several, alone=alone, known={} if round else dict(known or {}))
 
 @patch_to(ImageAnnotator)
 def _field_of(self, item, e): return item
+
+# %% ../nbs/fields.ipynb #476ccf61
+@patch_to(ImageAnnotator)
+def _check(self, e):
+    if not self.several: return super(ImageAnnotator, self)._check(e)
+    given = [c for c in e.get("label", "").split("|") if c]
+    for c in given: super(ImageAnnotator, self)._check({**e, "label": c})
+    if self.alone in given and len(given) > 1:
+        raise AnnotateError(f"the label {e['label']!r}", f"{self.alone} alone, or others without it")
+    label = "|".join(c for c in self.classes if c in given)
+    return {**super(ImageAnnotator, self)._check({**e, "label": ""}), "label": label}
+
+@patch_to(ImageAnnotator)
+def counts(self) -> dict: # class -> number
+    "How many images show each class."
+    said = {i: e["label"] for i, e in self.labellog.latest().items()} if self.labellog else {}
+    stands = [label for i, label in (self.setup["known"] | said).items() if i in self.index]
+    shown = [c for label in stands for c in (label.split("|") if self.several else [label])]
+    return {c: shown.count(c) for c in self.classes}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .names import find_image_files, natural_key
+from .names import find_image_files, leave_masks, natural_key
 from .sources import ImageError
 
 # %% ../nbs/filenames.ipynb #2a55ef63
@@ -21,13 +21,18 @@ _WORDS = {
     "t": "t time timepoint tp frame fr sk hour hours hr min minute minutes day days",
     "c": "c ch chan channel wv wl wavelength lambda",
     "z": "z slice plane zplane",
-    "p": "p pos position s site series xy fov field well row r col tile m scene stage place roi cell crop patch object "
-         "nucleus patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region section "
-         "movie",
+    "p": "p pos position s site series xy fov field fld well row r col tile m scene stage place roi cell crop patch "
+         "object nucleus patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region "
+         "section movie",
 } # What stands before a number
 _AXIS = {word: axis for axis, words in _WORDS.items() for word in words.split()}
+_CHANNEL_WORDS = re.compile(
+    r"gfp|[rycb]fp|egfp|mcherry|cherry|tomato|dapi|hoechst|fitc|tritc|cy\d(\.5)?|texas ?red|bf|dic|ph|phase"
+    r"|brightfield|trans|transmission|red|green|blue|far ?red|405|488|561|640|647", re.I)
 
+# %% ../nbs/filenames.ipynb #eac6d520
 _TIME = r"\d+d\d+h\d+m|\d{4}y\d\dm\d\dd_\d\dh\d\dm"
+_UNITS = r"\d+ ?(?:h|hrs?|hours?|mins?|minutes?)" # 24h, 30min
 _SCHEMES = [re.compile(pattern) for pattern in (
     r"r(?P<p1>\d+)c(?P<p2>\d+)f(?P<p3>\d+)p(?P<z>\d+)-ch(?P<c>\d+)sk(?P<t>\d+)", # Operetta, Harmony
     r"_(?P<p1>[A-P]\d\d)_T(?P<t>\d+)F(?P<p2>\d+)L\d+A\d+Z(?P<z>\d+)C(?P<c>\d+)$", # Yokogawa
@@ -36,14 +41,14 @@ _SCHEMES = [re.compile(pattern) for pattern in (
     r"^.+_w(?P<c>\d+[^_]*)(_s(?P<p1>\d+))?(_t(?P<t>\d+))?$", # MetaMorph
     r"_(?P<p1>[A-P]\d\d)_s(?P<p2>\d+)_w(?P<c>\d)", # ImageXpress
     r"^C(?P<c>\d+)-", # ImageJ, split channels
+    r"^(?P<p1>[A-P] ?- ?\d+) ?\(fld (?P<p2>\d+)(?: wv (?P<c>[^)]+?))?(?: z (?P<z>\d+))?"
+    r"(?: time (?P<t>\d+).*)?\)", # IN Cell
+    r"_(?P<p1>[A-P]\d\d)f(?P<p2>\d+)d(?P<c>\d+)$", # Cellomics, EVOS
+    r"^(?P<p1>[A-P]\d+)_-?\d+_\d+_(?P<p2>\d+)_(?P<c>[^_]+)_(?P<t>\d{3})$", # Cytation
+    r"T(?P<t>\d+)(?=XY|Z|C)(?:XY(?P<p1>\d+))?(?:Z(?P<z>\d+))?(?:C(?P<c>\d+))?$", # NIS-Elements
+    rf"(?:^|[ _-])(?P<t>{_UNITS})(?=$|[ _-])",
 )]
-_CHANNEL_WORDS = re.compile(
-    r"gfp|[rycb]fp|egfp|mcherry|cherry|tomato|dapi|hoechst|fitc|tritc|cy\d(\.5)?|texas ?red|bf|dic|ph|phase"
-    r"|brightfield|trans|transmission|red|green|blue|far ?red|405|488|561|640|647", re.I)
-_MASKS = re.compile(r"(_cp_masks|_masks?|_seg|_labels?|_outlines?|_cp_outlines|_flows|_cp_output|_overlay|_dp_cp\d*"
-                    r"|_object predictions|_simple segmentation|_probabilities)$", re.I)
 
-# %% ../nbs/filenames.ipynb #d3a54c10
 def _find_spans(stem):
     "(start, end, axis) of each number of a name; the axis is ? where no word says it."
     for scheme in _SCHEMES:
@@ -53,6 +58,7 @@ def _find_spans(stem):
         return sorted(known + rest)
     return _number_spans(stem)
 
+# %% ../nbs/filenames.ipynb #d3a54c10
 def _axis_of(word, stem, start, end):
     "The axis of a number by the word before it; w where it may be a wavelength, a channel or a well."
     well = re.search(r"(?:^|[ _-])([A-P])\d\d?$", stem[:end]) and re.match(r"$|[ _-]", stem[end:])
@@ -99,6 +105,7 @@ def _to_time(text):
     if m := re.fullmatch(r"(\d{4})y(\d\d)m(\d\d)d_(\d\d)h(\d\d)m", text):
         day = np.datetime64(f"{m[1]}-{m[2]}-{m[3]}T{m[4]}:{m[5]}")
         return int((day - np.datetime64("1970-01-01T00:00")).astype(int))
+    if re.fullmatch(_UNITS, text): return int(re.match(r"\d{1,15}", text)[0])*(60 if "h" in text else 1)
     return int(text[:18])
 
 # %% ../nbs/filenames.ipynb #1a07f62e
@@ -137,7 +144,7 @@ def _make_series(name, found, notes):
             said = f"frame {t} of {name} has no file for channel {levels['c'][c]!r}, plane {levels['z'][z]!r}"
             need, do = "all channels and planes in every frame", "copy it, or move the frame away"
             raise ImageError(said, need, do, found[0][0].parent)
-    timed = re.search("[dh]", found[0][1].get("t", ""))
+    timed = re.search("[a-z]", found[0][1].get("t", ""))
     return FileSeries(name, files, shape, levels["c"], notes, float(step) if timed and step and n_t > 1 else None)
 
 # %% ../nbs/filenames.ipynb #e35939b1
@@ -153,7 +160,7 @@ def read_template(
 ) -> list: # `FileSeries`, one a place; `ImageError` where no file has such a name
     "The files of a name that says what its parts mean."
     path = Path(path)
-    marks = {"{t}": rf"(?P<t>{_TIME}|\d+)", "{c}": r"(?P<c>[^_]+?)", "{z}": r"(?P<z>\d+)", "{p}": "(?P<p>.+?)"}
+    marks = {"{t}": rf"(?P<t>{_TIME}|{_UNITS}|\d+)", "{c}": r"(?P<c>[^_]+?)", "{z}": r"(?P<z>\d+)", "{p}": "(?P<p>.+?)"}
     parts = re.split(r"(\{[tczp]\}|\*)", path.name)
     if len(set(parts[1::2]) - {"*"}) < len([p for p in parts[1::2] if p != "*"]):
         raise ImageError("a part is there twice", "each of {t}, {c}, {z}, {p} once", file=path)
@@ -164,15 +171,6 @@ def read_template(
     if not places: raise ImageError("no image has such a name", "names as in the folder", "check the pattern", path)
     names = {p: path.name.replace("{p}", p) for p in sorted(places, key=natural_key)}
     return [_make_series(name, places[p], []) for p, name in names.items()]
-
-# %% ../nbs/filenames.ipynb #9950db89
-def _leave_masks(files):
-    "Without masks that lie beside their images, and the small pictures of MetaMorph; what is left out, in words."
-    stems = {f.stem for f in files}
-    def is_mask(f): return (m := _MASKS.search(f.stem)) and f.stem[:m.start()] in stems or "_thumb_w" in f.stem
-    left = [f.name for f in files if is_mask(f)]
-    said = [f"{len(left)} masks or small pictures beside the images are left out ({left[0]}, ...)"] if left else []
-    return [f for f in files if f.name not in set(left)], said
 
 # %% ../nbs/filenames.ipynb #18eab8bc
 def _ask(folder, family, spans, vary, unknown):
@@ -199,6 +197,8 @@ def _name_family(folder, family):
     if len(unknown) == 1 and "w" not in axes and not any(v and a in "tczp" for v, a in zip(vary, axes)):
         axes[unknown[0]], unknown = "t", []
         notes = ["the number in the names is taken as time"]
+    if any(v and axis == "t" and re.fullmatch(_UNITS, text) for v, axis, text in zip(vary, axes, texts[0])):
+        notes = ["hours and minutes in the names are taken as time"]
     if unknown: _ask(folder, family, spans[0], vary, unknown)
     named = {}
     for f, s, text in zip(family, spans, texts):
@@ -228,7 +228,7 @@ def find_series(
     files:list, # Paths of single images
 ) -> list: # `FileSeries`, in natural order of their names; an `ImageError` asks what cannot be known
     "The movies, stacks and single images that the files of a folder make, by their names."
-    files, said = _leave_masks(files)
+    files, said = leave_masks(files)
     families = {}
     for f in files: families.setdefault((_blank(f.stem, _find_spans(f.stem)), f.suffix.lower()), []).append(f)
     named, notes = {}, {}

@@ -15,12 +15,11 @@ import pandas as pd
 
 from .imagesets import find_images
 from .images import open_image
-from .labelled import LabelledError, check_inside
-from .names import find_named_file
+from .labelled import LabelledError, find_files
 from .origins import find_root
 from .progress import track
 from .sequences import PATTERNS, SequenceError, check_sequences, find_sequences
-from .sheets import find_column, read_sheet
+from .sheets import SheetError, check_groups, find_column, make_names_alike, read_sheet, to_numbers
 
 COLUMNS = ["file", "line", "group", "batch", "sequence", "hours"]
 
@@ -67,14 +66,13 @@ def _read_table(path, anywhere):
     if "file" not in have:
         raise LabelledError(f"the columns {', '.join(t.columns)}", "a column `file`", file=path)
     given = {w: t[c].str.strip() for w, c in have.items()}
-    files = given["file"].map(lambda f: find_named_file(path.parent, f))
-    if (gone := given["file"][files == ""]).size:
-        seen = f"{len(gone)} of {len(t)} files are not there, the first is {gone.iloc[0]!r} in row {gone.index[0]}"
-        raise LabelledError(seen, "paths relative to the table", file=path)
-    check_inside(files, path.parent, anywhere, path)
+    files = find_files(given["file"], path, anywhere)
     none = pd.Series("", index=t.index)
     out = pd.DataFrame(dict(file=files, line=given.get("line", none), batch=given.get("batch", none)))
-    out["hours"] = pd.to_numeric(given.get("hours", none), errors="coerce")
+    try: out["hours"] = to_numbers(given.get("hours", none).rename(have.get("hours")), path, "hours", gaps=True)
+    except SheetError as e: raise LabelledError(e.seen, e.need, e.do, path) from None
+    out["line"] = make_names_alike(out.line, "lines", path)
+    out["batch"] = check_groups(out.batch, path)
     return _name_rest(out, given.get("sequence", none)).reset_index(drop=True)
 
 def _name_rest(t, place):

@@ -6,7 +6,7 @@
 __all__ = ['find_images', 'find_groups', 'read_image_set', 'read_checksums', 'choose_readable']
 
 # %% ../nbs/imagesets.ipynb #a1c08308
-import hashlib, os, re
+import hashlib, os, re, warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 
 from .errors import UserError, os_errors
 from .images import open_image
-from .names import IMAGE_SUFFIXES, find_image_files, natural_key, read_operetta_name
+from .names import IMAGE_SUFFIXES, find_image_files, leave_masks, natural_key, read_operetta_name
 from .sources import ImageError
 from .labelled import LabelledError, read_cells_csv, read_class_folders
 from .origins import find_root
@@ -29,7 +29,9 @@ def find_images(
     folder = Path(folder)
     made = {p.parent.relative_to(folder) for p in folder.rglob("dataset.json")} - {Path(".")}
     files = [q.relative_to(folder) for q in find_image_files(folder, deep=True)]
-    return [p.as_posix() for p in files if not made & set(p.parents)]
+    kept, said = leave_masks([p for p in files if not made & set(p.parents)])
+    for note in said: warnings.warn(f"{folder}: {note}", stacklevel=2)
+    return [p.as_posix() for p in kept]
 
 # %% ../nbs/imagesets.ipynb #5b328dea
 def _group_of(file, pattern):

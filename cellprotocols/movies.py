@@ -8,7 +8,8 @@ __all__ = ['MovieError', 'find_movies', 'find_unlabelled', 'choose_channels', 'M
            'score_states']
 
 # %% ../nbs/movies.ipynb #a85cd585
-from collections import deque
+import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from scipy.spatial import cKDTree
 
 from .cells import CellError, estimate_diameter, find_centroids, find_nuclei, to_labels
 from .errors import UserError
+from .files import is_litter
 from .filenames import find_series, is_template, read_template
 from .images import open_image
-from .names import IMAGE_SUFFIXES, natural_key
+from .names import IMAGE_SUFFIXES, leave_masks, natural_key
 from .patches import cut_valid, make_square, to_size
 from .progress import track
 from .sources import Channels, ImageError
@@ -34,6 +36,25 @@ def _images_in(folder) -> list:
     files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted(filter(Path.is_file, files), key=lambda p: natural_key(p.name))
 
+def _without_masks(folder, files) -> list:
+    files, said = leave_masks(files)
+    for note in said: warnings.warn(f"{folder.name}: {note}", stacklevel=4)
+    return files
+
+def _find_in_folders(folder) -> list:
+    "The movies of the folders in a folder, as Micro-Manager leaves a folder for each position."
+    inner = [d for d in folder.iterdir() if d.is_dir() and not is_litter(d.name)] if folder.is_dir() else []
+    inner = {f.parent for f in _without_masks(folder, [f for d in inner for f in _images_in(d)])}
+    inner = sorted(inner, key=lambda d: natural_key(d.name))
+    if not inner:
+        need = f"a file or a folder with files of the kinds {', '.join(sorted(IMAGE_SUFFIXES))}"
+        raise MovieError("there is no movie here", need, "check the spelling of the path", folder)
+    found = [m for d in inner for m in find_movies(d)]
+    twice = [name for name, n in Counter(m.name for m in found).items() if n > 1]
+    if not twice: return found
+    said = f"{len(inner)} folders in it hold movies of one name, for example {twice[0]}"
+    raise MovieError(said, "another name for each movie", f'name one folder, for example "{inner[0]}"', folder)
+
 def find_movies(
     path:str|Path, # A movie, a folder of movies or of single images, or a name with {t}, {c}, {z}, {p} for what varies
 ) -> list: # Paths that `open_image` takes; `MovieError` if there is none
@@ -42,14 +63,11 @@ def find_movies(
     if path.is_file(): return [path]
     if is_template(path): return [path.with_name(s.name) for s in read_template(path)]
     files = _images_in(path) if path.is_dir() else []
-    if not files:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        need = f"a file or a folder with files of the kinds {kinds}"
-        raise MovieError("there is no movie here", need, "check the spelling of the path", path)
+    if not files: return _find_in_folders(path)
     lengths = []
     for f in files:
         with open_image(f) as img: lengths.append(len(img))
-    if max(lengths) > 1 or len(files) == 1: return files
+    if max(lengths) > 1 or len(files) == 1: return _without_masks(path, files)
     series = find_series(path, files)
     return [path] if len(series) == 1 else [path/s.name for s in series]
 

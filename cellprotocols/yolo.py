@@ -60,6 +60,7 @@ def _yolo_text(b, number, h, w):
     "One box as a line."
     share = ((b.x0 + b.x1)/2/w, (b.y0 + b.y1)/2/h, (b.x1 - b.x0)/w, (b.y1 - b.y0)/h)
     score = [] if math.isnan(b.score) else [f"{b.score:.6g}"]
+    if score and score[0].isdigit(): score[0] += ".0" # a whole number would be a track
     return " ".join([str(number), *(f"{v:.10f}" for v in share), *score]) + "\n"
 
 # %% ../nbs/yolo.ipynb #1eb82f52
@@ -119,7 +120,7 @@ def _yolo_names(folder) -> list:
 def _yolo_numbers(text):
     "The numbers of one line: five, six, or seven where the last is a whole one, the number of a track."
     said = "class, centre x, centre y, width, height, maybe a score"
-    try: values = [float(v) for v in text.split()]
+    try: values = [int(v) if v.isdigit() and len(v) < 16 else float(v) for v in text.split()]
     except ValueError:
         raise BoxError(f"{text[:60]!r}", "numbers: class, centre x, centre y, width, height") from None
     n = len(values)
@@ -133,9 +134,11 @@ def _yolo_numbers(text):
 def _drop_tracks(rows, folder):
     "Rows whose last value is a score, or NaN where the set has track ids instead."
     given = [r[-1] for r in rows if not math.isnan(r[-1])]
-    if not [s for s in given if not 0 <= s <= 1]: return rows
-    odd = next(s for s in given if not 0 <= s <= 1)
-    what = "track ids" if all(s % 1 == 0 and s >= 0 for s in given) else "no scores from 0 to 1"
+    whole, odd = all(s % 1 == 0 and s >= 0 for s in given), [s for s in given if not 0 <= s <= 1]
+    if not odd and not all(isinstance(s, int) for s in given): return rows # 0 and 1 without a point are tracks, too
+    if not given: return rows
+    odd = (odd or given)[0]
+    what = "track ids" if whole else "no scores from 0 to 1"
     told = f"the sixth numbers are {what} ({odd:g}, for one) and are left out: no box has a score"
     warnings.warn(f"{folder.name}: {told}", stacklevel=3)
     return [(*r[:-1], math.nan) for r in rows]
@@ -250,4 +253,4 @@ def read_yolo(
         rows += _read_labels(file, names, field, t, sizes[field], odd)
     check_share(odd, len(rows) + len(odd))
     say_left_out(folder, [f"{Path(e.file).name}, {e.seen}" for e in odd], len(rows) + len(odd), "lines")
-    return choose_boxes(pd.DataFrame(_drop_tracks(rows, folder), columns=COLUMNS), names, sizes, folder)
+    return choose_boxes(pd.DataFrame(_drop_tracks(rows, folder), columns=COLUMNS), names, sizes, folder, shares=True)

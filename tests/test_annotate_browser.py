@@ -666,6 +666,29 @@ def test_images_one_after_the_other(bare, page, tmp_path):
     assert not page.errors
 
 
+def test_images_that_show_several_classes(bare, page, tmp_path):
+    fields = [np.tile(np.arange(60, dtype=np.uint8) + k, (50, 1)) for k in range(3)]
+    more = dict(several=True, alone="nothing", known={"f1": "P"})
+    w = ImageAnnotator(fields, ["P", "Q", "nothing"], tmp_path / "log", ["f0", "f1", "f2"], by="x", **more)
+    bare(w)
+    h = Hand(page, "Label images").wait("frame", 0)
+    h.press("2", "1").saved()
+    assert labels(w) == {"f0": "P|Q"}, "a second class is added, the image stays"
+    expect(h.root.locator(".cp-answer b")).to_have_text(["P", "Q"])
+    h.press("1").saved()
+    assert labels(w) == {"f0": "Q"}, "the same key again takes it away"
+    h.press("3").saved()
+    assert labels(w) == {"f0": "nothing"}, "which excludes the others"
+    h.press("n").wait("field", "f2")  # f1 has a label already
+    h.press("ArrowLeft").wait("field", "f1")
+    expect(h.root.locator(".cp-answer b")).to_have_text(["P"])
+    h.press("2").saved()
+    assert labels(w)["f1"] == "P|Q", "added to what was known"
+    h.press("u").saved()
+    expect(h.root.locator(".cp-answer b")).to_have_text(["P"])
+    assert not page.errors
+
+
 def test_quick_keys_do_not_leave_the_picture_blank(bare, page, tmp_path):
     fields = [np.tile(np.arange(60, dtype=np.uint8) + k, (50, 1)) for k in range(12)]
     bare(ImageAnnotator(fields, ["A"], tmp_path / "log", names=[f"f{k}" for k in range(12)], by="x"))

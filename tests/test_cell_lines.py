@@ -11,6 +11,7 @@ from cellprotocols.cli import run_steps
 from cellprotocols.cultureset import choose_batch_folds
 from cellprotocols.cultureviews import show_strip
 from cellprotocols.dataset import check_dataset, read_dataset
+from cellprotocols.errors import UserError
 from cellprotocols.framesets import find_loose
 from cellprotocols.labelled import LabelledError
 from cellprotocols.labellog import LabelLog
@@ -227,3 +228,27 @@ def test_what_frames_count_is_shown_as_a_strip():
     ax = show_strip([0, 4, 8], prob, ["A", "B"], attention=[0.1, 0.5, 0.4])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["A", "B", "attention"]
     np.testing.assert_allclose(np.asarray(ax.images[0].get_array())[2], [0.2, 1, 0.8])
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    {
+        "0.png,A,nan,1,0": "the group is 'nan'.*reads as missing",
+        "0.png,A,b1,1,soon": "'soon' in column 'hours', row 2 is not a number",
+        '0.png,A,b1,1,"1,5"': "without commas",
+    }.items(),
+)
+def test_a_table_of_frames_with_missing_words_is_refused(row, said, tmp_path):
+    imsave(tmp_path / "0.png", np.zeros((40, 50), np.uint8), check_contrast=False)
+    (tmp_path / "t.csv").write_text(f"file,line,batch,location,hours\n{row}\n")
+    with pytest.raises(UserError, match=said):
+        annotate.run(str(tmp_path / "t.csv"), str(tmp_path / "out"))
+
+
+def test_masks_beside_frames_are_no_cultures(tmp_path):
+    home = write_frames(tmp_path / "in")
+    n = len(annotate.run(str(home), str(tmp_path / "a")).items)
+    for f in list(home.rglob("*.png")):
+        imsave(f.with_name(f"{f.stem}_cp_masks.png"), np.ones((40, 50), np.uint8), check_contrast=False)
+    with pytest.warns(UserWarning, match="masks or small pictures"):
+        assert len(annotate.run(str(home), str(tmp_path / "b")).items) == n

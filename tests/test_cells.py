@@ -1,8 +1,20 @@
 """Finding nuclei: against practice data with known truth, against real images, and on hard inputs."""
 
-import numpy as np, pandas as pd, pytest
-from hypothesis import given, settings, strategies as st
-from cellprotocols.cells import CellError, estimate_diameter, find_centroids, find_nuclei, match_cells, score_detections
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellprotocols.cells import (
+    CellError,
+    estimate_diameter,
+    find_centroids,
+    find_nuclei,
+    match_cells,
+    score_detections,
+    to_labels,
+)
 from cellprotocols.synth import make_movie
 
 
@@ -191,3 +203,14 @@ def test_real_nuclei(shared_data):
     }
     print(f1)
     assert f1[0.5] > 0.8 and f1[0.7] > 0.7
+
+
+@pytest.mark.parametrize("low", [-1, -2, -25536])
+def test_ids_that_became_negative_are_no_background(low):
+    labels = np.zeros((9, 9), np.int16)
+    labels[1:3, 1:3], labels[5:7, 5:7] = 1, low
+    if low == -1:
+        assert to_labels(labels)[1].tolist() == [1]
+    else:
+        with pytest.raises(CellError, match=f"{low}.*unsigned"):
+            to_labels(labels)

@@ -178,3 +178,16 @@ def test_pycocotools_reads_it(tmp_path, capsys):
     ]
     assert found == [tuple(r) for r in made.boxes[["field", "label", *SIDES]].itertuples(index=False)]
     assert {a["image_id"]: a["area"] for a in theirs.loadAnns(theirs.getAnnIds(catIds=[1]))} == {1: 5.0}
+
+
+@pytest.mark.parametrize("rotation", [90, 90.0, "90", " 90.0 "])
+def test_a_rotation_written_as_text_turns_too(tmp_path, rotation):
+    image, kind = dict(id=1, file_name="a.png", height=100, width=200), dict(id=0, name="a")
+    box = dict(id=1, image_id=1, category_id=0, bbox=[40, 40, 60, 10], attributes=dict(rotation=rotation))
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(dict(images=[image], categories=[kind], annotations=[box])))
+    with pytest.warns(UserWarning, match="turned"):
+        assert read_coco(path).boxes[SIDES].values.tolist() == [[15, 65, 75, 75]]
+    path.write_text(path.read_text().replace(json.dumps(rotation), '"steep"'))
+    with pytest.raises(BoxError, match="steep"):
+        read_coco(path)

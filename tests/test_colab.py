@@ -129,7 +129,7 @@ def test_forms_are_the_signature(editions, protocol):
     nb = editions[protocol]
     for step in built_steps(protocol):
         source = (ROOT / "cellprotocols" / protocol / f"{step}.py").read_text(encoding="utf-8")
-        schema, folders = make_colab.read_schema(source), {*make_colab.read_takes(source)}
+        schema, folders = [*make_colab.read_schema(source), make_colab.make_more()], {*make_colab.read_takes(source)}
         form = next(
             text(c)
             for c in code_cells(nb)
@@ -145,9 +145,9 @@ def test_forms_are_the_signature(editions, protocol):
             ]
             assert fits and isinstance(ast.literal_eval(value), fits[0].type), name
             if name not in folders:
-                assert ast.literal_eval(value) in {o.default if o.default is not None else "" for o in fits} | {
+                assert ast.literal_eval(value) in [o.default if o.default is not None else "" for o in fits] + [
                     str(o.default).removeprefix(f"work/{protocol}/") for o in fits
-                }
+                ]
 
 
 def test_kinds_of_fields():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellprotocols.annotate import AnnotateError
 from cellprotocols.fields import ImageAnnotator
 from cellprotocols.points import PointAnnotator
 
@@ -104,3 +105,22 @@ def test_any_kind_of_number_can_be_looked_at(tmp_path, dtype, c):
         and len(data) == 13 * 16 * c * np.dtype(info["dtype"]).itemsize
         and len(info["channels"]) == len(info["levels"]) == c
     )
+
+
+def test_an_image_with_several_classes(tmp_path):
+    fields, names = [np.zeros((20, 20), np.uint8)] * 3, ["a", "b", "c"]
+    more = dict(several=True, alone="None", known={"c": "Q"})
+    w = ImageAnnotator(fields, ["P", "Q", "None"], tmp_path / "log", names, by="x", **more)
+    w.label("a", "Q|P")
+    assert w.labellog.latest()["a"]["label"] == "P|Q"
+    assert w.counts() == {"P": 1, "Q": 2, "None": 0}
+    w.label("c", "")
+    assert w.counts() == {"P": 1, "Q": 1, "None": 0}, "what is known is no longer true"
+    with pytest.raises(AnnotateError, match="None alone"):
+        w.label("b", "P|None")
+    with pytest.raises(AnnotateError, match="'R' is not one of the classes"):
+        w.label("b", "P|R")
+    with pytest.raises(AnnotateError, match="names without"):
+        ImageAnnotator(fields, ["P|Q", "R"], tmp_path / "other", names, by="x", several=True)
+    blind = ImageAnnotator(fields, ["P", "Q", "None"], tmp_path / "log", names, by="y", round="blind", **more)
+    assert blind.setup["known"] == {}, "a second look is blind"

@@ -10,6 +10,7 @@ from cellprotocols.errors import UserError
 from cellprotocols.filenames import find_series
 from cellprotocols.images import open_image
 from cellprotocols.movies import MovieFrames, find_movies, make_finder
+from cellprotocols.names import leave_masks
 from cellprotocols.sources import ImageError
 
 
@@ -36,6 +37,13 @@ SCHEMES = {
     "Micro-Manager": {f"img_{t:09d}_{'DAPI' if c == 1 else 'GFP'}_000.tif": 10 * t + c for t in T for c in C},
     "dyes": {f"exp_{'DAPI' if c == 1 else 'GFP'}_t{t}.tif": 10 * t + c for t in T for c in C},
     "place, time, wavelength": {f"s1_t{t}_w{c}.tif": 10 * t + c for t in T for c in C},
+    "IN Cell": {
+        f"B - 02(fld 1 wv {d} - {d} time {t + 1} - 90ms).tif": 10 * t + c
+        for t in T
+        for c, d in ((1, "DAPI"), (2, "FITC"))
+    },
+    "Cytation": {f"A1_01_1_1_{'DAPI' if c == 1 else 'GFP'}_{t:03d}.tif": 10 * t + c for t in T for c in C},
+    "NIS-Elements": {f"expT{t:03d}XY1C{c}.tif": 10 * t + c for t in T for c in C},
     "time last": {f"c{c}_time{t:02d}.tif": 10 * t + c for t in T for c in C},
 }
 
@@ -51,6 +59,8 @@ PLACES = {
     "fields of a well": [f"r01c01f{f:02d}p01-ch1sk1fk1fl1.tiff" for f in range(1, 5)],
     "wells": [f"r0{r}c0{c}f01p01-ch1sk1fk1fl1.tiff" for r in (1, 2) for c in (1, 2)],
     "positions": [f"w{w}_pos{p}.tif" for w in (1, 2) for p in (1, 2)],
+    "Cellomics": [f"AS_09125_0501_{w}f{f:02d}d0.TIF" for w in ("A01", "A02") for f in (0, 1)],
+    "IN Cell": [f"B - 02(fld {f} wv DAPI - DAPI).tif" for f in range(1, 5)],
     "well names": [f"plate_{w}_s1.tif" for w in ("A01", "A02", "B01", "B02")],
     "patients": [f"patient{p}.tif" for p in range(4)],
     "words": ["control.tif", "drug.tif", "wash.tif", "end.tif"],
@@ -137,3 +147,46 @@ def test_fuzz_any_names_are_series_or_one_question(names):
         return
     used = [f for s in found for f in s.files.values()]
     assert len(used) == len(set(used)) and set(used) <= set(files)
+
+
+def test_hours_in_names_keep_their_time_and_are_said(tmp_path):
+    folder = make(tmp_path / "f", {f"dish_{h}h.tif": h for h in (0, 2, 4, 8)})
+    assert find_movies(folder) == [folder]
+    with open_image(folder) as img:
+        assert [int(img.frame(t)[0, 0, 0]) for t in (0, 1, 2, 4)] == [0, 2, 4, 8] and img.dt_s == 7200
+        assert any("hours" in n for n in img.notes) and any("3 are missing" in n for n in img.notes)
+
+
+def test_a_folder_for_each_position_is_a_movie_each(tmp_path):
+    for p in (0, 1, 10):
+        make(tmp_path / "f" / f"Pos{p}", {f"img_{t:09d}_DAPI_000.tif": p + t for t in T})
+    assert [m.name for m in find_movies(tmp_path / "f")] == ["Pos0", "Pos1", "Pos10"]
+    two = {f"img_{t:09d}_Default_000.tif": t for t in T} | {"other.tif": 9}
+    for p in "ab":
+        make(tmp_path / "g" / p, two)
+    with pytest.raises(UserError, match="movies of one name.*name one folder"):
+        find_movies(tmp_path / "g")
+
+
+MASKS = {
+    "Cell Tracking Challenge": ({f"t{t:03d}.tif": t for t in T}, {f"man_track{t:03d}.tif": 9 for t in T}),
+    "before": ({f"a{t}.tif": t for t in T}, {f"mask_a{t}.tif": 9 for t in T}),
+    "folders": ({f"images/a{t}.tif": t for t in T}, {f"masks/a{t}.tif": 9 for t in T}),
+    "folders and ends": ({f"images/a{t}.tif": t for t in T}, {f"masks/a{t}_mask.tif": 9 for t in T}),
+}
+
+
+@pytest.mark.parametrize("images, masks", MASKS.values(), ids=MASKS)
+def test_masks_of_other_schemes_are_left_out(images, masks, tmp_path):
+    for name, value in (images | masks).items():
+        make((tmp_path / name).parent, {(tmp_path / name).name: value})
+    assert {p.relative_to(tmp_path).as_posix() for p in leave_masks(sorted(tmp_path.rglob("*.tif")))[0]} == set(images)
+    [movie] = find_movies(tmp_path)
+    assert pixels(movie)[1] == [[0], [1], [2]]
+
+
+def test_masks_beside_movies_are_no_movies(tmp_path):
+    for name in ("a.tif", "a_cp_masks.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((5, 24, 24), np.uint8), metadata={"axes": "TYX"})
+    with pytest.warns(UserWarning, match="1 masks"):
+        assert [m.name for m in find_movies(tmp_path)] == ["a.tif"]

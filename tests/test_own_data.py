@@ -1,5 +1,8 @@
 "A person's own data: every step notebook with nothing but its Settings edited, run from top to bottom, and once more."
 
+import ast
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -13,10 +16,11 @@ import tifffile
 from skimage.io import imsave
 
 from cellprotocols.dataset import check_dataset
+from cellprotocols.errors import UserError
 from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, step_folder
 from cellprotocols.synth import make_movie, make_patches
 from cellprotocols.synth_dirt import make_dirty_set
-from notebooks import ROOT, read_settings, run_notebook
+from notebooks import ROOT, read_settings, run_notebook, text_of
 
 STEP_NOTEBOOKS = {(p, s): ROOT / "nbs" / p / f"{step_folder(p, s)}.ipynb" for p in PROTOCOLS for s in built_steps(p)}
 NAMES = {"Interphase": "in between", "Metaphase": "Plåtte", "Anaphase": "two (early)"}
@@ -133,6 +137,29 @@ def test_cells_that_are_labelled(tmp_path, what, how):
     assert made.items.label.nunique() >= 3 and (made.items.label != "").all(), "nothing that was labelled is lost"
     assert files_below(tmp_path / "my data") == brought, "nothing is written among a person's data"
     assert {p.name for p in tmp_path.iterdir()} == {"my data", "results"}, "nothing is written elsewhere"
+
+
+def test_what_files_do_not_say_is_said_in_settings(tmp_path):
+    "Files whose axes cannot be known are asked about; the answer goes into `more`, for the run and for the annotator."
+    from cellprotocols.chromatin.annotate import make_annotator
+
+    patches, labels, groups = some_cells()
+    for i, (patch, label, group) in enumerate(zip(patches, labels, groups)):
+        place = tmp_path / "cells" / label / f"dish {group}"
+        place.mkdir(parents=True, exist_ok=True)
+        two = np.stack([patch, patch // 2])
+        tifffile.imwrite(place / f"{i}.tif", two, photometric="minisblack", metadata=None)
+    settings = dict(source="cells", out="results/21_annotate", log="results/labels.jsonl")
+    with pytest.raises(UserError, match="axes="):
+        run_notebook(STEP_NOTEBOOKS["chromatin", "annotate"], tmp_path, **settings)
+    made = run_twice("chromatin", "annotate", tmp_path, source="cells", log=settings["log"], more=dict(axes="CYX"))
+    assert made.settings["axes"] == "CYX" and len(made) == len(patches)
+    tifffile.imwrite(tmp_path / "film.tif", np.zeros((3, 60, 70), np.uint8), photometric="minisblack", metadata=None)
+    film = str(tmp_path / "film.tif")
+    person = make_annotator(film, str(tmp_path / "log.jsonl"), axes="TYX")
+    assert person.answer(dict(do="field", f=0))[0]["info"]["shape"][0] == 3
+    asked = make_annotator(film, str(tmp_path / "log.jsonl")).answer(dict(do="field", f=0))[0]
+    assert "axes=" in str(asked), "the annotator asks, too"
 
 
 def test_movies_wait_for_clicks_and_then_go_on(tmp_path):
@@ -375,6 +402,27 @@ def test_settings_is_the_only_cell_to_edit(protocol, step):
     )
     for word in ("chdir", "tempfile", "mkdtemp", "TemporaryDirectory"):
         assert word not in code, f"{nb.name} uses {word}"
+
+
+@pytest.mark.parametrize("protocol, step", STEP_NOTEBOOKS)
+def test_settings_reach_every_option(protocol, step):
+    "An option of `run` has a line in Settings, or `more` takes it and every own run is given `more`."
+    nb = STEP_NOTEBOOKS[protocol, step]
+    settings = read_settings(nb)
+    run = importlib.import_module(f"cellprotocols.{protocol}.{step}").run
+    missing = set(inspect.signature(run).parameters) - set(settings)
+    assert not missing or settings.get("more") == {}, f"{nb.name}: Settings cannot say {', '.join(missing)}"
+    assert missing or "more" not in settings, f"{nb.name}: nothing is left for more"
+    cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
+    shown = [c for c in cells if c["cell_type"] == "code" and "#| export" not in text_of(c)]
+    calls = [node for c in shown for node in ast.walk(ast.parse(text_of(c))) if isinstance(node, ast.Call)]
+    own = [c for c in calls if getattr(c.func, "id", "") == "run" and getattr(c.args[0], "id", "") == "source"]
+    assert own, f"{nb.name} runs nothing on a person's data"
+    for call in own if missing else []:
+        spread = {k.value.id for k in call.keywords if k.arg is None and isinstance(k.value, ast.Name)}
+        made = [n for c in shown for n in ast.walk(ast.parse(text_of(c))) if isinstance(n, ast.Assign)]
+        given = {n.targets[0].id: ast.unparse(n.value) for n in made if isinstance(n.targets[0], ast.Name)}
+        assert "more" in spread or any("**more" in given.get(name, "") for name in spread), ast.unparse(call)
 
 
 def test_every_built_step_is_tried_on_own_data():

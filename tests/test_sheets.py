@@ -179,3 +179,29 @@ def test_fuzz_any_bytes_are_a_table_or_one_error(tmp_path_factory, data):
         sheet(folder, data)
     except UserError as e:
         assert len(str(e)) < 1000
+
+
+@pytest.mark.parametrize("two", ["A \u0410", "A \uff21", "G2-M G2\u2013M", "mu \u039cu", "TRUE true"])
+def test_look_alike_names_are_said(two):
+    with pytest.warns(UserWarning, match="2 labels, which differ in"):
+        assert make_names_alike(two.split(), "labels", "t.csv") == two.split()
+
+
+def test_errors_of_a_spreadsheet_as_labels_are_said(images):
+    with pytest.warns(UserWarning, match="1 of 2 labels are '#REF!'"):
+        labelled(images, "file,label,group\nim/c0.png,A,1\nim/c1.png,#REF!,2\n")
+
+
+def test_of_two_columns_that_differ_in_case_the_one_read_is_said(images):
+    with pytest.warns(UserWarning, match="read from 'label', not from 'Label'"):
+        assert labelled(images, "file,label,Label,group\nim/c0.png,A,B,1\n").label.tolist() == ["A"]
+
+
+def test_one_click_outside_does_not_turn_all_clicks_into_whole_images(tmp_path):
+    rows = ["file,y,x,label,group"]
+    for i in range(4):
+        Image.fromarray(np.full((200, 200), i, np.uint8)).save(tmp_path / f"f{i}.png")
+        rows.append(f"f{i}.png,{50 if i < 3 else 250},40,A,g{i}")
+    with pytest.raises(LabelledError, match=r"row 5 \(250, 40\) lie outside f3.png"):
+        labelled(tmp_path, "\n".join(rows))
+    assert len(labelled(tmp_path, "\n".join(rows), clicks="no")) == 4

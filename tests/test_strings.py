@@ -1,15 +1,18 @@
 "The protocol strings: bad input is named, embryos are never on both sides, thresholds come from normals alone where need be, and the whole way."
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from skimage.io import imsave
 
 from cellprotocols.boxtracks import link_boxes, measure_tracklets
 from cellprotocols.coco import read_coco, write_coco
 from cellprotocols.embryosets import EmbryoError, read_embryo_set
+from cellprotocols.errors import UserError
 from cellprotocols.screen import Screen, train_screen
 from cellprotocols.strings import annotate, infer, patches, selfsupervise, train, visualize
 from cellprotocols.synth_embryos import make_embryo_set
@@ -28,7 +31,7 @@ def write_frames(home, n=3, embryos=2, size=(24, 30)):
 
 
 def write_boxes(home, rows):
-    pd.DataFrame(rows, columns="file y0 x0 y1 x1".split()).to_csv(home / "boxes.csv", index=False)
+    pd.DataFrame(rows, columns=["file", "y0", "x0", "y1", "x1"]).to_csv(home / "boxes.csv", index=False)
 
 
 def test_a_frame_without_box_is_clean_only_where_somebody_says_so(tmp_path):
@@ -41,7 +44,7 @@ def test_a_frame_without_box_is_clean_only_where_somebody_says_so(tmp_path):
 def test_yolo_and_coco_say_which_frames_are_empty(tmp_path):
     home = write_frames(tmp_path / "in")
     shapes = {f"E{e}/f{t}.png": (24, 30) for e in range(2) for t in range(2)}
-    box = pd.DataFrame([["E0/f0.png", "string", 2.0, 3, 9, 12]], columns="field label y0 x0 y1 x1".split())
+    box = pd.DataFrame([["E0/f0.png", "string", 2.0, 3, 9, 12]], columns=["field", "label", "y0", "x0", "y1", "x1"])
     write_yolo(tmp_path / "yolo", box, ["string"], shapes)
     write_coco(tmp_path / "boxes.json", box, ["string"], shapes)
     for where in ("yolo", "boxes.json"):
@@ -84,7 +87,14 @@ def test_whole_embryos_are_dealt(tmp_path):
 def test_a_blank_frame_has_no_proposal_and_no_embedding_is_missed():
     assert len(patches.propose_boxes(np.full((60, 60), 7, np.uint8))) == 0
     assert len(train.choose_all(pd.DataFrame(columns=["field_id", "y0", "x0", "y1", "x1", "score"]))) == 0
-    assert len(measure_tracklets(link_boxes(pd.DataFrame(columns="group frame hours score y0 x0 y1 x1".split())))) == 0
+    assert (
+        len(
+            measure_tracklets(
+                link_boxes(pd.DataFrame(columns=["group", "frame", "hours", "score", "y0", "x0", "y1", "x1"]))
+            )
+        )
+        == 0
+    )
 
 
 def test_what_the_autoencoder_sees_keeps_the_aspect():
@@ -127,3 +137,70 @@ def test_probabilities_of_a_screen_are_those_of_held_out_frames():
     again = Screen(**s.to_dict())
     assert np.array_equal(again.predict(table[s.chosen]), prob)
     assert Screen(np.zeros(3), 0, [], [1.0], 0, "embedding").predict([-9, 9]).tolist() == [0.5, 0.5]
+
+
+def write_list(folder, text, encoding="utf-8"):
+    write_frames(folder)
+    (folder / "frames.csv").write_text(text, encoding=encoding)
+    return folder
+
+
+def test_tables_of_other_programs_are_read_or_refused(tmp_path):
+    frames = read_embryo_set(write_list(tmp_path / "a", "File;Embryo;Hours\nE0\\f0.png;007;1.5\n", "utf-16"))[0]
+    assert frames[["file", "group", "hours"]].values.tolist() == [["E0/f0.png", "007", 1.5]]
+    for text, said in {
+        "file,embryo\nE0/f0.png,nan\n": "reads as missing",
+        "file,embryo,hours\nE0/f0.png,A,soon\n": "'soon'.*is not a number",
+        "file;embryo;hours\nE0/f0.png;A;1,5\n": "'1,5'.*without commas",
+        "file,embryo\nE0/f0.png,A,1\n": "3 values under 2 names",
+        "file,embryo\nE0/F0.PNG,A\n": "upper and lower case",
+        "file,embryo,embryo\nE0/f0.png,A,B\n": "two columns",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            read_embryo_set(write_list(tmp_path / "b", text))
+
+
+def test_frames_outside_the_folder_only_when_asked(tmp_path):
+    write_frames(tmp_path / "elsewhere")
+    home = write_list(tmp_path / "home", "file,embryo\n../elsewhere/E0/f0.png,A\n")
+    with pytest.raises(UserError, match="outside the folder"):
+        read_embryo_set(home)
+    assert len(read_embryo_set(home, anywhere=True)[0]) == 1
+
+
+def test_names_of_numbers_in_a_table_of_boxes_stay_text(tmp_path):
+    home = write_list(tmp_path, "file,embryo\n001.png,A\n")
+    shutil.copy(home / "E0/f0.png", home / "001.png")
+    (home / "boxes.csv").write_text("item_id;y0;x0;y1;x1\n001.png;1;1;5;5\n")
+    assert read_embryo_set(home)[1].item_id.tolist() == ["001.png"]
+    (home / "boxes.csv").write_text("item_id;y0;x0;y1;x1\n001.png;1;1;5;\n")
+    with pytest.raises(UserError, match="is not a number"):
+        read_embryo_set(home)
+
+
+def test_boxes_that_a_person_has_drawn_count(tmp_path):
+    "The widget begins with the boxes of files, in movies, too; once its log is there, it says where strings are."
+    from cellprotocols.strings.annotate import make_box_annotator, read_source, read_truths, run
+
+    make_embryo_set(tmp_path / "films", 3, 3, 96)
+    source, log = str(tmp_path / "films"), str(tmp_path / "boxes.jsonl")
+    frames, there, root, _ = read_source(source, tmp_path / "31")
+    pen = make_box_annotator(source, log, tmp_path / "31", by="x")
+    assert len(pen.to_boxes()) == len(there) > 0
+    empty = frames.item_id[~frames.item_id.isin(there.item_id)].iloc[0]
+    pen.draw((10, 12, 40, 50.5), "string", field=empty)
+    gone = pen.to_boxes().item.iloc[0]
+    pen.act("give", entries=[dict(item=gone, label="", field=pen.to_boxes().field.iloc[0], box=[0, 0, 5, 5])])
+    made = run(source, str(tmp_path / "31"), drawn=log)
+    truths = read_truths(made)
+    assert len(truths) == len(there)
+    assert truths[truths.item_id == empty].iloc[0, 1:5].tolist() == [10, 12, 40, 50.5]
+    assert made.items.label[made.items.item_id == empty].item() == "string"
+
+    film = tmp_path / "movies" / "embryo.tif"
+    film.parent.mkdir()
+    tifffile.imwrite(film, np.zeros((4, 60, 70), np.uint8), metadata=dict(axes="TYX"))
+    pen = make_box_annotator(str(film.parent), str(tmp_path / "more.jsonl"), tmp_path / "31", by="x")
+    pen.draw((1, 2, 30, 40), "string", t=2, field="embryo.tif")
+    _, truths, _, _ = read_source(str(film.parent), tmp_path / "31", drawn=str(tmp_path / "more.jsonl"))
+    assert truths.item_id.tolist() == ["embryo.tif#t0002"]

@@ -222,3 +222,14 @@ def test_from_the_annotator_and_back(tmp_path):
         again[["field", "label", "t", *SIDES]].values.tolist()
         == widget.to_boxes()[["field", "label", "t", *SIDES]].values.tolist()
     )
+
+
+@pytest.mark.parametrize("tail, score", [("1", None), ("0", None), ("0.9", 0.9), ("1e-1", 0.1)])
+def test_whole_sixth_numbers_are_tracks(tmp_path, tail, score):
+    (tmp_path / "classes.txt").write_text("a\n")
+    (tmp_path / "x.txt").write_text(f"0 .5 .5 .1 .1 {tail}\n0 .2 .2 .1 .1 {tail}\n")
+    if score is None:
+        with pytest.warns(UserWarning, match="track ids"):
+            assert read_yolo(tmp_path, {"x.png": (50, 50)}).boxes.score.isna().all()
+    else:
+        assert read_yolo(tmp_path, {"x.png": (50, 50)}).boxes.score.tolist() == [score] * 2

@@ -12,6 +12,7 @@ import symtable
 import sys
 from configparser import ConfigParser
 from pathlib import Path
+from types import SimpleNamespace
 
 from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, read_options, read_takes, step_folder
 
@@ -76,7 +77,13 @@ def form_type(option):
     "What Colab shows for an option: a menu, a box to tick, a number or a text."
     if option.choices:
         return json.dumps(option.choices) + (" {allow-input: true}" if option.open else "")
-    return '{type:"%s"}' % {bool: "boolean", float: "number", int: "integer", str: "string"}[option.type]
+    return '{type:"%s"}' % {bool: "boolean", float: "number", int: "integer", str: "string", dict: "raw"}[option.type]
+
+
+def make_more():
+    "The line of Settings for those options of `run` that have no line of their own."
+    text = "other settings of `run` with their values, for example dict(axes='TCYX', px_um=0.33)"
+    return SimpleNamespace(name="more", default={}, type=dict, choices=(), help=text)
 
 
 def form_field(option, default):
@@ -102,7 +109,7 @@ def read_settings_cell(cell, schema, where):
     for node in ast.parse(text_of(cell)).body:
         target, value = node.targets[0], ast.literal_eval(node.value)
         for t, default in zip(target.elts, value) if isinstance(target, ast.Tuple) else [(target, value)]:
-            named = [o for o in schema if o.name == t.id]
+            named = [o for o in [*schema, make_more()] if o.name == t.id]
             if not named:
                 raise SystemExit(f"{where}: Settings sets {t.id}, which is no argument of `run`")
             same = [o for o in named if o.default == default]

@@ -36,8 +36,7 @@ def make_practice(
     seed:int=0,
 ) -> Path: # The table labels.csv: file, label, group; beside it images/ and masks/
     "Practice (synthetic) fields of several wells, with labels and true masks."
-    table = Path(folder)/"labels.csv"
-    if table.exists(): return table
+    if (table := Path(folder)/"labels.csv").exists(): return table
     fields, t = make_dirty_set(n_wells, n_fields, size, seed=seed, dirt=2.)
     (table.parent/"images").mkdir(parents=True, exist_ok=True)
     write_practice_mark(table.parent)
@@ -47,16 +46,20 @@ def make_practice(
     write_whole(table, t.assign(file="images/" + t.file)[["file", "label", "group"]])
     return table
 
+# %% ../../nbs/artifacts/51_annotate.ipynb #30cc8281
 def read_source(
     source:str|Path|None, # As for `run`
     out:str|Path, # The folder of this step; practice images lie beside it
     pattern:str="", # As for `run`
     seed:int=0, # Of the practice images
     anywhere:bool=False, # As for `run`
+    **reading, # How files are read, as for `run`: axes, series, channels, px_um
 ) -> tuple: # table: file, label, group; the folder that the files are in
     "The images, and what is known of them."
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed=seed)
-    return read_image_set(source, CLASSES, ("unsure",), pattern, anywhere)
+    table, root = read_image_set(source, CLASSES, ("unsure",), pattern, anywhere)
+    give_hints(root, to_hints(reading, ask=True))
+    return table, root
 
 # %% ../../nbs/artifacts/51_annotate.ipynb #c5df1177
 def make_annotator(
@@ -66,10 +69,11 @@ def make_annotator(
     classes:str="", # The keys, separated by commas; "": clean, artifact, unsure
     by:str="", # Who labels; "": the name of this computer's user
     target:int=50, # Images wanted of each class
+    **options, # Further settings of `run`: pattern, anywhere, and how files are read
 ): # An `ImageAnnotator`
     "The widget for image-level labels."
     from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
-    table, root = read_source(source, out)
+    table, root = read_source(source, out, **options)
     keys = [c.strip() for c in classes.split(",") if c.strip()] or list(KEYS)
     return ImageAnnotator([root/f for f in table.file], keys, log, names=table.file.tolist(), target=target, by=by)
 
@@ -154,10 +158,11 @@ def make_painter(
     by:str="", # Who paints
     n:int=10, # So many images, artifacts first
     seed:int=0,
+    **options, # Further settings of `run`: pattern, anywhere, and how files are read
 ): # A `MaskAnnotator`
     "A brush for a few masks by hand: the only independent check of what the protocol will say."
     from cellprotocols.drawing import MaskAnnotator
-    table, root = read_source(source, out)
+    table, root = read_source(source, out, **options)
     some = table.sample(frac=1, random_state=seed).sort_values("label", key=lambda l: l != "artifact",
                                                                kind="stable").index[:n]
     return MaskAnnotator([root/table.file[i] for i in some], ["artifact"], log, names=table.file[some].tolist(), by=by)

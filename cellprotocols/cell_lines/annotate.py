@@ -36,10 +36,13 @@ def read_source(
     seed:int=0, # Of the practice frames
     anywhere:bool=False, # As for `run`
     group:str="", # As for `run`
+    **reading, # How files are read, as for `run`: px_um
 ) -> tuple: # table: file, line, group, batch, sequence, hours; the folder that the files are in
     "The frames, and what is known of them."
     if source is None: source = make_practice(find_practice(out, seed)/"data", seed)
-    return read_frames(source, pattern, anywhere, group)
+    table, root = read_frames(source, pattern, anywhere, group)
+    give_hints(root, to_hints(reading, ask=True))
+    return table, root
 
 # %% ../../nbs/cell_lines/11_annotate.ipynb #1af24c54
 def choose_middles(
@@ -56,10 +59,11 @@ def make_annotator(
     classes:str="", # The lines, separated by commas; "": those that names or the table say
     by:str="", # Who labels; "": the name of this computer's user
     target:int=10, # Sequences wanted of each line
+    **options, # Further settings of `run`: pattern, group, anywhere, px_um
 ): # An `ImageAnnotator`
     "The widget that gives whole sequences their line."
     from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
-    table, root = read_source(source, out)
+    table, root = read_source(source, out, **options)
     keys = [c.strip() for c in classes.split(",") if c.strip()] or sorted(set(table.line) - {""})
     if not keys: raise LabelledError("no name says a line", "the lines to choose from", "say --classes HeLa,A549")
     t = choose_middles(table)

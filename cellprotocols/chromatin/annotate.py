@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from ..clicks import NoClicksError, read_clicks
 from ..dataset import read_dataset
 from ..files import Lock, write_whole
+from ..hints import give_hints, to_hints
 from ..images import write_image
 from ..origins import is_practice, write_practice_mark, relative_to, find_root
 from ..labellog import apply_log
@@ -127,13 +128,15 @@ def make_annotator(
     classes:str="", # The states, separated by commas; "": those of the source, or the published ones
     by:str="", # Who labels; "": the name of this computer's user
     target:int=500, # Cells wanted of each state
-    **options, # Further settings of `run`, for cells that are labelled already
+    **options, # Further settings of `run`: how files are read, and, for cells that are labelled already, all others
 ): # A `PointAnnotator` for movies, a `PatchGrid` for labelled cells
     "The widget for a source."
     from cellprotocols.points import PointAnnotator  # widgets: only where somebody labels
     if source is None: source = make_practice(find_practice(out)/"data").parent
     named = [c.strip() for c in classes.split(",") if c.strip()]
-    if movies := find_unlabelled(source): return PointAnnotator(movies, named or STATES, log, target=target, by=by)
+    if movies := find_unlabelled(source):
+        give_hints(find_root(source), to_hints(options, ask=True))
+        return PointAnnotator(movies, named or STATES, log, target=target, by=by)
     labels = read_dataset(out, "labels") if Path(out).exists() else run(source, out, classes=classes, **options)
     return make_grid(labels, choose_palette(labels, classes, STATES), log, by, target=target)
 

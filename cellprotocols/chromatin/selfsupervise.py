@@ -120,7 +120,8 @@ def show_suggestions(
     rows = patches.items.set_index("item_id").index.get_indexer(first.item_id)
     def say(label, reason): return f"{label[:5]} > {reason.split()[-2][:5]}" if label else reason.split()[0]
     captions = list(map(say, first.label, first.reason))
-    return show_patches([patches["patches"][i] for i in rows], captions=captions, columns=6, title=title)
+    images, px_um = [patches["patches"][i] for i in rows], patches.items.px_um.iloc[0]
+    return show_patches(images, captions=captions, columns=6, px_um=px_um, title=title)
 
 # %% ../../nbs/chromatin/23_selfsupervise.ipynb #96809bb5
 def make_learner(

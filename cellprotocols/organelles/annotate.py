@@ -15,7 +15,7 @@ from ..channelfiles import ChannelError, measure_channels, read_channel_set, rea
 from ..errors import UserError
 from ..hints import give_hints, to_hints
 from ..labellog import apply_log
-from ..locations import LOCATIONS, to_classes, to_label, to_names
+from ..locations import LOCATIONS, NEGATIVE, to_classes, to_label, to_names
 from ..origins import is_practice, relative_to
 from ..progress import track
 from ..steps import Step, find_practice
@@ -37,17 +37,22 @@ def make_annotator(
     source:str|None=None, # As for `run`; None: the practice fields
     log:str="work/organelles/labels.jsonl", # The label log
     out:str="work/organelles/41_annotate", # Beside it the practice fields are made
-    classes:str="", # Places to choose from, separated by commas; "": all 19
+    labels:str="", # As for `run`
+    classes:str="", # Places to choose from, separated by commas; "": all 19; those that a label names are always there
     by:str="", # Who labels; "": the name of this computer's user
     target:int=10, # Fields wanted of each place
 ): # An `ImageAnnotator`
-    "The widget that says where the protein of a whole field is: its main place."
+    "The widget that says where the protein of a whole field is: all its places, beginning with those of the table."
     from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
     root = Path(source or make_practice(find_practice(out)/"data"))
-    t, _ = read_channel_set(root)
-    keys = [c.strip() for c in classes.split(",") if c.strip()] or [loc.name for loc in LOCATIONS]
+    t, _ = read_channel_set(root, labels)
+    each, names = t.label.map(to_classes), [loc.name for loc in LOCATIONS]
+    wanted = to_classes(classes.replace(",", "|")) or range(len(names))
+    keys = [names[c] for c in sorted({*wanted, *each.explode().dropna().astype(int)})]
+    known = {i: "|".join(names[c] for c in places) for i, places in zip(t.id, each)}
     shown = [root/(r.green or r.stackfile) for r in t.itertuples()]
-    return ImageAnnotator(shown, keys, log, names=t.id.tolist(), target=target, by=by)
+    return ImageAnnotator(shown, keys, log, names=t.id.tolist(), target=target, by=by, several=True,
+                          alone=names[NEGATIVE], known=known)
 
 # %% ../../nbs/organelles/41_annotate.ipynb #f677b7da
 def _look(t, root, order) -> tuple: # the fields that can be used, sentences on the others

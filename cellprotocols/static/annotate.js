@@ -272,7 +272,14 @@ class Stage {
   }
   get name() { return this.desk.setup.fields[this.f]; }
   get info() { return this.infos[this.f]; }
-  firstOpen() { if (this.kind !== "images") return 0; const i = this.desk.setup.fields.findIndex(n => !this.desk.word(n)?.label); return Math.max(0, i); }
+  firstOpen() { if (this.kind !== "images") return 0; const i = this.desk.setup.fields.findIndex(n => !this.labelOf(n)); return Math.max(0, i); }
+  labelOf(name) { const w = this.desk.word(name); return w ? w.label ?? "" : this.desk.setup.known?.[name] ?? ""; } // of a whole image
+  toggled(label) { // what the open image shows, with a class added or taken away
+    const { classes, setup } = this.desk, now = this.labelOf(this.name).split("|").filter(Boolean);
+    if (now.includes(label)) return now.filter(c => c !== label).join("|");
+    const kept = label === setup.alone ? [] : now.filter(c => c !== setup.alone);
+    return classes.filter(c => c === label || kept.includes(c)).join("|");
+  }
 
   keys() {
     const { desk, kind } = this, many = desk.setup.fields.length > 1;
@@ -302,7 +309,7 @@ class Stage {
     desk.escaped = () => { this.selected = null; this.hinted = -1; this.drag = null; this.draw(); };
     desk.hints = ["Wheel or pinch zooms; drag with the right button, or with Alt, moves the picture."].concat({
       points: "Click puts a point of the chosen class; drag moves one; click on one marks it, then a class key changes it.", boxes: "Drag draws a box of the chosen class; click marks one, its corners and sides can be dragged.",
-      masks: "Drag paints with the chosen class.", images: "A class key labels the image and goes on." }[kind]);
+      masks: "Drag paints with the chosen class.", images: desk.setup.several ? "A class key adds a class or takes it away; n goes on." : "A class key labels the image and goes on." }[kind]);
   }
 
   furnish() {
@@ -330,7 +337,8 @@ class Stage {
   // -- fields and frames
   listFields() { // those whose name holds what is looked for, and, if wanted, only those without a label; the open one stays
     const { fields } = this.desk.setup, text = this.find.value.trim().toLowerCase(), done = new Set();
-    if (this.onlyOpen.checked) for (const [item, w] of this.desk.items()) if (w.label) done.add(this.kind === "images" ? item : w.field);
+    if (this.onlyOpen.checked && this.kind === "images") for (const name of fields) { if (this.labelOf(name)) done.add(name); }
+    else if (this.onlyOpen.checked) for (const [, w] of this.desk.items()) if (w.label) done.add(w.field);
     this.listed = fields.map((_, i) => i).filter(i => fields[i].toLowerCase().includes(text) && !done.has(fields[i]));
     const shown = this.listed.includes(this.f) ? this.listed : [this.f, ...this.listed].sort((a, b) => a - b);
     this.fieldPick.select.replaceChildren(...shown.map(i => h("option", { value: String(i), title: fields[i] }, short(`${i + 1}  ${fields[i]}`, 40))));
@@ -519,6 +527,7 @@ class Stage {
   apply(i, only = false) {
     const { desk } = this, label = desk.classes[i];
     if (only) return;
+    if (this.kind === "images" && desk.setup.several) { desk.give([{ item: this.name, label: this.toggled(label) }]); return; }
     if (this.kind === "images") { desk.give([{ item: this.name, label }]); this.nextImage(); return; }
     if (this.hinted >= 0) { const s = this.suggestions[this.hinted]; this.put(s.y, s.x, label, false); this.suggestions.splice(this.hinted, 1); this.hinted -= 1; this.tellOpen(); if (this.suggestions.length) this.nextSuggestion(); else { this.hinted = -1; this.showHint(); } return; }
     if (this.selected && this.desk.word(this.selected)) desk.give([{ ...this.entry(this.selected), label }]);
@@ -526,12 +535,12 @@ class Stage {
   target() { return this.selected ?? (this.mouse && this.hit(this.mouse)); }
   remove() { const item = this.target(); if (item && this.desk.word(item)) { this.desk.give([{ ...this.entry(item), label: "" }]); this.selected = null; this.draw(); } }
   flag() {
-    if (this.kind === "images") { const w = this.desk.word(this.name); this.desk.give([{ item: this.name, label: w?.label ?? "", flagged: !w?.flagged }]); return; }
+    if (this.kind === "images") { const w = this.desk.word(this.name); this.desk.give([{ item: this.name, label: this.labelOf(this.name), flagged: !w?.flagged }]); return; }
     const item = this.target(), w = item && this.desk.word(item); if (w) this.desk.give([{ ...this.entry(item), flagged: !w.flagged }]);
   }
   nextImage() {
     const n = this.desk.setup.fields.length;
-    for (let d = 1; d <= n; d++) { const f = (this.f + d) % n; if (!this.desk.word(this.desk.setup.fields[f])?.label) return this.openField(f); }
+    for (let d = 1; d <= n; d++) { const f = (this.f + d) % n; if (!this.labelOf(this.desk.setup.fields[f])) return this.openField(f); }
     this.told.textContent = "every image has a label"; this.draw();
   }
   nextSuggestion() {
@@ -638,7 +647,11 @@ class Stage {
     const n = this.info && !this.info.broken ? [...this.shapes()].length : 0, what = { points: "points", boxes: "boxes", masks: "strokes" }[this.kind];
     if (what && this.info && !this.info.broken) this.canvas.setAttribute("aria-label", `${this.name}, frame ${this.t + 1} of ${this.info.shape[0]}, ${n} ${what}`);
     this.desk.root.dataset.shapes = n;
-    if (this.answer) { const w = this.desk.word(this.name); this.answer.replaceChildren(h("small", {}, `${this.f + 1} of ${this.desk.setup.fields.length}`), h("b", { style: { "--c": w?.label ? this.colourOf(w.label) : "transparent" } }, w?.label ? short(w.label, 24) : "no label yet", w?.flagged ? " ⚑" : ""), h("span", {}, short(this.name, 40))); }
+    if (this.answer) {
+      const { setup } = this.desk, label = this.labelOf(this.name), flag = this.desk.word(this.name)?.flagged ? " ⚑" : "", parts = setup.several ? label.split("|") : [label];
+      const said = parts.map((c, i) => h("b", { style: { "--c": c ? this.colourOf(c) : "transparent" } }, c ? short(c, 24) : "no label yet", i === parts.length - 1 ? flag : ""));
+      this.answer.replaceChildren(h("small", {}, `${this.f + 1} of ${setup.fields.length}`), ...said, h("span", {}, short(this.name, 40)));
+    }
     this.drawTicks();
   }
   drawTicks() { // where in time something is labelled
