@@ -18,6 +18,7 @@ from .errors import UserError, propose_word
 from .images import open_image
 from .imagesets import find_images, leave_damaged, say_lost
 from .labelled import find_files
+from .labellog import read_labels
 from .names import natural_key
 from .sheets import check_groups, find_column, read_sheet, to_numbers
 from .yolo import read_yolo
@@ -123,8 +124,18 @@ def _has_file(path, name):
     "Is there a YOLO file of this image, with its folders or without?"
     return any((d/n).exists() for d in (path, path/"labels") for n in (name, name.name))
 
+def _read_drawn(path, frames):
+    "Boxes that a person has drawn in the widget: a field is a file, and `t` its frame."
+    said = read_labels(path).drop_duplicates("item", keep="last")
+    said = said[(said.label != "") & said.get("box", pd.Series(None, said.index)).map(lambda b: isinstance(b, list))]
+    places = frames.set_index(["file", "t"]).item_id.to_dict()
+    names = [places.get((f, int(t)), f"{f}, frame {t}") for f, t in zip(said.get("field", []), said.get("t", []))]
+    sides = pd.DataFrame(said.box.tolist() if len(said) else [], columns=SIDES, dtype=float)
+    return sides.assign(field=names, label=said.label.astype(str).to_numpy())
+
 def _read_boxes(path, frames, wanted):
-    "Boxes from CSV, COCO or YOLO; the frames that are explicitly without one."
+    "Boxes from CSV, COCO, YOLO or the log of the widget; the frames that are explicitly without one."
+    if path.suffix.lower() == ".jsonl": return _take_wanted(_read_drawn(path, frames), wanted, path), set()
     if path.suffix.lower() == ".csv": return _read_box_table(path, wanted), set()
     sizes = {r.item_id: (r.height, r.width) for r in frames.itertuples()}
     found = read_coco(path) if path.is_file() else read_yolo(path, sizes, ["string"] if not wanted else None)
@@ -166,7 +177,7 @@ class EmbryoNotes(list):
 
 def read_embryo_set(
     source:str|Path, # A folder (frames.csv or images.csv, or a tree of images), or a .csv
-    boxes:str="", # A .csv, a COCO .json or a YOLO folder; "": boxes.csv, labels/ or annotations.json beside the frames
+    boxes:str="", # A .csv, COCO .json, YOLO folder or log of the box widget (.jsonl); "": those beside the frames
     wanted:str="", # The label of the boxes that count; "": all
     group:str="", # The column that says the embryo; "": embryo, group, series or session
     clean:bool=False, # Are frames without box and label free of strings?

@@ -16,6 +16,7 @@ import tifffile
 from skimage.io import imsave
 
 from cellprotocols.dataset import check_dataset
+from cellprotocols.errors import UserError
 from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, step_folder
 from cellprotocols.synth import make_movie, make_patches
 from cellprotocols.synth_dirt import make_dirty_set
@@ -136,6 +137,29 @@ def test_cells_that_are_labelled(tmp_path, what, how):
     assert made.items.label.nunique() >= 3 and (made.items.label != "").all(), "nothing that was labelled is lost"
     assert files_below(tmp_path / "my data") == brought, "nothing is written among a person's data"
     assert {p.name for p in tmp_path.iterdir()} == {"my data", "results"}, "nothing is written elsewhere"
+
+
+def test_what_files_do_not_say_is_said_in_settings(tmp_path):
+    "Files whose axes cannot be known are asked about; the answer goes into `more`, for the run and for the annotator."
+    from cellprotocols.chromatin.annotate import make_annotator
+
+    patches, labels, groups = some_cells()
+    for i, (patch, label, group) in enumerate(zip(patches, labels, groups)):
+        place = tmp_path / "cells" / label / f"dish {group}"
+        place.mkdir(parents=True, exist_ok=True)
+        two = np.stack([patch, patch // 2])
+        tifffile.imwrite(place / f"{i}.tif", two, photometric="minisblack", metadata=None)
+    settings = dict(source="cells", out="results/21_annotate", log="results/labels.jsonl")
+    with pytest.raises(UserError, match="axes="):
+        run_notebook(STEP_NOTEBOOKS["chromatin", "annotate"], tmp_path, **settings)
+    made = run_twice("chromatin", "annotate", tmp_path, source="cells", log=settings["log"], more=dict(axes="CYX"))
+    assert made.settings["axes"] == "CYX" and len(made) == len(patches)
+    tifffile.imwrite(tmp_path / "film.tif", np.zeros((3, 60, 70), np.uint8), photometric="minisblack", metadata=None)
+    film = str(tmp_path / "film.tif")
+    person = make_annotator(film, str(tmp_path / "log.jsonl"), axes="TYX")
+    assert person.answer(dict(do="field", f=0))[0]["info"]["shape"][0] == 3
+    asked = make_annotator(film, str(tmp_path / "log.jsonl")).answer(dict(do="field", f=0))[0]
+    assert "axes=" in str(asked), "the annotator asks, too"
 
 
 def test_movies_wait_for_clicks_and_then_go_on(tmp_path):

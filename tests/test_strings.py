@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from skimage.io import imsave
 
 from cellprotocols.boxtracks import link_boxes, measure_tracklets
@@ -175,3 +176,31 @@ def test_names_of_numbers_in_a_table_of_boxes_stay_text(tmp_path):
     (home / "boxes.csv").write_text("item_id;y0;x0;y1;x1\n001.png;1;1;5;\n")
     with pytest.raises(UserError, match="is not a number"):
         read_embryo_set(home)
+
+
+def test_boxes_that_a_person_has_drawn_count(tmp_path):
+    "The widget begins with the boxes of files, in movies, too; once its log is there, it says where strings are."
+    from cellprotocols.strings.annotate import make_box_annotator, read_source, read_truths, run
+
+    make_embryo_set(tmp_path / "films", 3, 3, 96)
+    source, log = str(tmp_path / "films"), str(tmp_path / "boxes.jsonl")
+    frames, there, root, _ = read_source(source, tmp_path / "31")
+    pen = make_box_annotator(source, log, tmp_path / "31", by="x")
+    assert len(pen.to_boxes()) == len(there) > 0
+    empty = frames.item_id[~frames.item_id.isin(there.item_id)].iloc[0]
+    pen.draw((10, 12, 40, 50.5), "string", field=empty)
+    gone = pen.to_boxes().item.iloc[0]
+    pen.act("give", entries=[dict(item=gone, label="", field=pen.to_boxes().field.iloc[0], box=[0, 0, 5, 5])])
+    made = run(source, str(tmp_path / "31"), drawn=log)
+    truths = read_truths(made)
+    assert len(truths) == len(there)
+    assert truths[truths.item_id == empty].iloc[0, 1:5].tolist() == [10, 12, 40, 50.5]
+    assert made.items.label[made.items.item_id == empty].item() == "string"
+
+    film = tmp_path / "movies" / "embryo.tif"
+    film.parent.mkdir()
+    tifffile.imwrite(film, np.zeros((4, 60, 70), np.uint8), metadata=dict(axes="TYX"))
+    pen = make_box_annotator(str(film.parent), str(tmp_path / "more.jsonl"), tmp_path / "31", by="x")
+    pen.draw((1, 2, 30, 40), "string", t=2, field="embryo.tif")
+    _, truths, _, _ = read_source(str(film.parent), tmp_path / "31", drawn=str(tmp_path / "more.jsonl"))
+    assert truths.item_id.tolist() == ["embryo.tif#t0002"]
