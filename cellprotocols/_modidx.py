@@ -3685,6 +3685,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'cellprotocols/stringexplorer.py'),
                                               'cellprotocols.stringexplorer.StringExplorer._look': ( 'stringexplorer.html#stringexplorer._look',
                                                                                                      'cellprotocols/stringexplorer.py'),
+                                              'cellprotocols.stringexplorer.StringExplorer._name_file': ( 'stringexplorer.html#stringexplorer._name_file',
+                                                                                                          'cellprotocols/stringexplorer.py'),
                                               'cellprotocols.stringexplorer.StringExplorer._own': ( 'stringexplorer.html#stringexplorer._own',
                                                                                                     'cellprotocols/stringexplorer.py'),
                                               'cellprotocols.stringexplorer.StringExplorer._panel': ( 'stringexplorer.html#stringexplorer._panel',

@@ -46,6 +46,7 @@ class StringRun(NamedTuple):
     truths:pd.DataFrame # item_id, y0, x0, y1, x1; may be empty
     folder:Path # Where files are written
 
+# %% ../nbs/stringexplorer.ipynb #2e9c0d6b
 def _read_used(path, found, frames) -> dict:
     "What the run has used; of one that does not say it, what follows from its results."
     if (path/"used.json").exists():
@@ -56,7 +57,6 @@ def _read_used(path, found, frames) -> dict:
         used = dict(threshold=least, gate=float(passed.min()) if len(passed) else np.inf, overlap=.3)
     return used | dict(gate=-np.inf if used["gate"] is None else used["gate"])
 
-# %% ../nbs/stringexplorer.ipynb #2e9c0d6b
 def read_string_run(
     answers, # The `Dataset` of detections: items, detections.csv, maybe `candidates` and used.json
     look:Callable, # As for `StringRun`
@@ -83,6 +83,7 @@ def find_strings(
     "Which frames hold a string."
     return ((frames.top >= threshold) & (frames.top > 0) & (frames.screen >= gate)).to_numpy()
 
+# %% ../nbs/stringexplorer.ipynb #c12497b4
 def to_time(
     film:pd.DataFrame, # frame, hours
 ) -> tuple: # A number a frame, and its unit: "h" where hours are known, else "frame"
@@ -120,6 +121,7 @@ def _name_frame(row) -> str:
     "Embryo, frame, hours."
     return f"{row.group}, frame {row.frame}" + (f", {row.hours:g} h" if np.isfinite(row.hours) else "")
 
+# %% ../nbs/stringexplorer.ipynb #912ecc48
 @house_style()
 def show_panel(
     panel:Panel, # What to draw
@@ -162,6 +164,7 @@ def show_screen(
     show_title(ax, "Screen score over time", "good: above the gate where strings are, below it elsewhere")
     return ax
 
+# %% ../nbs/stringexplorer.ipynb #6145e402
 @house_style()
 def show_view(
     panels:list, # One or two `Panel`s
@@ -190,6 +193,7 @@ def choose_free(
     ways = (Path(folder)/f"{stem}{'' if k == 1 else f'_{k}'}{end}" for k in count(1))
     return next(p for p in ways if not p.exists())
 
+# %% ../nbs/stringexplorer.ipynb #86e1d97a
 FILES = dict(csv="boxes.csv", coco="coco.json", yolo="yolo", png="picture.png")
 
 def write_shown(
@@ -224,6 +228,7 @@ def _make_controls() -> dict:
         detections=switch("detections", True), proposals=switch("proposals", False), truth=switch("truth", True),
         gate=switch("only above the gate", True), compare=switch("two frames", False))
 
+# %% ../nbs/stringexplorer.ipynb #780a35df
 class StringExplorer(widgets.VBox):
     "A run, embryo by embryo: a frame, or two, with boxes at a threshold that moves, and the film below."
     def __init__(self,
@@ -263,6 +268,7 @@ def _film(self) -> pd.DataFrame:
     t = self.run.frames
     return t[t.group == self.controls["embryo"].value].sort_values("frame", kind="stable")
 
+# %% ../nbs/stringexplorer.ipynb #af284fcf
 @patch_to(StringExplorer)
 def _changed(self, name):
     "A control has moved."
@@ -385,6 +391,7 @@ def reset(self):
     self._put(**self._own())
     self.show()
 
+# %% ../nbs/stringexplorer.ipynb #30f4039b
 @patch_to(StringExplorer)
 def go(self,
     embryo:str="", # Its name; "": the one that is shown
@@ -425,6 +432,15 @@ def _chosen(self, scope) -> list:
     return ways[scope]()
 
 @patch_to(StringExplorer)
+def _name_file(self, scope) -> str:
+    "What a file is about, as the beginning of its name."
+    film = self.controls["embryo"].value
+    shown = "_".join(f"f{self.run.frames.frame[i]}" for i in self._rows())
+    about = {"this frame": f"{film}_{shown}", "this embryo": film}.get(scope, "all")
+    return re.sub(r"[^\w-]+", "-", f"{about}_t{100*self._threshold():.0f}_")
+
+# %% ../nbs/stringexplorer.ipynb #27136666
+@patch_to(StringExplorer)
 def save(self,
     kind:str="csv", # "csv", "coco", "yolo": boxes; "png": the picture as it is shown
     scope:str="", # "this frame", "this embryo", "all embryos"; "": as the control says
@@ -432,11 +448,8 @@ def save(self,
     "Save what is shown; nothing is written over."
     if kind not in FILES: raise ExplorerError(f"kind={kind!r}", ", ".join(FILES))
     scope = scope or self.scope.value
-    rows = self._chosen("this frame" if kind == "png" else scope)
-    film, frame = self.controls["embryo"].value, "_".join(f"f{self.run.frames.frame[i]}" for i in rows[:2])
-    about = {"this frame": f"{film}_{frame}", "this embryo": film, "all embryos": "all"}[
-        "this frame" if kind == "png" else scope]
-    name = re.sub(r"[^\w-]+", "-", f"{about}_t{100*self._threshold():.0f}_") + FILES[kind]
+    scope = "this frame" if kind == "png" else scope
+    rows, name = self._chosen(scope), self._name_file(scope) + FILES[kind]
     if kind == "png":
         path = choose_free(self.run.folder, name)
         write_whole(path, bytes(self.picture.value))
