@@ -29,7 +29,8 @@ from .coco import write_coco
 from .errors import UserError
 from .files import write_whole
 from .overlays import show_boxes
-from .style import BLUE, FAINT, INK, MUTED, WARM, house_style, show_nothing, show_title, tidy_axes
+from .style import BLUE, INK, MUTED, WARM, house_style, show_nothing, show_title, tidy_axes
+from .tables import to_harmless, to_original
 from .viz import show_image, to_png
 from .yolo import write_yolo
 
@@ -64,7 +65,8 @@ def read_string_run(
 ) -> StringRun: # Files go into `exports`, beside the folder of the run's step
     "A run from its folder. One without candidates shows its detections, and nothing below their threshold."
     frames, text = answers.items.reset_index(drop=True), dict(field=str, group=str, tracklet=str)
-    found = pd.read_csv(answers.path/"detections.csv", dtype=text, keep_default_na=False, na_values=dict(hours=""))
+    table = pd.read_csv(answers.path/"detections.csv", dtype=text, keep_default_na=False, na_values=dict(hours=""))
+    found = to_original(table)
     if "top" not in frames: frames = frames.assign(top=frames.best)
     def candidates(i):
         if "candidates" in answers.arrays: return read_candidates(answers["candidates"], i)
@@ -206,7 +208,7 @@ def write_shown(
     "Write boxes for other programs, never over something that is there."
     path, shapes = choose_free(folder, name), dict(zip(frames.item_id, zip(frames.height, frames.width)))
     named = boxes[["field", *SIDES, "score"]].assign(label="string")
-    if kind == "csv": write_whole(path, boxes)
+    if kind == "csv": write_whole(path, to_harmless(boxes))
     elif kind == "coco": write_coco(path, named, ["string"], shapes)
     elif kind == "yolo": write_yolo(path, named, ["string"], shapes)
     else: raise ExplorerError(f"kind={kind!r}", "csv, coco or yolo")
@@ -260,7 +262,8 @@ def _arrange(self) -> list:
     return [line(c["embryo"], c["time"], c["compare"], c["other"]), self.where,
             line(c["threshold"], c["overlap"], c["most"], self.again),
             line(*(c[k] for k in ("detections", "proposals", "truth", "gate"))),
-            self.picture, self.table, self.films, line(self.scope, *self.buttons.values()), self.said]
+            line(self.scope, *self.buttons.values()), self.said,
+            line(self.picture, widgets.VBox([self.table, self.films]))]
 
 @patch_to(StringExplorer)
 def _film(self) -> pd.DataFrame:

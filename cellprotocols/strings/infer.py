@@ -28,7 +28,7 @@ from ..steps import Step
 from .annotate import find_frame_root
 from .patches import propose_boxes
 from .selfsupervise import read_autoencoder, score_frames, to_small
-from ..tables import read_row_log
+from ..tables import read_row_log, to_harmless
 
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 
@@ -150,7 +150,7 @@ def run(
         tracklets, rows = measure_tracklets(linked), w.rows()
         embryos = measure_embryos(rows, tracklets)
         tables = dict(detections=linked, tracklets=tracklets, embryos=embryos)
-        for name, t in tables.items(): w.write_file(f"{name}.csv", t)
+        for name, t in tables.items(): w.write_file(f"{name}.csv", to_harmless(t))
         used = dict(threshold=threshold or d.threshold, gate=None if cut == -np.inf else cut, overlap=overlap)
         w.write_file("used.json", json.dumps(used))
         _write_boxes(w, found, rows)

@@ -20,6 +20,7 @@ from ..steps import Step
 from ..stringreport import (make_embryos_section, make_found_section, make_scores_section,
                                         make_screen_section, make_string_numbers, make_string_verdict)
 from .annotate import find_frame_root, read_truths
+from ..tables import to_original
 
 takes = {"source": "infer", "train": "train", "patches": "patches"} # The earlier step that each argument reads
 
@@ -28,8 +29,8 @@ def _make_sections(answers, trained, patches) -> list:
     "The chapters, in order; those with nothing to say are left out."
     path, root, rows = answers.path, find_frame_root(answers), answers.items.set_index("item_id", drop=False)
     def look(item_id): return read_embryo_frame(root, rows.loc[item_id])
-    found = pd.read_csv(path/"detections.csv", dtype=dict(field=str))
-    parts = [make_embryos_section(pd.read_csv(path/"embryos.csv"), answers.items),
+    found = to_original(pd.read_csv(path/"detections.csv", dtype=dict(field=str)))
+    parts = [make_embryos_section(to_original(pd.read_csv(path/"embryos.csv")), answers.items),
              make_found_section(answers.items, found, look)]
     if trained is not None:
         parts += [make_screen_section(pd.read_csv(trained.path/"scores.csv")),
