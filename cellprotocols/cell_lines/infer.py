@@ -19,6 +19,7 @@ from ..files import Lock, write_whole
 from ..framecuts import (check_frame_scale, choose_frame_margins, cut_frame, make_patch_rows, open_frame,
                                      to_frame_limits)
 from ..framesets import measure_frames, read_unknown_frames
+from ..imagesets import leave_damaged, say_lost, write_lost
 from ..hints import give_hints, to_hints
 from ..images import write_image
 from ..levels import GreyRange
@@ -53,11 +54,12 @@ def make_practice_frames(
     return folder
 
 # %% ../../nbs/cell_lines/15_infer.ipynb #f9b12e35
-def _list_frames(images, pattern, cut) -> tuple: # rows as those of step 11; the folder that the files are in
+def _list_frames(images, pattern, cut) -> tuple: # rows as those of step 11; the folder of the files; those lost
     "The frames of a new folder."
     t, root = read_unknown_frames(images, pattern)
+    t, lost = leave_damaged(t, root)
     t = t.rename(columns=dict(line="label")).assign(item_id=t.file).join(measure_frames(t.file, root))
-    return choose_frame_margins(t, root, cut), root
+    return choose_frame_margins(t, root, cut), root, lost
 
 def _cut_sequence(rows, root, m) -> tuple: # table of patches; patches; {field_id: (frame, `FrameCut`)}
     "The patches of a sequence, cut as the model knows them."
@@ -154,13 +156,15 @@ def run(
     m = _open_model(step)
     if images:
         give_hints(images, to_hints(dict(px_um=px_um)))
-        t, root = _list_frames(images, pattern, cut)
+        t, root, lost = _list_frames(images, pattern, cut)
     else:
         frames = step.read("source", "labels")
-        t, root = frames.items, find_frame_root(frames)
+        t, root, lost = frames.items, find_frame_root(frames), {}
     step.settings.update(classes=m.bundle.classes, root=relative_to(root, Path(out).resolve().parent))
     if made := step.find_done(): return made
     with step.write("predictions") as w:
         _name_all(w, t, root, m, not images)
+        write_lost(w, lost)
         made = w.commit()
-    return step.end(made, *_say(made.items), *check_frame_scale(t, m.bundle.px_um or 0.))
+    return step.end(made, *say_lost(lost, t.file.nunique() + len(lost)), *_say(made.items),
+                    *check_frame_scale(t, m.bundle.px_um or 0.))
