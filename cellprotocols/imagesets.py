@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from .tables import to_harmless
 from .errors import UserError, os_errors
 from .images import is_sound, open_image
 from .names import IMAGE_SUFFIXES, find_image_files, leave_masks, natural_key, read_operetta_name
@@ -175,7 +176,7 @@ def write_lost(
     lost:dict, # file -> why
 ):
     "skipped.csv (file, why), where files were left out."
-    if lost: w.write_file("skipped.csv", pd.DataFrame(lost.items(), columns=["file", "why"]))
+    if lost: w.write_file("skipped.csv", to_harmless(pd.DataFrame(lost.items(), columns=["file", "why"])))
 
 # %% ../nbs/imagesets.ipynb #e0546a62
 def _why_not(img):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..tables import to_harmless
 from ..framecuts import choose_frame_margins
 from ..framesets import check_frames, measure_frames, read_frames
 from ..imagesets import leave_damaged, say_lost, write_lost
@@ -116,7 +117,7 @@ def run(
     step.settings.update(root=relative_to(root, Path(out).resolve().parent), classes=lines, content_of_source=content)
     if made := step.find_done(): return made
     with step.write("labels") as w:
-        w.write_file("sequences.csv", sequences)
+        w.write_file("sequences.csv", to_harmless(sequences))
         write_lost(w, lost)
         if not len(w.done): w.append("all", table)
         made = w.commit()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..tables import to_harmless
 from ..bundle import read_bundle
 from ..calls import write_movie_calls, write_patch_calls
 from ..centres import read_points
@@ -120,9 +121,9 @@ def _list_movies(movies) -> pd.DataFrame: # movie, frames, dt_s (seconds between
 def _write_states(w, rows, classes, smooth):
     "smoothed.csv and states.csv."
     columns = ["item_id", "movie", "t", "track_id", "parent_id", "predicted", "state", "confidence"]
-    if smooth: w.write_file("smoothed.csv", rows[columns])
+    if smooth: w.write_file("smoothed.csv", to_harmless(rows[columns]))
     states = pd.crosstab([rows.movie, rows.t], rows.state).reindex(columns=classes, fill_value=0)
-    w.write_file("states.csv", states.reset_index())
+    w.write_file("states.csv", to_harmless(states.reset_index()))
 
 def _say_movies(rows, classes, smooth) -> list:
     by, counts = rows.groupby("movie"), rows.state.value_counts()

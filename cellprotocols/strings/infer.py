@@ -27,7 +27,7 @@ from ..steps import Step
 from .annotate import find_frame_root
 from .patches import propose_boxes
 from .selfsupervise import read_autoencoder, score_frames, to_small
-from ..tables import read_row_log
+from ..tables import read_row_log, to_harmless
 
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 
@@ -146,7 +146,7 @@ def run(
         tracklets, rows = measure_tracklets(linked), w.rows()
         embryos = measure_embryos(rows, tracklets)
         tables = dict(detections=linked, tracklets=tracklets, embryos=embryos)
-        for name, t in tables.items(): w.write_file(f"{name}.csv", t)
+        for name, t in tables.items(): w.write_file(f"{name}.csv", to_harmless(t))
         _write_boxes(w, found, rows)
         write_lost(w, lost)
         made = w.commit()
