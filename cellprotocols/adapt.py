@@ -137,7 +137,8 @@ def score_gain(
     def f1(said, i): return score_macro_f1(y[i], said[i])
     def gain(i): return f1(after, i) - f1(before, i)
     scores = dict(before=partial(f1, before), after=partial(f1, after), gain=gain)
-    found = {name: bootstrap(score, groups, n, seed)._asdict() for name, score in scores.items()}
+    limits = dict(before=(0, 1), after=(0, 1), gain=(-1, 1))
+    found = {k: bootstrap(score, groups, n, seed, limits=limits[k])._asdict() for k, score in scores.items()}
     return pd.DataFrame(found).T.rename_axis("what").reset_index()
 
 # %% ../nbs/adapt.ipynb #2f7a4ecf

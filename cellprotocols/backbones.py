@@ -204,4 +204,4 @@ def make_backbone(
     sizes = dict(img_size=size) if cfg.fixed_input_size and size != cfg.input_size[-1] else {}
     if strides: net = StagePool(cut_network(name, channels, tuple(strides), pretrained))
     else: net = make_network(name, channels, pretrained, num_classes=0, **sizes)
-    return Backbone(EachChannel(net) if each else net, name, size)
+    return Backbone(EachChannel(net) if each else net, name, size, batch=max(1, min(64, 64*224**2//size**2)))

@@ -17,8 +17,8 @@ import numpy as np, pandas as pd
 from .clicks import find_annotation_zips, group_clicks, read_annotation_zip, read_clicks
 from .dataset import Dataset
 from .errors import UserError, check_lengths, os_errors
-from .hints import Hints, give_hints, to_hints
-from .images import open_image
+from .hints import give_hints, to_hints
+from .images import is_sound, open_image
 from .names import IMAGE_SUFFIXES, natural_key
 from .labelled import LabelledError, read_labelled
 from .pixels import has_clicks, iter_pixels
@@ -130,13 +130,7 @@ def check_openable(
         if path.suffix.lower() not in IMAGE_SUFFIXES: continue
         try: open_image(path).close()
         except UserError as e:
-            if _is_sound(path): raise e # it opens as it is: what was told, or not, is the matter
-
-def _is_sound(path):
-    "Does a file open, whatever was told? Damage is said where pixels are read."
-    try: open_image(path, hints=Hints()).close()
-    except UserError: return False
-    return True
+            if is_sound(path): raise e # what was told, or not, is the matter; damage is said where pixels are read
 
 # %% ../nbs/cellsets.ipynb #23a5a16c
 def name_cells(
@@ -330,12 +324,12 @@ def _keep_channels(img, n, keep) -> np.ndarray:
     if img.shape[2] == 1 and n > 1: img = np.repeat(img, n, axis=2)
     return img[..., keep]
 
-def _iter_scaled(items, root, size, factor) -> Iterator:
+def _iter_scaled(items, root, size, factor, lost) -> Iterator:
     "The images of all rows, each enlarged by its factor."
     clicks = has_clicks(items)
     for f in np.unique(factor):
         rows = np.flatnonzero(factor == f)
-        for i, img, real in iter_pixels(items.iloc[rows], root, 2*round(size/f/2)):
+        for i, img, real in iter_pixels(items.iloc[rows], root, 2*round(size/f/2), lost):
             h, w = (size, size) if clicks else (max(1, round(n*f)) for n in img.shape[:2])
             if (h, w) != img.shape[:2]: img, real = to_size(img, h, w), to_size(real.astype(np.float32), h, w) > .5
             yield rows[i], img, real
@@ -352,11 +346,12 @@ def iter_patches(
     n_channels:int, # Channels of the set
     keep:list, # The channels to keep
     factor:np.ndarray|None=None, # (N,) enlarge each image by this; None: as they are
+    lost:dict|None=None, # Gets file -> why, of files that cannot be read; None: that is an error
     most:int=2**25, # Pixels of patches that are held at once
 ) -> Iterator: # (rows, patches (n, size, size, C), valid (n, size, size) bool)
     "Read or cut the cells and bring them to one scale and one size, piece by piece."
     piece, held = int(np.clip(most//size**2, 8, 512)), []
-    for i, img, real in _iter_scaled(items, root, size, np.ones(len(items)) if factor is None else factor):
+    for i, img, real in _iter_scaled(items, root, size, np.ones(len(items)) if factor is None else factor, lost):
         held.append((i, *make_square(_keep_channels(img, n_channels, keep), real, size)))
         if len(held) == piece: yield _to_piece(items, held)
         if len(held) == piece: held = []

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .tables import to_original
 from .errors import UserError
 from .sheets import SheetError, read_sheet
 from .locations import LOCATIONS, LocationError, to_classes, to_label, to_targets
@@ -28,6 +29,7 @@ def read_corrections(
     if not path: return pd.DataFrame(dict(item_id=[], label=[]), dtype=str)
     try: t = read_sheet(path, "a .csv of corrections")
     except SheetError as e: raise CorrectionError(e.seen, e.need, e.do, path) from None
+    t = to_original(t)
     if missing := [c for c in COLUMNS[:3] if c not in t]:
         raise CorrectionError(f"no column {', '.join(missing)}", ", ".join(COLUMNS[:3]), file=path)
     label = [_to_label(v, k + 2, path) for k, v in enumerate(t.labels)]

@@ -36,8 +36,9 @@ def make_view(
     side:int, # Of the patches, px
 ) -> tuple: # (the arguments of `make_backbone`, the `Backbone`)
     "A frozen network for patches like these."
-    view = dict(name=name, in_chans=len(channels), size=min(max(side, 128), 224), each=list(channels) != list("RGB"),
-                strides=STRIDES if _has_strides(name) else ())
+    strides = STRIDES if _has_strides(name) else ()
+    size = min(max(side, 128), 512 if strides else 224) # a transformer is slow on large images
+    view = dict(name=name, in_chans=len(channels), size=size, each=list(channels) != list("RGB"), strides=strides)
     return view, _open(json.dumps(view))
 
 # %% ../nbs/embedded.ipynb #7f39c65b

@@ -139,9 +139,10 @@ def iter_files(
 def find_newest(
     folder:str|Path, # Where runs are, at any depth
     pattern:str, # Names that a finished one holds, as for `Path.glob`, e.g. "15_infer/dataset.json"
-) -> list: # The folders that hold it, the newest first; hidden ones are left out
+) -> list: # The folders that hold it, the newest first; hidden ones and those below a folder `practice` are left out
     "What has been made, the newest first."
     found = [p for p in Path(folder).glob(f"**/{pattern}") if "/." not in f"/{p.relative_to(folder).as_posix()}"]
+    found = [p for p in found if "practice" not in p.relative_to(folder).parts]
     return [p.parent for p in sorted(found, key=lambda p: p.stat().st_mtime_ns, reverse=True)]
 
 # %% ../nbs/files.ipynb #521dadf9

@@ -20,7 +20,7 @@ from .cells import CellError, estimate_diameter, find_centroids, find_nuclei, to
 from .errors import UserError
 from .files import is_litter
 from .filenames import find_series, is_template, read_template
-from .images import open_image
+from .images import is_sound, open_image
 from .names import IMAGE_SUFFIXES, leave_masks, natural_key
 from .patches import cut_valid, make_square, to_size
 from .progress import track
@@ -41,7 +41,20 @@ def _without_masks(folder, files) -> list:
     for note in said: warnings.warn(f"{folder.name}: {note}", stacklevel=4)
     return files
 
-def _find_in_folders(folder) -> list:
+def _measure_lengths(files, lost) -> dict: # path -> frames, of those that can be opened
+    found, why = {}, {}
+    for f in files:
+        try:
+            with open_image(f) as img: found[f] = len(img)
+        except ImageError as e:
+            if lost is None or is_sound(f): raise # what was told, or not, is the matter
+            why[f.name] = str(e).splitlines()[0]
+    if not found: raise MovieError("none of the files can be opened", "a movie", min(why.values()), files[0].parent)
+    if why: lost.update(why)
+    return found
+
+# %% ../nbs/movies.ipynb #36212a97
+def _find_in_folders(folder, lost) -> list:
     "The movies of the folders in a folder, as Micro-Manager leaves a folder for each position."
     inner = [d for d in folder.iterdir() if d.is_dir() and not is_litter(d.name)] if folder.is_dir() else []
     inner = {f.parent for f in _without_masks(folder, [f for d in inner for f in _images_in(d)])}
@@ -49,7 +62,7 @@ def _find_in_folders(folder) -> list:
     if not inner:
         need = f"a file or a folder with files of the kinds {', '.join(sorted(IMAGE_SUFFIXES))}"
         raise MovieError("there is no movie here", need, "check the spelling of the path", folder)
-    found = [m for d in inner for m in find_movies(d)]
+    found = [m for d in inner for m in find_movies(d, lost)]
     twice = [name for name, n in Counter(m.name for m in found).items() if n > 1]
     if not twice: return found
     said = f"{len(inner)} folders in it hold movies of one name, for example {twice[0]}"
@@ -57,17 +70,17 @@ def _find_in_folders(folder) -> list:
 
 def find_movies(
     path:str|Path, # A movie, a folder of movies or of single images, or a name with {t}, {c}, {z}, {p} for what varies
+    lost:dict|None=None, # Gets file -> why, of files that cannot be opened; None: that is an error
 ) -> list: # Paths that `open_image` takes; `MovieError` if there is none
     "The movies of a file or folder."
     path = Path(path)
     if path.is_file(): return [path]
     if is_template(path): return [path.with_name(s.name) for s in read_template(path)]
     files = _images_in(path) if path.is_dir() else []
-    if not files: return _find_in_folders(path)
-    lengths = []
-    for f in files:
-        with open_image(f) as img: lengths.append(len(img))
-    if max(lengths) > 1 or len(files) == 1: return _without_masks(path, files)
+    if not files: return _find_in_folders(path, lost)
+    lengths = _measure_lengths(files, lost)
+    files = [f for f in files if f in lengths]
+    if max(lengths.values()) > 1 or len(files) == 1: return _without_masks(path, files)
     series = find_series(path, files)
     return [path] if len(series) == 1 else [path/s.name for s in series]
 

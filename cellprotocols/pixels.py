@@ -8,11 +8,13 @@ __all__ = ['has_clicks', 'iter_pixels', 'read_shapes']
 # %% ../nbs/pixels.ipynb #dda1141e
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from .errors import UserError
 from .hints import find_hints, take_note
 from .images import check_single, open_image
 from .invalid import find_invalid, make_filled
@@ -112,16 +114,25 @@ def _group_by_file(table):
     columns = [c for c in ("file", "member", "t", "z", "y", "x") if c in table]
     return table[columns].reset_index(drop=True).groupby("file", sort=False)
 
+@contextmanager
+def _damage_noted(file, lost):
+    "Damage is one line of `lost`, where there is such a thing."
+    try: yield
+    except UserError as e:
+        if lost is None: raise
+        lost.setdefault(file, str(e).splitlines()[0])
+
 def iter_pixels(
     table:pd.DataFrame, # Rows with `file` and `member`, as from `read_labelled`
     root:str|Path, # The folder that `file` is relative to
     size:int=64, # Side of the patch that is cut around a click, px
+    lost:dict|None=None, # Gets file -> why, of files that cannot be read; None: that is an error
 ) -> Iterator: # (position of the row in `table`, image (H, W, C) in the file's dtype, its real pixels (H, W) bool)
     "Go through the cells of a labelled set, file by file, and read their pixels."
     clicks = has_clicks(table)
     for file, rows in _group_by_file(table):
         path = Path(root)/file
-        yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
+        with _damage_noted(file, lost): yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
 
 # %% ../nbs/pixels.ipynb #244f8272
 def _shapes_npz(path, rows):
@@ -129,27 +140,30 @@ def _shapes_npz(path, rows):
     heads = read_npz_headers(path)
     shape, _, dtype = heads[find_image_array(heads, path)]
     one = _to_hwc(np.empty(shape[1:], np.bool_), _choose_axes(shape, path)).shape
-    return [(*one, dtype, [f"C{c}" for c in range(one[2])])]*len(rows)
+    return [(*one, dtype, [f"C{c}" for c in range(one[2])], np.nan)]*len(rows)
 
 def _shape_of(img):
     "Height, width, channels, dtype and names of an open image; transparency is no channel."
     names = [img.channels[i] for i in img.channels.shown]
-    return (*img.shape[2:4], len(names), img.dtype, names)
+    return (*img.shape[2:4], len(names), img.dtype, names, img.px_um or np.nan)
 
 def _shapes_in(path, rows):
     "(height, width, channels, dtype, names) of each row of one file."
     if path.suffix.lower() == ".npz": return _shapes_npz(path, rows)
-    if path.suffix.lower() == ".zip": return [_shape_of(img) for img in _iter_members(path, rows.member)]
+    if path.suffix.lower() == ".zip":
+        return [(*_shape_of(img)[:-1], np.nan) for img in _iter_members(path, rows.member)]
     with open_image(path) as img: return [_shape_of(img)]*len(rows)
 
 # %% ../nbs/pixels.ipynb #db60cf46
 def read_shapes(
     table:pd.DataFrame, # Rows with `file` and `member`
     root:str|Path, # The folder that `file` is relative to
-) -> pd.DataFrame: # height, width, channels (count), dtype, names; one row per row of `table`
+    lost:dict|None=None, # Gets file -> why, of files that cannot be read; None: that is an error
+) -> pd.DataFrame: # height, width, channels (count), dtype, names, px_um (NaN: unknown); index: the row of `table`
     "The size, dtype and channel names of every image, from the headers."
     files, found = _group_by_file(table), {}
     for file, rows in track(files, "reading headers", total=table.file.nunique()):
-        found.update(zip(rows.index, _shapes_in(Path(root)/file, rows)))
-    columns = ["height", "width", "channels", "dtype", "names"]
-    return pd.DataFrame([found[i] for i in range(len(table))], columns=columns)
+        with _damage_noted(file, lost): found.update(zip(rows.index, _shapes_in(Path(root)/file, rows)))
+    columns, at = ["height", "width", "channels", "dtype", "names", "px_um"], sorted(found)
+    if not at and lost: raise LabelledError("none of the files can be read", "images", min(lost.values()), root)
+    return pd.DataFrame([found[i] for i in at], at, columns)

@@ -15,6 +15,7 @@ from importlib.metadata import version
 import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
+from .tables import to_original
 from .dataset import Dataset
 from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
@@ -44,7 +45,7 @@ def read_text_table(
     text:list, # Columns that are text, whatever they look like: a class may be called NA or 02
 ) -> pd.DataFrame: # All other columns are numbers
     "Read a table of names and numbers."
-    t = pd.read_csv(path, dtype=str, keep_default_na=False)
+    t = to_original(pd.read_csv(path, dtype=str, keep_default_na=False))
     return t.assign(**{c: pd.to_numeric(t[c]) for c in t if c not in text})
 
 # %% ../nbs/sections.ipynb #9426cb47

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEXT_COLUMNS', 'DatasetError', 'to_relative', 'to_plain', 'to_json', 'make_tidy', 'choose_kind', 'to_exact_csv',
-           'to_text', 'to_harmless', 'read_exact_csv', 'read_row_log']
+           'to_text', 'to_harmless', 'to_original', 'read_exact_csv', 'read_row_log']
 
 # %% ../nbs/tables.ipynb #66bf99d8
 import codecs
@@ -212,13 +212,25 @@ def _guess_encoding(data, at):
     return f"{seen}; as Windows text (cp1252) it would say {word[:40].decode('cp1252', 'replace')!r}: save it as UTF-8"
 
 # %% ../nbs/tables.ipynb #05eb949a
+_FORMULA = re.compile(r"'*([=+@\t\r]|-(?![\d.]))")
+
+def _map_texts(table, change):
+    texts = {c: table[c].map(change) for c in table if not pd.api.types.is_numeric_dtype(table[c].dtype)}
+    return table.assign(**{str(c): t for c, t in texts.items()}).rename(columns=change)
+
 def to_harmless(
     table:pd.DataFrame, # Any table, before it is written for other programs
 ) -> pd.DataFrame: # The same; texts and names of columns that a spreadsheet would run begin with an apostrophe
     "A table without formulas."
-    def quote(v): return f"'{v}" if isinstance(v, str) and re.match(r"[=+@\t\r]|-(?![\d.])", v) else v
-    texts = {c: table[c].map(quote) for c in table if not pd.api.types.is_numeric_dtype(table[c].dtype)}
-    return table.assign(**{str(c): t for c, t in texts.items()}).rename(columns=quote)
+    def quote(v): return f"'{v}" if isinstance(v, str) and _FORMULA.match(v) else v
+    return _map_texts(table, quote)
+
+def to_original(
+    table:pd.DataFrame, # A table that `to_harmless` made, read again
+) -> pd.DataFrame: # Its texts as they were
+    "A table without the apostrophes that keep a spreadsheet from running texts."
+    def unquote(v): return v[1:] if isinstance(v, str) and v[:1] == "'" and _FORMULA.match(v) else v
+    return _map_texts(table, unquote)
 
 # %% ../nbs/tables.ipynb #7c1c2e6b
 _pandas = tuple(map(int, pd.__version__.split(".")[:2]))

@@ -2,12 +2,14 @@
 
 import os, re, signal, subprocess, sys, urllib.error, urllib.request
 
-import psutil, pytest
+import numpy as np, pandas as pd, psutil, pytest
 from browser import ROOT, wait_until
+from test_domain import make_source
 
+from cellprotocols.chromatin import train
 from cellprotocols.images import write_image
 from cellprotocols.labellog import read_labels
-from cellprotocols.synth import make_movie
+from cellprotocols.synth import make_movie, make_patches
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 pytest.importorskip("voila", reason="Voila is not installed")
@@ -186,3 +188,41 @@ def test_what_cannot_be_served_is_said_before(home, app):
     assert "notes.txt" in say("--source", "notes.txt", "--port", "0")
     (home / "broken.tif").write_bytes(b"II*\0\x08\0\0\0")
     assert "broken.tif" in say("--source", "broken.tif", "--port", "0")
+
+
+@pytest.fixture(scope="module")
+def other(home):
+    "A model of one source, and class folders with some cells of another one: brighter, and less contrast."
+    patches, labels, groups = make_patches(20, size=32, seed=2, difficulty=0.7)
+    first = np.isin(groups, np.unique(groups)[::2])
+    known = make_source(home / "22", patches[first], labels[first], groups[first])
+    train.run(known, str(home / "24_train"), model="probe", folds=3, random_split=False)
+    for i in np.flatnonzero(~first):
+        folder = home / "another camera" / labels[i] / f"slide_{groups[i]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_image(folder / f"{i}.tif", (90 + 0.5 * patches[i]).astype(np.uint8))
+    return home / "24_train"
+
+
+def test_a_model_of_another_source_is_adapted_by_a_button(home, other, page):
+    a = App(home, "--source", "another camera", "--out", "adapted")
+    try:
+        page.goto(a.url)
+        page.locator(".cp").first.wait_for(timeout=120_000)
+        page.get_by_role("tab", name="Train").click()
+        button = page.get_by_role("button", name="Adapt this model")
+        button.click()
+        expect(page.get_by_text("Which model?")).to_be_visible()
+        page.get_by_placeholder("folder of a trained model").fill(str(other))
+        button.click()
+        expect(page.get_by_text("Training: done.")).to_be_visible(timeout=600_000)
+        page.get_by_role("tab", name="Report").click()
+        report = page.frame_locator('iframe[title="report"]')
+        expect(report.get_by_role("heading", name="What did adapting the model gain?")).to_be_visible(timeout=30_000)
+        gain = pd.read_csv(home / "adapted" / "run_01" / "24_train" / "gain.csv").set_index("what")
+        assert gain.value.gain == pytest.approx(gain.value.after - gain.value.before) and gain.value.gain > 0.05
+        assert gain.low.gain <= gain.value.gain <= gain.high.gain
+        said = report.get_by_role("row", name="gained")
+        expect(said).to_contain_text(f"{gain.value.gain:.3f}")
+    finally:
+        a.stop()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np, pandas as pd, pytest
 from sample_tables import rows, table
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from cellprotocols.tables import TEXT_COLUMNS, DatasetError
+from cellprotocols import tables
+from cellprotocols.tables import TEXT_COLUMNS, DatasetError, to_harmless, to_original
 from cellprotocols.writer import write_dataset
 
 relaxed = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -134,3 +136,18 @@ def test_what_a_table_cannot_hold(tmp_path, bad, says):
     with pytest.raises(DatasetError, match=says):
         write_dataset(tmp_path / "d", "patches", rows(3).assign(**{}).join(pd.DataFrame(bad)), "test")
     assert not (tmp_path / "d").exists()
+
+
+@relaxed
+@given(st.lists(st.text(alphabet="=+-@'\t1.aB", max_size=4), min_size=1, max_size=6))
+def test_no_cell_of_an_exported_table_is_a_formula_and_all_come_back(texts):
+    t = pd.DataFrame({"=a": texts, "n": range(len(texts))})
+    safe = to_harmless(t)
+    assert not [v for v in [*safe.iloc[:, 0], *safe] if isinstance(v, str) and re.match(r"[=+@\t]|-(?![\d.])", v)]
+    assert to_original(safe).equals(t)
+
+
+def test_the_pages_know_the_same_formulas():
+    static = Path(tables.__file__).parent / "static"
+    for name in ("cellpage.js", "explore.js"):
+        assert f"/^{tables._FORMULA.pattern}/.test(v)" in (static / name).read_text(encoding="utf-8"), name

@@ -16,11 +16,11 @@ EXECUTE = "jupyter nbconvert --to notebook --execute --inplace --ExecutePreproce
 
 
 def shrink(png):
-    """The smallest good form of a picture, {kind: base64}: a palette of 128 colours where that is smaller, JPEG for photographs
+    """The smallest good form of a picture, {kind: base64}: a palette of 256 colours where that is smaller, JPEG for photographs
     of more than 150 kB."""
     data = base64.b64decode(png)
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    flat = picture.quantize(128, dither=Image.Dither.NONE)
+    flat = picture.quantize(256, Image.Quantize.MAXCOVERAGE, 3, dither=Image.Dither.NONE)  # keeps thin lines
     forms = {"image/png": min(data, encode(flat, "PNG"), key=len) if len(data) > 20_000 else data}
     if len(forms["image/png"]) > LARGEST:
         forms = {"image/jpeg": encode(picture, "JPEG", quality=75, subsampling=0)}

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..tables import to_harmless
 from ..framecuts import choose_frame_margins
 from ..framesets import check_frames, measure_frames, read_frames
+from ..imagesets import leave_damaged, say_lost, write_lost
 from ..hints import give_hints, to_hints
 from ..labelled import LabelledError
 from ..labellog import apply_log
@@ -108,17 +110,19 @@ def run(
     step = Step("cell_lines.annotate", run, locals(), free=["log", "anywhere"], practice=is_practice(source))
     table, root = read_source(source, out, pattern, seed, anywhere, group)
     step.tell(root)
+    n, (table, lost) = len(table), leave_damaged(table, root)
     table, sequences, said = _fill_table(table, root, log, cut)
     content = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12]
     lines = sorted(set(table.label) - {""})
     step.settings.update(root=relative_to(root, Path(out).resolve().parent), classes=lines, content_of_source=content)
     if made := step.find_done(): return made
     with step.write("labels") as w:
-        w.write_file("sequences.csv", sequences)
+        w.write_file("sequences.csv", to_harmless(sequences))
+        write_lost(w, lost)
         if not len(w.done): w.append("all", table)
         made = w.commit()
     counts = f"{len(sequences)} sequences, {table.group.nunique()} batches of {len(lines)} lines"
-    return step.end(made, f"{len(table)} frames: {counts}", *said)
+    return step.end(made, f"{len(table)} frames: {counts}", *say_lost(lost, n), *said)
 
 def find_frame_root(
     made, # A `Dataset` of this protocol with the setting `root`

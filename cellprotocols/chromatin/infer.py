@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..tables import to_harmless
 from ..bundle import read_bundle
 from ..calls import write_movie_calls, write_patch_calls
 from ..centres import read_points
@@ -18,7 +19,9 @@ from ..domain import check_unlike
 from ..exports import write_exports
 from ..files import Lock, write_whole
 from ..images import open_image, write_image
+from ..imagesets import say_lost, write_lost
 from ..movies import MovieError, find_movies
+from ..sources import ImageError
 from ..steps import Step, find_practice
 from ..synth import make_movie
 from ..tracks import make_transitions, smooth_states
@@ -85,12 +88,17 @@ def _say_patches(t, classes) -> list:
     return said
 
 # %% ../../nbs/chromatin/25_infer.ipynb #d5d96f28
-def _infer_movies(w, bundle, movies, given) -> pd.DataFrame:
+def _infer_movies(w, bundle, movies, given, lost) -> pd.DataFrame:
     "All nuclei with their states; tables and pictures are written beside them."
     names = ("channels", "detect_channel", "diameter_um", "px_um", "track_um", "answered", "device")
     options = dict({k: given[k] for k in names}, labels=given["nuclei"], several=len(movies) > 1)
     points = read_points(given["points"], given["unit"], given["first"]) if given["points"] else None
-    sizes = {p.name: (p, write_movie_calls(w, bundle, p, points, **options)) for p in movies}
+    sizes = {}
+    for p in movies:
+        try: sizes[p.name] = p, write_movie_calls(w, bundle, p, points, **options)
+        except ImageError as e: # damaged inside: cells of the frames before stay
+            if len(movies) == 1: raise
+            lost[p.name] = str(e).splitlines()[0]
     rows, classes = w.rows(), bundle.classes
     if not len(rows):
         need = "a movie in which nuclei are brighter than the background, or the other way round"
@@ -113,9 +121,9 @@ def _list_movies(movies) -> pd.DataFrame: # movie, frames, dt_s (seconds between
 def _write_states(w, rows, classes, smooth):
     "smoothed.csv and states.csv."
     columns = ["item_id", "movie", "t", "track_id", "parent_id", "predicted", "state", "confidence"]
-    if smooth: w.write_file("smoothed.csv", rows[columns])
+    if smooth: w.write_file("smoothed.csv", to_harmless(rows[columns]))
     states = pd.crosstab([rows.movie, rows.t], rows.state).reindex(columns=classes, fill_value=0)
-    w.write_file("states.csv", states.reset_index())
+    w.write_file("states.csv", to_harmless(states.reset_index()))
 
 def _say_movies(rows, classes, smooth) -> list:
     by, counts = rows.groupby("movie"), rows.state.value_counts()
@@ -157,13 +165,16 @@ def run(
     if movie: step.tell(movie, channels="", px_um=0.) # these are chosen below
     step.settings.update(classes=bundle.classes, mode="movies" if movie else "patches")
     make_transitions(bundle.classes, choose_allowed(bundle.classes, allowed), stay) # a wrong rule is said at once
-    patches, movies = (None, find_movies(movie)) if movie else (step.read("source", "patches"), [])
+    lost = {} # file -> why, of movies that cannot be opened
+    patches, movies = (None, find_movies(movie, lost)) if movie else (step.read("source", "patches"), [])
     if made := step.find_done(): return made
     with step.write("predictions") as w:
-        if movie: rows = _infer_movies(w, bundle, movies, dict(step.given, device=device or None))
+        if movie: rows = _infer_movies(w, bundle, movies, dict(step.given, device=device or None), lost)
         else:
             seen = _find_seen(bundle, step.inputs["model"], patches)
             write_patch_calls(w, bundle, patches, seen, device or None, answered)
+        write_lost(w, lost)
         made = w.commit()
     said = _say_movies(rows, bundle.classes, smooth) if movie else _say_patches(made.items, bundle.classes)
-    return step.end(made, _say_limits(made.items, answered), *said)
+    left = say_lost(lost, len({p.name for p in movies} | set(lost)))
+    return step.end(made, *left, _say_limits(made.items, answered), *said)

@@ -14,7 +14,8 @@ from ..patches import to_px
 from ..progress import track
 from ..cellsets import (check_alike, check_contradictions, find_contradictions, find_label_root,
     iter_patches, measure_patches)
-from ..sizes import check_plan, choose_side, make_plan, read_pixel_sizes
+from ..imagesets import drop_lost, say_lost, write_lost
+from ..sizes import check_plan, choose_pixel_sizes, choose_side, make_plan
 from ..steps import Step
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
@@ -35,10 +36,12 @@ def _say(made) -> str:
     noise = f"nothing but noise seen in {t.blank.sum()}" + (" (blank.png)" if (t.blank & (t.label != "")).any() else "")
     return f"{what}; {noise}, filled in part {part}, exact copies {copies}{dirty}"
 
-def _plan(items, root, size, size_um) -> tuple:
+def _plan(items, root, size, size_um, lost) -> tuple:
     "Channel names; the cells with what becomes of their images; the side of the patches, px; what is said of it."
-    shapes, clicks = read_shapes(items, root), has_clicks(items)
-    names, plan = check_alike(shapes, items.file), make_plan(shapes, read_pixel_sizes(items, root), items.file)
+    shapes, clicks = read_shapes(items, root, lost), has_clicks(items)
+    items, shapes = items.iloc[shapes.index].reset_index(drop=True), shapes.reset_index(drop=True)
+    px_um = choose_pixel_sizes(items, shapes.px_um)
+    names, plan = check_alike(shapes, items.file), make_plan(shapes, px_um, items.file)
     side = to_px(size_um, plan.px_um.median()) if size_um else choose_side(plan, clicks, size)
     said = check_plan(shapes, plan, side, clicks)
     for line in said: print(f"  {line}")
@@ -77,15 +80,19 @@ def run(
     step.settings["classes"] = labels.settings["classes"]
     if made := step.find_done(): return made
     root = find_label_root(labels)
-    names, items, side, said = _plan(labels.items, root, size, size_um)
+    lost = {} # file -> why, of files that cannot be read
+    names, items, side, said = _plan(labels.items, root, size, size_um, lost)
     keep = choose_channels(names, channels)
     with step.write("patches") as w:
-        pieces = iter_patches(items, root, side, len(names), keep, items.factor.to_numpy())
+        pieces = iter_patches(items, root, side, len(names), keep, items.factor.to_numpy(), lost)
         for k, (rows, patches, valid) in enumerate(track(pieces, "cutting patches")):
             if k in w.done: continue
             w.append(k, _flag(measure_patches(rows, patches, valid), patches, gate), patches=patches, valid=valid)
         w.write_file("channels.txt", "\n".join(names[c] for c in keep) + "\n")
+        write_lost(w, lost)
+        items = drop_lost(items, lost, root)
         _draw_all(w, items, said, root, side, len(names), keep)
         w.write_file("contradictions.csv", find_contradictions(w.rows(), ["sha1"]))
         made = w.commit()
-    return step.end(made, _say(made), *check_contradictions(made.items, ["sha1"]))
+    return step.end(made, _say(made), *say_lost(lost, labels.items.file.nunique()),
+                    *check_contradictions(made.items, ["sha1"]))

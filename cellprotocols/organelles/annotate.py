@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from ..channelfiles import ChannelError, measure_channels, read_channel_set, read_channels
 from ..errors import UserError
 from ..hints import give_hints, to_hints
+from ..imagesets import write_lost
 from ..labellog import apply_log
 from ..locations import LOCATIONS, NEGATIVE, to_classes, to_label, to_names
 from ..origins import is_practice, relative_to
@@ -55,17 +56,17 @@ def make_annotator(
                           alone=names[NEGATIVE], known=known)
 
 # %% ../../nbs/organelles/41_annotate.ipynb #f677b7da
-def _look(t, root, order) -> tuple: # the fields that can be used, sentences on the others
+def _look(t, root, order) -> tuple: # the fields that can be used; sentences; id -> why, of the others
     "Every field once: size, depth, scale, remarks."
-    rows, lost = [], []
+    rows, lost = [], {}
     for r in track(list(t.itertuples()), "looking at fields"):
         try: rows.append(dict(item_id=r.id) | measure_channels(r, root, order))
-        except UserError as e: lost.append(str(e))
-    if not rows: raise ChannelError(f"none of {len(t)} fields can be used; the first: {lost[0]}", file=root)
-    said = [f"{len(lost)} fields are left out; the first: {lost[0]}"] if lost else []
+        except UserError as e: lost[r.id] = str(e).splitlines()[0]
+    said = [f"{len(lost)} of {len(t)} fields cannot be used, all named in skipped.csv: {v}" for v in lost.values()][:1]
+    if not rows: raise ChannelError(said[0].replace(", all named in skipped.csv", ""), file=root)
     odd = [f"{r['item_id']}: {r['remarks']}" for r in rows if r["remarks"]]
     if odd: said.append(f"{len(odd)} fields have remarks (column remarks); the first: {odd[0]}")
-    return pd.DataFrame(rows).merge(t.rename(columns=dict(id="item_id", sample="group")), on="item_id"), said
+    return pd.DataFrame(rows).merge(t.rename(columns=dict(id="item_id", sample="group")), on="item_id"), said, lost
 
 def _apply_labels(t, log) -> pd.DataFrame:
     "What a person has said since: names become numbers."
@@ -102,13 +103,14 @@ def run(
     root = Path(source or make_practice(find_practice(out, seed)/"data", seed))
     step.tell(root)
     table, said = read_channel_set(root, labels, pattern)
-    table, more = _look(table, root, order)
+    table, more, lost = _look(table, root, order)
     table = _apply_labels(table.assign(by="table", at="unknown", flagged=False), log)
     content = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "replace")).hexdigest()[:12]
     step.settings.update(root=relative_to(root, Path(out).resolve().parent), content_of_source=content)
     if made := step.find_done(): return made
     with step.write("labels") as w:
         if not len(w.done): w.append("all", table)
+        write_lost(w, lost)
         made = w.commit()
     known = (table.label != "").sum()
     first = f"{len(table)} fields of {table.group.nunique()} samples, {known} with a label"

@@ -19,7 +19,7 @@ from .selfsupervise import embed_field
 from ..progress import track
 from ..steps import Step
 from ..submissions import make_prediction_text, write_submission
-from ..tables import read_row_log
+from ..tables import read_row_log, to_harmless
 
 takes = {"source": "patches", "model": "train"} # The earlier step that each argument reads
 
@@ -138,8 +138,8 @@ def run(
     fields = pd.read_csv(patches.path/"fields.csv", **about)
     with step.write("predictions") as w:
         image, rows = _call_all(w, patches, trained, m, within), w.rows()
-        w.write_file("cells.csv", make_cell_table(rows, m.thresholds))
-        w.write_file("images.csv", _make_image_table(rows, image, m, fields))
+        w.write_file("cells.csv", to_harmless(make_cell_table(rows, m.thresholds)))
+        w.write_file("images.csv", to_harmless(_make_image_table(rows, image, m, fields)))
         if files:
             found = _iter_submitted(w, patches, rows, fields)
             w.write_file("submission.csv", lambda path: write_submission(path, found))

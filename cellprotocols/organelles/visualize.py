@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..tables import to_original
 from ..cellpage import make_views
 from ..cellreport import make_cell_numbers, make_cell_verdict, make_cells_section, make_ways_section
 from ..dataset import read_dataset
@@ -36,7 +37,7 @@ def _make_files_section(answers, out) -> Section:
 def _make_sections(answers, trained, most, out) -> list:
     "The chapters, in order."
     text = dict.fromkeys(("image_id", "called", "doubts", "warnings"), str)
-    cells, images = (pd.read_csv(answers.path/f"{k}.csv", dtype=text) for k in ("cells", "images"))
+    cells, images = (to_original(pd.read_csv(answers.path/f"{k}.csv", dtype=text)) for k in ("cells", "images"))
     patches, colours = answers.parent("source"), {place.name: place.colour for place in LOCATIONS}
     parts = [make_cells_section(cells, images, lambda name: read_cell_field(patches, name), colours, most)]
     if trained is not None:
@@ -94,7 +95,8 @@ def make_explorer(
     found = find_newest(out, "45_infer/dataset.json")
     if not found: return None
     answers = read_dataset(found[0], "predictions", "organelles.infer")
-    patches, table = answers.parent("source"), pd.read_csv(answers.path/"cells.csv", dtype=dict(image_id=str))
+    patches = answers.parent("source")
+    table = to_original(pd.read_csv(answers.path/"cells.csv", dtype=dict(image_id=str)))
     names, views = sorted(table.image_id.unique()), list(make_views(np.zeros((2, 2, 4), np.uint8)))
     pick = widgets.Dropdown(options=names, description="field")
     view = widgets.Dropdown(options=views, description="view")

@@ -83,7 +83,8 @@ function choose(id) {
 }
 
 function save(name, lines) {
-  const quote = (v) => (/[",\n]/.test(v) ? `"${String(v).replaceAll('"', '""')}"` : v);
+  const harmless = (v) => (/^'*([=+@\t\r]|-(?![\d.]))/.test(v) ? `'${v}` : v); // a spreadsheet runs no text
+  const quote = (v) => (/[",\n]/.test(harmless(v)) ? `"${String(harmless(v)).replaceAll('"', '""')}"` : harmless(v));
   const text = lines.map((l) => l.map(quote).join(",")).join("\n") + "\n";
   const a = make("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: name });
   a.click();

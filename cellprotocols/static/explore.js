@@ -462,8 +462,9 @@ class CellMap {
     this.said.textContent = done ? `${this.picked.size.toLocaleString("en")} item ids copied.` : "The browser did not allow copying: download the table instead.";
   }
   toCsv() {
-    const quote = v => /[",\r\n]/.test(v) ? `"${v.replaceAll('"', '""')}"` : v, { classes } = this.desk;
-    const rows = [...this.picked].map(i => [this.items[i], this.groups[this.group[i]] ?? "", this.label(i), classes[this.predicted[i]] ?? ""].map(quote).join(","));
+    const harmless = v => /^'*([=+@\t\r]|-(?![\d.]))/.test(v) ? `'${v}` : v, { classes } = this.desk; // a spreadsheet runs no text
+    const quote = v => /[",\r\n]/.test(v) ? `"${v.replaceAll('"', '""')}"` : v;
+    const rows = [...this.picked].map(i => [this.items[i], this.groups[this.group[i]] ?? "", this.label(i), classes[this.predicted[i]] ?? ""].map(harmless).map(quote).join(","));
     return ["item_id,group,label,predicted", ...rows].join("\r\n") + "\r\n";
   }
   download() {

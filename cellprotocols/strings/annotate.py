@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 
 from ..embryosets import EmbryoError, read_embryo_frame, read_embryo_set
 from ..hints import give_hints, to_hints
+from ..imagesets import write_lost
 from ..labellog import apply_log
 from ..origins import find_root, is_practice, relative_to
 from ..split import check_disjoint, make_split
@@ -127,6 +128,7 @@ def run(
     if made := step.find_done(): return made
     with step.write("labels") as w:
         w.write_file("boxes.csv", truths)
+        write_lost(w, said.lost)
         if not len(w.done): w.append("all", frames)
         made = w.commit()
     counts = ", ".join(f"{c or 'not labelled'} {n}" for c, n in frames.label.value_counts().items())

@@ -17,6 +17,7 @@ from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
 from ..coco import write_coco
+from ..imagesets import write_lost
 from ..embryosets import read_embryo_frame, read_embryo_set
 from ..origins import relative_to
 from ..progress import track
@@ -26,7 +27,7 @@ from ..steps import Step
 from .annotate import find_frame_root
 from .patches import propose_boxes
 from .selfsupervise import read_autoencoder, score_frames, to_small
-from ..tables import read_row_log
+from ..tables import read_row_log, to_harmless
 
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 
@@ -104,15 +105,15 @@ def _write_boxes(w, found, rows):
     boxes = found[[*SIDES, "score", "field"]].assign(label="string")
     w.write_file("detections.json", lambda path: write_coco(path, boxes, ["string"], shapes))
 
-def _list_frames(step, images) -> tuple: # frames, their folder, how they are read
+def _list_frames(step, images) -> tuple: # frames, their folder, how they are read, files that cannot be
     "The frames of step 31, or others; others are new to the model."
     if images:
         frames, _, root, said = read_embryo_set(images)
         for s in said: print(f"  {s}")
         step.inputs["images"] = [root/f for f in frames.file.unique()]
-        return frames.assign(split="new"), root, {}
+        return frames.assign(split="new"), root, {}, said.lost
     labels = step.read("source", "labels")
-    return labels.items, find_frame_root(labels), {k: v for k, v in labels.settings.items() if k == "axes"}
+    return labels.items, find_frame_root(labels), {k: v for k, v in labels.settings.items() if k == "axes"}, {}
 
 def _say(rows, found, tracklets, embryos) -> str:
     "What came out, in a line."
@@ -134,7 +135,7 @@ def run(
     "Screen every frame, detect strings in those that pass, follow them in time."
     step = Step("strings.infer", run, locals(), free=["images"], practice=source is None and not images)
     trained = step.read("model", "predictions")
-    frames, root, told = _list_frames(step, images)
+    frames, root, told, lost = _list_frames(step, images)
     step.settings.update(root=relative_to(root, Path(out).resolve().parent), **told)
     if made := step.find_done(): return made
     d = Detector(trained.path)
@@ -145,7 +146,8 @@ def run(
         tracklets, rows = measure_tracklets(linked), w.rows()
         embryos = measure_embryos(rows, tracklets)
         tables = dict(detections=linked, tracklets=tracklets, embryos=embryos)
-        for name, t in tables.items(): w.write_file(f"{name}.csv", t)
+        for name, t in tables.items(): w.write_file(f"{name}.csv", to_harmless(t))
         _write_boxes(w, found, rows)
+        write_lost(w, lost)
         made = w.commit()
     return step.end(made, _say(rows, found, tracklets, embryos))

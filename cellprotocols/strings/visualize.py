@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from ..tables import to_original
 from ..dataset import read_dataset
 from ..embryosets import read_embryo_frame
 from ..files import find_newest
@@ -27,8 +28,8 @@ def _make_sections(answers, trained, patches) -> list:
     "The chapters, in order; those with nothing to say are left out."
     path, root, rows = answers.path, find_frame_root(answers), answers.items.set_index("item_id", drop=False)
     def look(item_id): return read_embryo_frame(root, rows.loc[item_id])
-    found = pd.read_csv(path/"detections.csv", dtype=dict(field=str))
-    parts = [make_embryos_section(pd.read_csv(path/"embryos.csv"), answers.items),
+    found = to_original(pd.read_csv(path/"detections.csv", dtype=dict(field=str)))
+    parts = [make_embryos_section(to_original(pd.read_csv(path/"embryos.csv")), answers.items),
              make_found_section(answers.items, found, look)]
     if trained is not None:
         parts += [make_screen_section(pd.read_csv(trained.path/"scores.csv")),
@@ -75,7 +76,7 @@ def make_explorer(
     found = find_newest(out, "35_infer/dataset.json")
     if not found: return None
     answers = read_dataset(found[0], "predictions", "strings.infer")
-    boxes = pd.read_csv(answers.path/"detections.csv", dtype=dict(field=str, group=str))
+    boxes = to_original(pd.read_csv(answers.path/"detections.csv", dtype=dict(field=str, group=str)))
     root, rows = find_frame_root(answers), answers.items.set_index("item_id", drop=False)
     names = sorted(answers.items.group.unique())
     pick = widgets.Dropdown(options=names, description="embryo")
