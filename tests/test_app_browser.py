@@ -20,14 +20,14 @@ COMMAND = [sys.executable, "-c", "import sys; from cellprotocols.cli import main
 
 
 class App:
-    "`cellprotocols app` on a folder of movies, as a person starts it."
+    "`cellprotocols app` on a folder, as a person starts it."
 
-    def __init__(self, folder, *words):
+    def __init__(self, folder, *words, protocol="chromatin"):
         self.folder, self.log_file = folder, folder / "app.log"
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY", "PYTEST"))}
         env |= dict(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder / ".ipython"), CELLPROTOCOLS_QUIET="1")
         env |= {f"JUPYTER_{k}_DIR": str(folder / ".jupyter" / k.lower()) for k in ("CONFIG", "DATA", "RUNTIME")}
-        words = ["app", "chromatin", "--out", "out", "--port", "0", "--no-browser", "--by", "anna", *words]
+        words = ["app", protocol, "--out", "out", "--port", "0", "--no-browser", "--by", "anna", *words]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen([*COMMAND, *words], cwd=folder, env=env, stdout=log, stderr=log)
         self.url = wait_until(self._find_url, "the address is said", 240)

@@ -76,6 +76,7 @@ ROWS = [
     """,
     """
     boxes
+    boxcandidates
     boxtracks
     burntin
     cellcrops
@@ -200,6 +201,7 @@ ROWS = [
     sections
     serve
     steps
+    stringexplorer
     stringreport
     """,
     """

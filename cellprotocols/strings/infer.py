@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from safetensors.torch import load_file
 
 from ..architectures import ARCHITECTURES
+from ..boxcandidates import choose_candidates, to_candidate_row
 from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
@@ -84,7 +85,8 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     for r in track([r for r in frames.itertuples() if r.item_id not in w.done], "looking at frames"):
         img = read_embryo_frame(root, r)
         screen, t = d.look(img, cache)
-        found = t.iloc[choose_detections(t[SIDES], t.score, threshold, overlap)] if screen >= gate else t.iloc[:0]
+        chosen = choose_detections(t[SIDES], t.score, threshold, overlap)
+        found = t.iloc[chosen] if screen >= gate else t.iloc[:0]
         about = dict(item_id=r.item_id, group=r.group, label=r.label, split=r.split, frame=r.frame, hours=r.hours)
         about |= dict(file=r.file, t=r.t, height=img.shape[0], width=img.shape[1])
         if len(found):
@@ -93,8 +95,10 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
             rows.to_json(log, orient="records", lines=True, mode="a")
         p = float(d.screen.predict(screen))
         row = about | dict(screen=screen, called="string" if screen >= gate else "normal", detections=len(found),
-                           best=float(found.score.max()) if len(found) else 0., prob_normal=1 - p, prob_string=p)
-        w.append(r.item_id, pd.DataFrame([row]))
+                           best=float(found.score.max()) if len(found) else 0., prob_normal=1 - p, prob_string=p,
+                           top=float(t.score.max()) if len(t) else 0.)
+        kept = to_candidate_row(t.iloc[choose_candidates(t.score, chosen)])
+        w.append(r.item_id, pd.DataFrame([row]), candidates=kept)
     columns = [*SIDES, "prob", "fit", "score", "group", "frame", "hours", "field"]
     t = read_row_log(log, "key").drop(columns="key") if log.exists() else pd.DataFrame(columns=columns)
     return t.assign(hours=pd.to_numeric(t.hours))
@@ -131,7 +135,7 @@ def run(
     overlap:float=.3, # Of two boxes that overlap more than this the better one is kept
     gap:int=1, # Frames that may be missing in a tracklet
     seed:int=0, # Of the practice data
-): # The frames, a `Dataset`; beside it detections.csv and .json (COCO), tracklets.csv, embryos.csv
+): # The frames, a `Dataset` with `candidates`; beside it detections.csv, .json (COCO), tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
     step = Step("strings.infer", run, locals(), free=["images"], practice=source is None and not images)
     trained = step.read("model", "predictions")
@@ -147,6 +151,8 @@ def run(
         embryos = measure_embryos(rows, tracklets)
         tables = dict(detections=linked, tracklets=tracklets, embryos=embryos)
         for name, t in tables.items(): w.write_file(f"{name}.csv", to_harmless(t))
+        used = dict(threshold=threshold or d.threshold, gate=None if cut == -np.inf else cut, overlap=overlap)
+        w.write_file("used.json", json.dumps(used))
         _write_boxes(w, found, rows)
         write_lost(w, lost)
         made = w.commit()

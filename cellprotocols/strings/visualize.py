@@ -8,18 +8,19 @@ __all__ = ['takes', 'run', 'make_explorer']
 # %% ../../nbs/strings/36_visualize.ipynb #cf1b952b
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
-from ..tables import to_original
 from ..dataset import read_dataset
 from ..embryosets import read_embryo_frame
+from ..errors import UserError
 from ..files import find_newest
+from ..images import open_image
 from ..maskreport import make_settings_section
 from ..steps import Step
 from ..stringreport import (make_embryos_section, make_found_section, make_scores_section,
-                                        make_screen_section, make_string_numbers, make_string_verdict, show_film)
-from .annotate import find_frame_root
+                                        make_screen_section, make_string_numbers, make_string_verdict)
+from .annotate import find_frame_root, read_truths
+from ..tables import to_original
 
 takes = {"source": "infer", "train": "train", "patches": "patches"} # The earlier step that each argument reads
 
@@ -65,32 +66,29 @@ def run(
                                "By a model that was tried on embryos it had not seen", facts, verdict, headline)
 
 # %% ../../nbs/strings/36_visualize.ipynb #f74e764c
+def _make_look(answers):
+    "How a frame of a run is opened: pixels, and um per pixel where the file says it."
+    root = find_frame_root(answers)
+    def look(row):
+        if not (root/row.file).exists():
+            do = "put the frames back, or run step 35 again where they are now"
+            raise UserError("the frame is not where it was", do=do, file=root/row.file)
+        with open_image(root/row.file) as img: return img.frame(int(row.t)), img.px_um
+    return look
+
+def _find_truths(answers):
+    "The boxes of step 31; None where there are none, or where its folder has changed."
+    try: return read_truths(answers.parent("source", "labels"))
+    except (UserError, OSError): return None
+
 def make_explorer(
     out:str="work/strings", # A folder with runs of the protocol (run_01 ...), or one run
     log:str="", # The label log of step 31; not needed
     by:str="", # Who looks; not needed
-): # A widget; None: there is no run yet
+): # A `StringExplorer`; None: there is no run yet
     "The newest run, embryo by embryo: frames in time, their scores, boxes above a threshold that can be moved."
-    import ipywidgets as widgets
-    from cellprotocols.viz import to_png
+    from cellprotocols.stringexplorer import StringExplorer, read_string_run # widgets: only where somebody looks
     found = find_newest(out, "35_infer/dataset.json")
     if not found: return None
     answers = read_dataset(found[0], "predictions", "strings.infer")
-    boxes = to_original(pd.read_csv(answers.path/"detections.csv", dtype=dict(field=str, group=str)))
-    root, rows = find_frame_root(answers), answers.items.set_index("item_id", drop=False)
-    names = sorted(answers.items.group.unique())
-    pick = widgets.Dropdown(options=names, description="embryo")
-    at = widgets.IntSlider(description="frame", min=0, max=0, continuous_update=False)
-    cut = widgets.FloatSlider(description="threshold", min=0, max=1, step=.01, continuous_update=False)
-    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="98%", width="760px"))
-    def show(_=None):
-        film = answers.items[answers.items.group == pick.value].reset_index(drop=True)
-        at.max = len(film) - 1
-        r = film.iloc[min(at.value, len(film) - 1)]
-        some = boxes[(boxes.field == r.item_id) & (boxes.score >= cut.value)]
-        ax = show_film(read_embryo_frame(root, rows.loc[r.item_id]), some, film, r)
-        picture.value = to_png(ax.figure)
-        plt.close(ax.figure)
-    for control in (pick, at, cut): control.observe(show, "value")
-    show()
-    return widgets.VBox([widgets.HBox([pick, at, cut]), picture])
+    return StringExplorer(read_string_run(answers, _make_look(answers), _find_truths(answers)))
