@@ -2084,6 +2084,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cellprotocols.images.ImageFile.frame': ('images.html#imagefile.frame', 'cellprotocols/images.py'),
                                       'cellprotocols.images.ImageFile.frames': ('images.html#imagefile.frames', 'cellprotocols/images.py'),
                                       'cellprotocols.images.ImageFile.sha256': ('images.html#imagefile.sha256', 'cellprotocols/images.py'),
+                                      'cellprotocols.images.StackError': ('images.html#stackerror', 'cellprotocols/images.py'),
                                       'cellprotocols.images._Named': ('images.html#_named', 'cellprotocols/images.py'),
                                       'cellprotocols.images._Named.name': ('images.html#_named.name', 'cellprotocols/images.py'),
                                       'cellprotocols.images._apply_hints': ('images.html#_apply_hints', 'cellprotocols/images.py'),

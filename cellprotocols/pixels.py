@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .errors import UserError
 from .hints import find_hints, take_note
-from .images import check_single, open_image
+from .images import StackError, check_single, open_image
 from .invalid import find_invalid, make_filled
 from .labelled import LabelledError, find_image_array, read_npy_header, read_npz_headers, zip_errors
 from .layouts import to_tzcyx
@@ -24,6 +23,7 @@ from .light import to_colours
 from .patches import cut_movie
 from .progress import track
 from .quality import find_padding
+from .sources import ImageError
 
 # %% ../nbs/pixels.ipynb #1dec04e9
 def _choose_axes(shape, path):
@@ -115,12 +115,12 @@ def _group_by_file(table):
     return table[columns].reset_index(drop=True).groupby("file", sort=False)
 
 @contextmanager
-def _damage_noted(file, lost):
+def _damage_noted(path, file, lost):
     "Damage is one line of `lost`, where there is such a thing."
     try: yield
-    except UserError as e:
-        if lost is None: raise
-        lost.setdefault(file, str(e).splitlines()[0])
+    except ImageError as e: # not what is wrong with a table
+        if lost is None or isinstance(e, StackError): raise # a movie is no damage
+        lost.setdefault(file, str(e).splitlines()[0].replace(str(path), file))
 
 def iter_pixels(
     table:pd.DataFrame, # Rows with `file` and `member`, as from `read_labelled`
@@ -132,7 +132,7 @@ def iter_pixels(
     clicks = has_clicks(table)
     for file, rows in _group_by_file(table):
         path = Path(root)/file
-        with _damage_noted(file, lost): yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
+        with _damage_noted(path, file, lost): yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
 
 # %% ../nbs/pixels.ipynb #244f8272
 def _shapes_npz(path, rows):
@@ -163,7 +163,8 @@ def read_shapes(
     "The size, dtype and channel names of every image, from the headers."
     files, found = _group_by_file(table), {}
     for file, rows in track(files, "reading headers", total=table.file.nunique()):
-        with _damage_noted(file, lost): found.update(zip(rows.index, _shapes_in(Path(root)/file, rows)))
+        path = Path(root)/file
+        with _damage_noted(path, file, lost): found.update(zip(rows.index, _shapes_in(path, rows)))
     columns, at = ["height", "width", "channels", "dtype", "names", "px_um"], sorted(found)
     if not at and lost: raise LabelledError("none of the files can be read", "images", min(lost.values()), root)
     return pd.DataFrame([found[i] for i in at], at, columns)
