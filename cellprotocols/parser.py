@@ -24,7 +24,8 @@ USUAL = dict(
     cell_lines="source out steps pattern cut log images encoder px_um".split(),
     organelles="source out steps labels pattern order log masks corrections px_um".split(),
 )
-FILES = "source out log gate movie nuclei points images painted encoder adapt boxes drawn labels masks corrections".split()
+FILES = """source out log gate movie nuclei points images painted encoder adapt boxes drawn labels masks
+    corrections""".split()
 
 # %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {

@@ -132,7 +132,8 @@ def iter_pixels(
     clicks = has_clicks(table)
     for file, rows in _group_by_file(table):
         path = Path(root)/file
-        with _damage_noted(path, file, lost): yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
+        with _damage_noted(path, file, lost):
+            yield from _iter_clicks(path, rows, size) if clicks else _iter_file(path, rows)
 
 # %% ../nbs/pixels.ipynb #244f8272
 def _shapes_npz(path, rows):
