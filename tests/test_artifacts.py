@@ -786,7 +786,7 @@ def run_all(out):
     with pytest.MonkeyPatch.context() as m:
         small = annotate.make_practice
         m.setattr(annotate, "make_practice", lambda folder, seed=0: small(folder, 6, 3, (160, 160), seed))
-        m.setattr(visualize, "date", type("Day", (), dict(today=staticmethod(lambda: "one day"))))
+        m.setattr("cellprotocols.steps.date", type("Day", (), dict(today=staticmethod(lambda: "one day"))))
         run_steps("artifacts", out=out, size=96, epochs=2, mask_epochs=1, crops=40, encoder_epochs=1)
     return out
 
