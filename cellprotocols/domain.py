@@ -203,13 +203,14 @@ def check_shift(
     domain:Domain|None, # With what is usual, from `to_held`; None: a model without one
     x:np.ndarray, # (N, D) embedding of cells of a new source, some hundred are enough
     answered:float=.99, # Share of held-out groups that lie within the limit
+    noun:str="cells", # What they are
 ) -> tuple: # One sentence, "" where all is well or cannot be judged; are all to be marked, bool
-    "Are these cells as a whole further off than any held-out group of the training set?"
+    "Are these items as a whole further off than any held-out group of the training set?"
     if domain is None or (n := len(domain.shift)) < 3: return "", False
     limit, shift = max(np.quantile(domain.shift, answered), 1e-6), measure_shift(domain, x)
     if not shift > limit: return "", False
     usual = f"{answered:.0%} of the held-out groups of the training set lie within {limit:.2g}"
-    said = f"these cells as a whole are shifted by {shift:.2g}, {usual}"
+    said = f"these {noun} as a whole are shifted by {shift:.2g}, {usual}"
     if n >= 20 or shift > 4*limit: return f"{said}: all of them are marked as unlike", True
     return f"{said}: with {n} groups in training that may be chance, so none is marked for it; look at them", False
 

@@ -116,8 +116,9 @@ class FieldLimits:
         tiles = np.concatenate(tiles)
         said = check_inputs(known, _measure_tiles(tiles), ["light"])
         if self.domain is None: return said
-        shift, self.all = check_shift(self.domain, embed_tiles(self.bundle.model, tiles, self.device), self.answered)
-        return [*said, *([shift.replace("cells", "fields")] if shift else [])]
+        x = embed_tiles(self.bundle.model, tiles, self.device)
+        shift, self.all = check_shift(self.domain, x, self.answered, "fields")
+        return [*said, shift] if shift else said
 
     def measure(self,
         light:np.ndarray, # (h, w) transmission of a field

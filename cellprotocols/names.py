@@ -92,7 +92,8 @@ def leave_masks(
         return any((f.parent, n) in there for n in names) or "_thumb_w" in f.stem
     left = [f for f in files if is_mask(f)]
     if not left: return files, []
-    said = f"{len(left)} masks or small pictures beside the images are left out ({left[0].name}, ...)"
+    where, do = "/".join(left[0].parts[-2:]), "if they are images, rename that folder or file"
+    said = f"{len(left)} masks or small pictures beside the images are left out, such as {where}; {do}"
     return [f for f in files if f not in set(left)], [said]
 
 # %% ../nbs/names.ipynb #a62413e1

@@ -96,7 +96,7 @@ def test_strings(tmp_path, capsys):
     made = strings.run(str(home), str(tmp_path / "out"))
     assert len(made.items) == 8 and names_in(made.path / "skipped.csv") == bad
     assert "4 of 12 files cannot be read" in capsys.readouterr().out
-    assert len(read_embryo_set(home)[3].lost) == 4
+    assert len(read_embryo_set(home).lost) == 4
 
 
 def test_organelles(tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_organelles(tmp_path, capsys):
     made = organelles.run(str(home), str(tmp_path / "out"))
     assert len(made.items) == 3
     assert names_in(made.path / "skipped.csv") == sorted(f.name.removesuffix("_blue.png") for f in blue)
-    assert "3 of 6 fields cannot be used" in capsys.readouterr().out
+    assert "3 of 6 fields are left out" in capsys.readouterr().out
 
 
 def test_artifacts(tmp_path):

@@ -62,13 +62,13 @@ def test_a_broken_field_is_named_and_left_out(brought, capsys):
     (brought / "my images/p 1/7_B2_1_red.tif").write_bytes(b"II*\0 nothing")
     labels = annotate.run(str(brought / "my images"), str(brought / "r/41_annotate"))
     out = capsys.readouterr().out
-    assert len(labels) == 2 and "1 of 3 fields cannot be used" in out and "7_B2_1_red.tif" in out
+    assert len(labels) == 2 and "1 of 3 fields are left out" in out and "7_B2_1_red.tif" in out
 
 
 def test_when_nothing_can_be_used_the_reason_is_said(tmp_path, fields):
     write(tmp_path / "a", "x", fields[0])
     (tmp_path / "a" / "x_blue.tif").unlink()
-    with pytest.raises(ChannelError, match="1 of 1 fields cannot be used.*blue"):
+    with pytest.raises(ChannelError, match="none of 1 fields.*blue"):
         annotate.run(str(tmp_path / "a"), str(tmp_path / "41"))
 
 

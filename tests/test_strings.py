@@ -36,7 +36,7 @@ def write_boxes(home, rows):
 
 def test_a_frame_without_box_is_clean_only_where_somebody_says_so(tmp_path):
     write_boxes(write_frames(tmp_path), [["E0/f0.png", 2, 2, 9, 9], ["E0/f0.png", 12, 2, 19, 9]])
-    frames, boxes, _, said = read_embryo_set(tmp_path)
+    frames, boxes, _, said, _ = read_embryo_set(tmp_path)
     assert (frames.label == "").sum() == 5 and len(boxes) == 2 and "neither box nor label" in said[0]
     assert (read_embryo_set(tmp_path, clean=True)[0].label == "normal").sum() == 5
 
@@ -61,7 +61,7 @@ def test_odd_boxes_and_sizes_are_said(tmp_path):
     write_frames(tmp_path)
     imsave(tmp_path / "E0" / "f9.png", np.full((40, 40), 9, np.uint8), check_contrast=False)
     write_boxes(tmp_path, [["E0/f0.png", 2, 2, 90, 90], ["E0/f1.png", 50, 50, 60, 60], ["E9/no.png", 1, 1, 5, 5]])
-    _, boxes, _, said = read_embryo_set(tmp_path)
+    _, boxes, _, said, _ = read_embryo_set(tmp_path)
     assert boxes[["y1", "x1"]].to_numpy().tolist() == [[24, 30]]
     for word in ("name no frame", "outside their frames", "1 boxes reach over the edge", "changing size"):
         assert word in " ".join(said)
@@ -178,20 +178,22 @@ def test_names_of_numbers_in_a_table_of_boxes_stay_text(tmp_path):
         read_embryo_set(home)
 
 
-def test_boxes_that_a_person_has_drawn_count(tmp_path):
+def test_boxes_that_a_person_has_drawn_count(tmp_path, capsys):
     "The widget begins with the boxes of files, in movies, too; once its log is there, it says where strings are."
     from cellprotocols.strings.annotate import make_box_annotator, read_source, read_truths, run
 
     make_embryo_set(tmp_path / "films", 3, 3, 96)
     source, log = str(tmp_path / "films"), str(tmp_path / "boxes.jsonl")
-    frames, there, root, _ = read_source(source, tmp_path / "31")
+    frames, there, root, *_ = read_source(source, tmp_path / "31")
     pen = make_box_annotator(source, log, tmp_path / "31", by="x")
     assert len(pen.to_boxes()) == len(there) > 0
     empty = frames.item_id[~frames.item_id.isin(there.item_id)].iloc[0]
     pen.draw((10, 12, 40, 50.5), "string", field=empty)
     gone = pen.to_boxes().item.iloc[0]
     pen.act("give", entries=[dict(item=gone, label="", field=pen.to_boxes().field.iloc[0], box=[0, 0, 5, 5])])
-    made = run(source, str(tmp_path / "31"), drawn=log)
+    capsys.readouterr()
+    made = run(source, str(tmp_path / "31"), drawn=log, wanted="what files call them")
+    assert f"boxes are those of {log}, not of files" in capsys.readouterr().out
     truths = read_truths(made)
     assert len(truths) == len(there)
     assert truths[truths.item_id == empty].iloc[0, 1:5].tolist() == [10, 12, 40, 50.5]
@@ -202,5 +204,5 @@ def test_boxes_that_a_person_has_drawn_count(tmp_path):
     tifffile.imwrite(film, np.zeros((4, 60, 70), np.uint8), metadata=dict(axes="TYX"))
     pen = make_box_annotator(str(film.parent), str(tmp_path / "more.jsonl"), tmp_path / "31", by="x")
     pen.draw((1, 2, 30, 40), "string", t=2, field="embryo.tif")
-    _, truths, _, _ = read_source(str(film.parent), tmp_path / "31", drawn=str(tmp_path / "more.jsonl"))
+    _, truths, *_ = read_source(str(film.parent), tmp_path / "31", drawn=str(tmp_path / "more.jsonl"))
     assert truths.item_id.tolist() == ["embryo.tif#t0002"]

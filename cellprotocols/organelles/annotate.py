@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..hints import give_hints, to_hints
 from ..imagesets import write_lost
 from ..labellog import apply_log
-from ..locations import LOCATIONS, NEGATIVE, to_classes, to_label, to_names
+from ..locations import LOCATIONS, NEGATIVE, find_location, to_classes, to_label, to_names
 from ..origins import is_practice, relative_to
 from ..progress import track
 from ..steps import Step, find_practice
@@ -48,7 +48,7 @@ def make_annotator(
     root = Path(source or make_practice(find_practice(out)/"data"))
     t, _ = read_channel_set(root, labels)
     each, names = t.label.map(to_classes), [loc.name for loc in LOCATIONS]
-    wanted = to_classes(classes.replace(",", "|")) or range(len(names))
+    wanted = [find_location(c) for c in classes.split(",") if c.strip()] or range(len(names))
     keys = [names[c] for c in sorted({*wanted, *each.explode().dropna().astype(int)})]
     known = {i: "|".join(names[c] for c in places) for i, places in zip(t.id, each)}
     shown = [root/(r.green or r.stackfile) for r in t.itertuples()]
@@ -62,18 +62,17 @@ def _look(t, root, order) -> tuple: # the fields that can be used; sentences; id
     for r in track(list(t.itertuples()), "looking at fields"):
         try: rows.append(dict(item_id=r.id) | measure_channels(r, root, order))
         except UserError as e: lost[r.id] = str(e).splitlines()[0]
-    said = [f"{len(lost)} of {len(t)} fields cannot be used, all named in skipped.csv: {v}" for v in lost.values()][:1]
-    if not rows: raise ChannelError(said[0].replace(", all named in skipped.csv", ""), file=root)
+    first = next(iter(lost.values()), "")
+    if not rows: raise ChannelError(f"none of {len(t)} fields can be used; the first: {first}", file=root)
+    said = [f"{len(lost)} of {len(t)} fields are left out, all named in skipped.csv: {first}"] if lost else []
     odd = [f"{r['item_id']}: {r['remarks']}" for r in rows if r["remarks"]]
     if odd: said.append(f"{len(odd)} fields have remarks (column remarks); the first: {odd[0]}")
     return pd.DataFrame(rows).merge(t.rename(columns=dict(id="item_id", sample="group")), on="item_id"), said, lost
 
 def _apply_labels(t, log) -> pd.DataFrame:
     "What a person has said since: names become numbers."
-    if not log: return t
-    if not Path(log).exists():
-        print(f"  nobody has labelled yet: there is no label log {log}")
-        return t
+    if log and not Path(log).exists(): print(f"  nobody has labelled yet: there is no label log {log}")
+    if not log or not Path(log).exists(): return t
     t = apply_log(t, log)
     return t.assign(label=[to_label(to_classes(x)) for x in t.label])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..embryosets import EmbryoError, read_embryo_frame, read_embryo_set
+from ..embryosets import EmbryoSet, read_embryo_frame, read_embryo_set
 from ..hints import give_hints, to_hints
 from ..imagesets import write_lost
 from ..labellog import apply_log
@@ -36,12 +36,14 @@ def read_source(
     boxes:str="", # As for `run`
     drawn:str="", # As for `run`
     **options, # Further settings of `run`: wanted, group, clean, interval, anywhere, axes
-) -> tuple: # frames; boxes; the folder that the files are in; sentences
+) -> EmbryoSet:
     "The frames and boxes, and what is known of them."
     where = source or make_practice(find_practice(out, seed)/"data", seed)
     give_hints(find_root(where), to_hints(options, ask=True))
     given = {k: v for k, v in options.items() if k in ("wanted", "group", "clean", "interval", "anywhere")}
-    return read_embryo_set(where, drawn if drawn and Path(drawn).exists() else boxes, **given)
+    by_hand = bool(drawn) and Path(drawn).exists()
+    made = read_embryo_set(where, drawn if by_hand else boxes, **given)
+    return made._replace(said=[f"boxes are those of {drawn}, not of files", *made.said]) if by_hand else made
 
 # %% ../../nbs/strings/31_annotate.ipynb #8fc05b77
 def make_annotator(
@@ -55,7 +57,7 @@ def make_annotator(
 ): # An `ImageAnnotator`
     "The widget that says of whole frames whether they hold a string."
     from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
-    frames, _, root, _ = read_source(source, out, **options)
+    frames, _, root, *_ = read_source(source, out, **options)
     alone = frames[frames.item_id == frames.file]
     return ImageAnnotator([root/f for f in alone.file], ["normal", "string"], log, names=alone.item_id.tolist(),
                           target=target, by=by)
@@ -70,7 +72,7 @@ def make_box_annotator(
 ): # A `BoxAnnotator`; a new log begins with the boxes of files
     "The widget that draws boxes around strings."
     from cellprotocols.drawing import BoxAnnotator  # widgets: only where somebody draws
-    frames, there, root, _ = read_source(source, out, **options)
+    frames, there, root, *_ = read_source(source, out, **options)
     there = there.merge(frames[["item_id", "file", "t"]], on="item_id").rename(columns=dict(file="field"))
     files = frames.file.unique().tolist()
     return BoxAnnotator([root/f for f in files], ["string"], drawn, there.assign(label="string"), files, by=by)
@@ -118,7 +120,7 @@ def run(
     "Bring frames and boxes together; one row per frame with its embryo, label and part. No file is moved or changed."
     free = ["log", "boxes", "drawn", "anywhere"]
     step = Step("strings.annotate", run, locals(), free=free, practice=is_practice(source))
-    frames, truths, root, said = read_source(**step.given)
+    frames, truths, root, said, lost = read_source(**step.given)
     frames = frames.assign(by="folder, table or boxes", at="unknown", flagged=False)
     if log and Path(log).exists(): frames = apply_log(frames, log)
     elif log: print(f"  nobody has labelled yet: there is no label log {log}")
@@ -128,7 +130,7 @@ def run(
     if made := step.find_done(): return made
     with step.write("labels") as w:
         w.write_file("boxes.csv", truths)
-        write_lost(w, said.lost)
+        write_lost(w, lost)
         if not len(w.done): w.append("all", frames)
         made = w.commit()
     counts = ", ".join(f"{c or 'not labelled'} {n}" for c, n in frames.label.value_counts().items())

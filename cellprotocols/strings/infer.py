@@ -112,10 +112,10 @@ def _write_boxes(w, found, rows):
 def _list_frames(step, images) -> tuple: # frames, their folder, how they are read, files that cannot be
     "The frames of step 31, or others; others are new to the model."
     if images:
-        frames, _, root, said = read_embryo_set(images)
+        frames, _, root, said, lost = read_embryo_set(images)
         for s in said: print(f"  {s}")
         step.inputs["images"] = [root/f for f in frames.file.unique()]
-        return frames.assign(split="new"), root, {}, said.lost
+        return frames.assign(split="new"), root, {}, lost
     labels = step.read("source", "labels")
     return labels.items, find_frame_root(labels), {k: v for k, v in labels.settings.items() if k == "axes"}, {}
 
