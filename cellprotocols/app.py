@@ -131,7 +131,7 @@ def _in_words(job, name) -> str:
     "What a job is doing, as HTML."
     def say(text): return f"<p style='margin:4px 0;line-height:1.4'><b>{html.escape(text)}</b></p>"
     style = "max-height:220px;overflow:auto;margin:4px 0;line-height:1.3;white-space:pre-wrap"
-    lines = "".join(f"<p style='margin:2px 0'><b>Assumed:</b> {html.escape(n)}</p>" for n in job.notes)
+    lines = "".join(f"<p style='margin:2px 0;line-height:1.4'><b>Assumed:</b> {html.escape(n)}</p>" for n in job.notes)
     lines += f"<pre style='{style}'>" + html.escape("\n".join(job.lines[-14:]).strip()) + "</pre>"
     if job.rc is None:
         share = _find_share(job.lines[-1])
@@ -181,6 +181,11 @@ def _find_given(words) -> list:
     logs = [i for i, w in enumerate(words) if w in ("--log", "--painted") and not Path(words[i + 1]).exists()]
     return [w for i, w in enumerate(words) if i not in logs and i - 1 not in logs]
 
+def _make_row(widgets):
+    "Widgets beside each other; below each other where the page is narrow."
+    import ipywidgets as w
+    return w.HBox([*widgets], layout=w.Layout(flex_flow="row wrap"))
+
 def _can_adapt(protocol) -> bool:
     "Does the training of a protocol take a model of another source?"
     file = step_file(protocol, "train")
@@ -198,11 +203,11 @@ class Training(Runner):
         import ipywidgets as w
         self.protocol, self.out, self.options, self.begun, self.more = protocol, Path(out), words, None, []
         super().__init__("Training", "Train with these labels", self._choose, done)
-        self.adapt = w.Button(description="Adapt this model", layout=w.Layout(width="190px"))
-        wide, example = w.Layout(width="420px"), "folder of a trained model (24_train, or a bundle)"
+        self.adapt = w.Button(description="Adapt this model", layout=w.Layout(width="150px", flex="none"))
+        wide, example = w.Layout(width="420px", max_width="98%"), "folder of a trained model (24_train, or a bundle)"
         self.old = w.Text(placeholder=example, layout=wide)
         self.adapt.on_click(lambda _: self.run_adapted())
-        if _can_adapt(protocol): self.box.children = [w.HBox([self.adapt, self.old]), *self.box.children]
+        if _can_adapt(protocol): self.box.children = [_make_row([self.adapt, self.old]), *self.box.children]
 
     def run_adapted(self):
         "Learn the last part of the model named in the field again, with the labels that stand."
@@ -220,12 +225,14 @@ class Training(Runner):
         return ["run", self.protocol, *_find_given(self.options), *self.more, "--out", self.begun[0]]
 
 # %% ../nbs/app.ipynb #47d5934e
-_HINTS = dict(axes="a letter each, e.g. TCYX", series="from 0, e.g. 1", channels="e.g. 0 or 0,2", px_um="um, e.g. 0.33")
+_HINTS = dict(axes="a letter each, e.g. TCYX", series="from 0, e.g. 1", channels="e.g. 0 or 0,2", px_um="um, e.g. 0.33",
+              detect_channel="of the nuclei, e.g. 0", diameter_um="of a nucleus, e.g. 12")
 
 def _make_field(name, value):
     "A small field for one option."
     import ipywidgets as w
     look, more = w.Layout(width="270px", max_width="98%"), dict(placeholder=_HINTS.get(name, ""))
+    more |= dict(style=dict(description_width="initial"))
     return w.Text(description=name, value=str(value or ""), layout=look, continuous_update=False, **more)
 
 def _read_fields(told) -> list:
@@ -237,8 +244,7 @@ def _frame_fields(told):
     "The fields that say how images are read."
     import ipywidgets as w
     says = "<p style='margin:4px 0'>Only if the files do not say it, or say it wrong:</p>"
-    rows = w.HBox([*told.values()], layout=w.Layout(flex_flow="row wrap"))
-    return w.VBox([w.HTML(says), rows] if told else [])
+    return w.VBox([w.HTML(says), _make_row(told.values())] if told else [])
 
 def _find_models(out) -> list:
     "Trained models, the newest first: what to show, and the folder."

@@ -207,7 +207,7 @@ THINGS = dict(chromatin="movies, or images sorted into classes", artifacts="imag
               cell_lines="frames of cultures, in folders or named in a table",
               organelles="fields of four stains, a file each")
 
-READING = "axes series channels px_um".split() # what a person may say of files that do not say it themselves
+READING = "axes series channels px_um detect_channel diameter_um".split() # what files may not say themselves
 
 def reading_options(
     protocol:str, # e.g. "chromatin"

@@ -193,6 +193,7 @@ ROWS = [
     mappage
     maskreport
     maskverdict
+    methods
     painted
     places
     points
