@@ -12,7 +12,7 @@ from cellprotocols.fields import ImageAnnotator
 from cellprotocols.frames import Frames
 from cellprotocols.hints import Hints, Notes, find_hints, give_hints
 from cellprotocols.images import open_image
-from cellprotocols.sections import make_settings_section
+from cellprotocols.methods import make_settings_section
 from cellprotocols.sources import ImageError
 from cellprotocols.steps import read_notes
 
