@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cellprotocols.clusters import choose_clusters, choose_published_clusters, find_patterns, to_pair_iou
+from cellprotocols.clusters import choose_clusters, choose_published_clusters, to_pair_iou
 from cellprotocols.confluency import (
     ConfluencyError,
     fill_enclosed,
@@ -11,6 +11,7 @@ from cellprotocols.confluency import (
     measure_confluency,
     stretch,
 )
+from cellprotocols.patterns import find_patterns
 from scipy import ndimage
 from skimage.feature import canny, local_binary_pattern
 from skimage.filters import threshold_otsu
