@@ -6,15 +6,13 @@
 __all__ = ['to_box_sums', 'to_pair_iou', 'choose_published_clusters', 'propose_clusters', 'choose_clusters']
 
 # %% ../nbs/clusters.ipynb #5dac4459
-import warnings
-
 import cv2
+import numba
 import numpy as np
 import pandas as pd
-from scipy import ndimage
-from skimage.feature import local_binary_pattern
 
-from .confluency import ConfluencyError
+from .confluency import ConfluencyError, stretch
+from .patterns import find_patterns
 
 # %% ../nbs/clusters.ipynb #30d91e24
 def _check_size(mask, size):
@@ -26,8 +24,8 @@ def to_box_sums(
     boxes:np.ndarray, # (N, 4) int, half-open
 ) -> np.ndarray: # (N,) float64
     "Sum of an image over each box."
-    total = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
-    np.cumsum(np.cumsum(image, 0, dtype=float), 1, out=total[1:, 1:])
+    kind = np.uint8 if image.dtype == bool else image.dtype if image.dtype == np.float32 else float
+    total = cv2.integral(image.astype(kind, copy=False), sdepth=cv2.CV_64F)
     y0, x0, y1, x1 = np.asarray(boxes).reshape(-1, 4).T
     return total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
 
@@ -47,27 +45,41 @@ def to_pair_iou(
     return both / (2 * size * size - both)
 
 # %% ../nbs/clusters.ipynb #de556a94
+@numba.njit(cache=True)
+def _find_order(labels, n):
+    "Labels in the order in which they are met, row by row; the background (0) is the first."
+    order, met, k = np.zeros(n, np.int64), np.zeros(n, np.bool_), 1
+    met[0] = True
+    for label in labels.ravel():
+        if met[label]: continue
+        met[label], order[k], k = True, label, k + 1
+    return order
+
 def _find_pieces(mask, most=40):
     "Inclusive corners (n, 4) of the largest pieces in raster order; the background takes one of the places."
-    labels, n = ndimage.label(mask, np.ones((3, 3)))
-    area = np.bincount(labels.ravel(), minlength=n + 1)
-    kept = np.sort(np.argsort(area, kind="stable")[::-1][:most])
-    found = ndimage.find_objects(labels)
-    return np.array([[s[0].start, s[1].start, s[0].stop - 1, s[1].stop - 1]
-                     for s in (found[k - 1] for k in kept if k)]).reshape(-1, 4)
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    stats = stats[_find_order(labels, n)]
+    kept = np.sort(np.argsort(stats[:, cv2.CC_STAT_AREA], kind="stable")[::-1][:most])
+    x, y, w, h = stats[kept[kept > 0], :4].T
+    return np.stack([y, x, y + h - 1, x + w - 1], 1)
 
+# %% ../nbs/clusters.ipynb #de556a96
 def _cut_tiles(piece, size):
     y0, x0, y1, x1 = piece
     rows, columns = (max(0, -(-d // size)) for d in (y1 - y0, x1 - x0))
     return [(y0 + i * size, x0 + j * size) for i in range(rows) for j in range(columns)]
 
+def _find_middle(total, y0, x0, y1, x1):
+    "Centre of mass of what an integral image says of a box."
+    rows, columns = (np.diff(v) for v in (total[y0:y1 + 1, x1] - total[y0:y1 + 1, x0],
+                                          total[y1, x0:x1 + 1] - total[y0, x0:x1 + 1]))
+    return [v @ np.arange(a, a + len(v)) / v.sum() for v, a in ((rows, y0), (columns, x0))]
+
 def _make_published_boxes(mask, size):
     pieces = _find_pieces(mask)
     if not len(pieces): return np.zeros((0, 4), int)
-    whole = pieces + [0, 0, 1, 1]
-    y, x = np.mgrid[:mask.shape[0], :mask.shape[1]]
-    area = to_box_sums(mask, whole)
-    centre = np.stack([to_box_sums(mask * v, whole) / area for v in (y, x)], 1)
+    total = cv2.integral(mask.astype(np.uint8))
+    centre = np.array([_find_middle(total, *p) for p in pieces + [0, 0, 1, 1]])
     sides = pieces[:, 2:] - pieces[:, :2]
     corner = np.where((sides == size).all(1)[:, None], pieces[:, :2], (centre - size / 2).astype(int))
     large = to_box_sums(mask, pieces) > 2 * size * size
@@ -75,10 +87,17 @@ def _make_published_boxes(mask, size):
     return _place([*corner.tolist(), *tiles], size, mask.shape)
 
 # %% ../nbs/clusters.ipynb #74317bb2
+@numba.njit(cache=True)
+def _count_codes(codes, boxes, bins):
+    out = np.zeros((len(boxes), bins))
+    for k in range(len(boxes)):
+        for y in range(boxes[k, 0], boxes[k, 2]):
+            for x in range(boxes[k, 1], boxes[k, 3]): out[k, codes[y, x]] += 1
+    return out
+
 def _measure_texture(codes, boxes, bins):
     "Histogram of the codes in each box, adding up to 1."
-    return np.stack([np.bincount(codes[a:c, b:d].ravel(), minlength=bins) for a, b, c, d in boxes]) / (
-        (boxes[0, 2] - boxes[0, 0]) * (boxes[0, 3] - boxes[0, 1]))
+    return _count_codes(codes, boxes, bins) / ((boxes[0, 2] - boxes[0, 0]) * (boxes[0, 3] - boxes[0, 1]))
 
 def _to_shared(histograms):
     "Intersection of every two histograms."
@@ -104,9 +123,8 @@ def choose_published_clusters(
     boxes = _make_published_boxes(mask, size)
     full = to_box_sums(mask, boxes) / size**2
     if len(boxes) > 1:
-        with warnings.catch_warnings(): # grey levels are compared as they are
-            warnings.simplefilter("ignore")
-            codes = np.minimum(local_binary_pattern(frame, 8, 1) / 25.5, 9).astype(int)
+        bins = np.minimum(np.arange(256) / 25.5, 9).astype(np.uint8)
+        codes = bins[find_patterns(frame)]
         overlap = to_pair_iou(boxes)
         kept = _drop_alike(_to_shared(_measure_texture(codes, boxes, 10)) + overlap, overlap, full)
         boxes, full = boxes[kept], full[kept]
@@ -116,9 +134,7 @@ def choose_published_clusters(
 # %% ../nbs/clusters.ipynb #298243c5
 def _measure_interest(frame, boxes):
     "Entropy of the grey levels and sharpness of each box, each as ranks 0 to 1."
-    low, high = np.nanpercentile(frame, (.2, 99.8))
-    levels = np.clip((np.nan_to_num(frame, nan=low) - low) / max(high - low, 1e-9) * 15.99, 0, 15).astype(int)
-    h = _measure_texture(levels, boxes, 16)
+    h = _measure_texture((stretch(frame) * 15.99).astype(np.uint8), boxes, 16)
     entropy = -(h * np.log(h + 1e-12)).sum(1)
     sharp = to_box_sums(np.abs(cv2.Laplacian(np.nan_to_num(frame).astype(np.float32), -1)), boxes)
     return sum(np.argsort(np.argsort(v)) / max(1, len(v) - 1) for v in (entropy, sharp)) / 2
@@ -139,7 +155,8 @@ def propose_clusters(
                *_make_published_boxes(mask, size)[:, :2].tolist()]
     boxes = np.unique(_place(corners, size, mask.shape), axis=0)
     full = to_box_sums(mask, boxes) / size**2
-    boxes, full = boxes[full > .02], full[full > .02]
+    least = max(.02, .5 * min(.2, full.max(initial=0)))
+    boxes, full = boxes[full > least], full[full > least]
     score = .6 * _score_cover(full) + .4 * _measure_interest(frame, boxes) if len(boxes) else full
     return pd.DataFrame(boxes, columns=["y0", "x0", "y1", "x1"]).assign(confluency=full, score=score)
 

@@ -20,30 +20,42 @@ from .errors import UserError
 # %% ../nbs/confluency.ipynb #f0ad2fea
 class ConfluencyError(UserError, ValueError): "A frame in which cells cannot be looked for."
 
+def _to_unit(values, low, high):
+    if not high > low: return np.zeros(values.shape)
+    return np.nan_to_num(np.clip((values - low) / (high - low), 0, 1))
+
+def _count_percentiles(frame, at):
+    "Percentiles of whole numbers, by counting them."
+    levels = np.iinfo(frame.dtype).max + 1
+    total = np.cumsum(cv2.calcHist([frame], [0], None, [levels], [0, levels]).ravel().astype(np.int64))
+    place = np.array(at) / 100 * (frame.size - 1)
+    below, above = (np.searchsorted(total, np.floor(place) + k, side="right") for k in (0, 1))
+    return below + (np.minimum(above, levels - 1) - below) * (place % 1)
+
 def stretch(
     frame:np.ndarray, # (H, W), any real dtype; NaN where there is nothing
     low:float=.2, # Percentile that becomes 0
     high:float=99.8, # Percentile that becomes 1
-) -> np.ndarray: # (H, W) float32, 0 to 1
+) -> np.ndarray: # (H, W) float64, 0 to 1
     "Stretch the grey levels of a frame."
     frame = np.asarray(frame)
     if frame.ndim != 2: raise ConfluencyError(f"a frame of shape {frame.shape}", "one channel: (height, width)")
+    if frame.dtype in (np.uint8, np.uint16): # level by level
+        levels = np.arange(np.iinfo(frame.dtype).max + 1.)
+        return _to_unit(levels, *_count_percentiles(frame, (low, high)))[frame]
     frame = frame.astype(np.float32, copy=False)
-    a, b = np.nanpercentile(frame, (low, high))
-    if not b > a: return np.zeros_like(frame)
-    return np.nan_to_num(np.clip((frame - a) / (b - a), 0, 1))
+    return _to_unit(frame, *np.nanpercentile(frame, (low, high)))
 
 # %% ../nbs/confluency.ipynb #bbb74f25
 @numba.njit(cache=True)
-def _find_links(labels, room):
+def _find_links(labels, shore, room):
     "Pieces of background (from, to) where a step of -3 .. 2 px leads from one into the other; 0: outside."
     h, w = labels.shape
     links, n, last = np.empty((room, 2), np.int32), 0, np.full(labels.max() + 1, -1, np.int32)
     for y in range(h):
         for x in range(w):
             to = labels[y, x]
-            if to == 0: continue
-            if 2 <= y < h - 3 and 2 <= x < w - 3 and labels[y - 1:y + 2, x - 1:x + 2].min() > 0: continue # in the open
+            if not shore[y, x]: continue # the mask, or in the open
             for v in range(y - 2, y + 4):
                 for u in range(x - 2, x + 4):
                     outside = v < 0 or u < 0 or v >= h or u >= w
@@ -58,10 +70,12 @@ def fill_enclosed(
 ) -> np.ndarray: # (H, W) bool
     "Fill what steps of -3 .. 2 px cannot reach from outside: `binary_fill_holes` of scipy with a 6 x 6 structure."
     n, labels = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=8)
-    room, found = 4096, -1
+    shore = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+    shore[:2], shore[-3:], shore[:, :2], shore[:, -3:] = 1, 1, 1, 1
+    shore[mask], room, found = 0, 4096, -1
     while found < 0:
         room *= 4
-        links, found = _find_links(labels, room)
+        links, found = _find_links(labels, shore, room)
     graph = csr_array((np.ones(found, bool), links[:found].T), shape=(n, n))
     reached = np.zeros(n, bool)
     reached[breadth_first_order(graph, 0, return_predecessors=False)] = True
@@ -110,6 +124,12 @@ def _vary(f, size):
     mean, square = (cv2.blur(v, (size, size)) for v in (f, f * f))
     return np.sqrt(np.maximum(square - mean * mean, 0))
 
+def _find_light(e, size):
+    "A wide blur, computed on a small copy."
+    k = max(1, int(size // 6))
+    small = cv2.resize(e, [max(1, s // k) for s in e.shape[::-1]], interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), size / k), e.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
 def find_cells(
     frame:np.ndarray, # (H, W), any real dtype; NaN where there is nothing
     light:float=50., # Details larger than this belong to the light, px
@@ -120,8 +140,8 @@ def find_cells(
 ) -> np.ndarray: # (H, W) bool
     "The cell mask: where a frame varies more than its light and its noise do."
     nothing = ~np.isfinite(np.asarray(frame, np.float32))
-    e = stretch(frame)
-    flat = e - cv2.GaussianBlur(e, (0, 0), light)
+    e = stretch(frame).astype(np.float32)
+    flat = e - _find_light(e, light)
     vary = _vary(flat, size)
     rim = cv2.dilate(nothing.astype(np.uint8), np.ones((size + 2, size + 2), np.uint8)) > 0
     if not np.ptp(vary) or rim.all(): return np.zeros(e.shape, bool)

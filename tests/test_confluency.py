@@ -9,7 +9,9 @@ from cellprotocols.confluency import (
     find_cells,
     find_published_cells,
     measure_confluency,
+    stretch,
 )
+from cellprotocols.patterns import find_patterns
 from scipy import ndimage
 from skimage.feature import canny, local_binary_pattern
 from skimage.filters import threshold_otsu
@@ -140,6 +142,27 @@ def test_default_patches_cover_the_frame_and_never_overlap_much():
     lower_right = (boxes[:, :2].mean(0) + 32) / mask.shape
     assert np.all(np.abs(lower_right - 0.5) < 0.15)  # no corner is preferred
     assert (some.confluency > 0.02).all()
+
+
+def test_regions_that_are_nearly_empty_give_no_patch_and_sparse_frames_still_do():
+    frame, mask = culture(160), np.zeros((300, 420), bool)
+    mask[:, :210], mask[20:30, 300:330] = True, True  # cells to the left, debris to the right
+    some = choose_clusters(frame, mask, 64, 20)
+    assert len(some) and (some.x0 < 210).all() and (some.confluency > 0.1).all()
+    alone = np.zeros_like(mask)
+    alone[100:112, 100:130] = True  # one cell is all there is
+    assert choose_clusters(frame, alone, 64, 20).confluency.between(0.04, 0.09).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_texture_codes_and_contrast_are_those_of_the_libraries(kind):
+    rng = np.random.default_rng(3)
+    for levels, shape in ((2, (3, 90)), (9, (57, 31)), (250, (64, 80))):
+        some = rng.integers(0, levels, shape).astype(kind)
+        whole = some if kind != np.float32 else some / kind(7)
+        np.testing.assert_array_equal(find_patterns(whole), local_binary_pattern(whole, 8, 1))
+        a, b = np.percentile(whole.astype(np.float32), (0.2, 99.8))
+        np.testing.assert_array_equal(stretch(whole), np.clip((whole.astype(np.float32) - a) / (b - a), 0, 1))
 
 
 def test_what_is_refused():

@@ -110,6 +110,7 @@ ROWS = [
     movies
     objects
     patches
+    patterns
     pixels
     proposals
     quality

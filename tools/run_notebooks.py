@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +36,9 @@ def to_palette(picture, colours, scale=1):
 
 
 def to_anybody(value, folder):
-    "Texts that name the notebook's folder, or this repository, as the reader sees them."
+    "Texts that name the notebook's folder, this repository or a cell, as the reader sees them."
     if isinstance(value, str):
+        value = re.sub(r"/tmp/ipykernel_\d+/\d+\.py:\d+", "this cell", value)
         return value.replace(f"{folder}/", "").replace(str(HERE), "cellprotocols")
     return [to_anybody(v, folder) for v in value] if isinstance(value, list) else value
 
@@ -46,6 +48,8 @@ def tidy_output(output, folder):
     if "text" in output:
         output["text"] = to_anybody(output["text"], folder)
     data = output.get("data", {})
+    if "image/png" in data:
+        data.pop("image/jpeg", None)  # the same picture again
     for kind in list(data):
         data[kind] = shrink(data[kind]) if kind == "image/png" else to_anybody(data[kind], folder)
 
