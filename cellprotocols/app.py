@@ -271,12 +271,10 @@ class Apply(Runner):
         self.box.children = [self.pick, self.path, _frame_fields(self.told), *self.box.children, self.made]
 
     def _choose(self):
-        path, self.folder = self.path.value.strip().strip('"'), choose_run(self.out, "applied")
+        from cellprotocols.opener import find_path # widgets: only where there is a page
+        self.folder = choose_run(self.out, "applied")
         if not self.pick.value: raise UserError("there is no model yet", do="label, then train")
-        if not path or not Path(path).expanduser().exists():
-            seen = f"there is no file or folder {path!r}" if path else "no file or folder is named"
-            raise UserError(seen, "a file of the kind that was labelled, or a folder of them", "look at its spelling")
-        where = ["--model", self.pick.value, f"--{self.option}", Path(path).expanduser(), "--out", self.folder]
+        where = ["--model", self.pick.value, f"--{self.option}", find_path(self.path.value), "--out", self.folder]
         return [self.protocol, "infer", *where, *_read_fields(self.told)]
 
     def _show(self): self.made.value = list_files(self.folder, self.out)

@@ -133,6 +133,7 @@ ROWS = [
     bags
     batcheffect
     batches
+    boxmap
     boxscorer
     cam
     cellpool
@@ -195,8 +196,10 @@ ROWS = [
     maskreport
     maskverdict
     methods
+    opener
     painted
     places
+    pointmap
     points
     report
     review
