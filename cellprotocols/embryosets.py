@@ -46,7 +46,8 @@ def _from_name(file):
 def _read_list(source, group, anywhere):
     "Frames as a table, a tree or one image or movie says them: file, group, hours, label."
     alone = source.is_file() and is_image_name(source)
-    tables = [] if alone else [source] if source.is_file() else [p for n in ("frames.csv", "images.csv") if (p := source/n).exists()]
+    usual = [p for n in ("frames.csv", "images.csv") if (p := source/n).exists()]
+    tables = [] if alone else [source] if source.is_file() else usual
     if not tables:
         files = [source.name] if alone else sorted(find_images(source), key=natural_key)
         t = pd.DataFrame(dict(file=files))

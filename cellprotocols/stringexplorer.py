@@ -52,7 +52,7 @@ class StringRun(NamedTuple):
     truths:pd.DataFrame # item_id, y0, x0, y1, x1; may be empty
     folder:Path # Where files are written
     embedding:Callable|None=None # Row of `frames` -> (K, D), of the first K candidates; None: not kept
-    search:Callable|None=None # Path, item_ids that are known, frames at most -> of each frame (k, of n, `Opened` or item_id)
+    search:Callable|None=None # Path, known item_ids, frames at most -> of each: k, of n, `Opened` or item_id
 
 class Opened(NamedTuple):
     "A frame that was opened since: by path or upload."
@@ -188,7 +188,7 @@ def show_screen(
     "Screen scores over time, frames with a string, and which frames are shown."
     if ax is None: _, ax = plt.subplots(figsize=(8, 1.8), layout="constrained")
     (x, unit), y = to_time(film), film.screen.to_numpy(float)
-    ax.plot(x, y, "-", color=BLUE, lw=1)
+    ax.plot(x, y, "-" if len(x) > 1 else "o", color=BLUE, lw=1, ms=4)
     ax.plot(x[has], y[has], "s", color=_LOOKS["detections"][0], mec=INK, mew=.4, ms=5 if len(x) < 200 else 3)
     if np.isfinite(gate): ax.axhline(gate, color=WARM, ls="--", lw=1)
     for k, i in enumerate(at): ax.axvline(x[i], color=INK if k == 0 else MUTED, ls="-" if k == 0 else ":", lw=1.4)
@@ -310,7 +310,7 @@ def _arrange(self) -> list:
             line(c["threshold"], c["overlap"], c["most"], self.again),
             line(*(c[k] for k in ("detections", "proposals", "truth", "gate"))),
             line(self.scope, *self.buttons.values()), self.said,
-            line(self.picture, widgets.VBox([self.table, self.films])), self.map_place,
+            line(self.picture, widgets.VBox([self.table, self.films, self.map_place])),
             *([widgets.HTML("<b>Open other images</b>"), self.opener] if self.run.search else [])]
 
 @patch_to(StringExplorer)
@@ -415,8 +415,8 @@ def _say_film(r) -> str:
     long = f"{r.duration:g}{unit or ' frames later'}"
     return f"{r.embryo}: a string in {r['with string']} of {r.frames} frames, from {span} ({long})"
 
-_GUESSED = ("This run is older than the explorer and did not keep its threshold, gate and overlap. Those of the sliders "
-            "are guesses from its results: the lowest scores that passed. Run step 35 again for the true ones.")
+_GUESSED = ("This run is older than the explorer and did not keep its threshold, gate and overlap. Those of the "
+            "sliders are guesses from its results: the lowest scores that passed. Run step 35 again for the true ones.")
 
 def _to_html(t) -> str:
     "A table that scrolls where it is long."

@@ -160,7 +160,7 @@ def run(
     series:str="", # Which image or place of files that hold several, from 0
     interval:float=0., # Hours between frames of `images`, where no table says them
     seed:int=0, # Of the practice data
-): # The frames, a `Dataset` with `candidates` and `embedding`; beside it detections.csv, .json (COCO), tracklets.csv, embryos.csv
+): # The frames, a `Dataset` with `candidates` and `embedding`; detections.csv, .json (COCO), tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
     step = Step("strings.infer", run, locals(), free=["images"], practice=source is None and not images)
     trained = step.read("model", "predictions")

@@ -112,8 +112,9 @@ def _open_frame(model, given, r, alone, home, used):
     "A frame of a set, looked at as the run would."
     from cellprotocols.stringexplorer import Opened
     from cellprotocols.strings.infer import search_frame
-    img, gate, root = read_embryo_frame(given.root, r), used["gate"], given.root.resolve()
-    seen = search_frame(model, img, home/"seen", -float("inf") if gate is None else gate, used["threshold"], used["overlap"])
+    img, root = read_embryo_frame(given.root, r), given.root.resolve()
+    gate = -float("inf") if used["gate"] is None else used["gate"]
+    seen = search_frame(model, img, home/"seen", gate, used["threshold"], used["overlap"])
     row = dict(group=f"opened: {root.name}/{r.file if alone else r.group}", frame=r.frame, hours=r.hours, label=r.label,
                split="opened", root=str(root), file=r.file, t=r.t) | seen.row
     name = _name_opened(r, img)
@@ -133,7 +134,8 @@ def _make_search(answers):
         if not models: models.append(Detector(answers.parent("model", "predictions").path))
         give_hints(find_root(path), to_hints(answers.settings, ask=True))
         given = read_embryo_set(path)
-        n, alone, home = len(given.frames), path.is_file() and is_image_name(path), answers.path.resolve().parent/"opened"
+        n, alone = len(given.frames), path.is_file() and is_image_name(path)
+        home = answers.path.resolve().parent/"opened"
         for k, r in enumerate(given.frames.head(most).itertuples(index=False), 1):
             name = _name_opened(r, read_embryo_frame(given.root, r))
             yield k, n, name if name in known else _open_frame(models[0], given, r, alone, home, used)
