@@ -208,6 +208,7 @@ ROWS = [
     """,
     """
     cli
+    notebooks
     parser
     scale
     """,
