@@ -23,7 +23,8 @@ from .centres import CentreError, check_centres, check_words, find_places
 from .errors import UserError, propose_word
 from .hints import find_hints, take_note
 from .images import open_image
-from .names import IMAGE_SUFFIXES, find_image_files, find_missing_cause, find_named_file, leave_masks, natural_key
+from .names import IMAGE_SUFFIXES, find_image_files, find_missing_cause, find_named_file
+from .names import leave_masks, natural_key
 from .sheets import SheetError, check_groups, find_column, make_names_alike, read_sheet, to_numbers
 from .split import make_blocks
 

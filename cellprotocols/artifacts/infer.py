@@ -165,8 +165,7 @@ def run(
     step.settings["root"] = relative_to(root, Path(out).resolve().parent)
     if made := step.find_done(): return made
     with step.write("masks") as w:
-        fits = partial(find_dark, check=lambda px: choose_shrink(bundle, px_um or px))
-        table, lost = leave_damaged(table, root, fits)
+        table, lost = leave_damaged(table, root, partial(find_dark, check=lambda px: choose_shrink(bundle, px_um or px)))
         write_lost(w, lost)
         check_names(table.file)
         which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
