@@ -49,6 +49,10 @@ def _find_parts(groups, bundle, known) -> list:
     part = {g: p for p in ("train", "valid", "test") for g in bundle.split.get(p, [])}
     return [part.get(g, "new") if known else "unknown" for g in groups]
 
+def _check_choices(fill, views):
+    if fill not in WAYS: raise ClassifyError(f"fill={fill!r}", ", ".join(WAYS), "for example --fill ring")
+    if views not in (1, 2, 4, 8): raise ClassifyError(f"{views} views", "1, 2, 4 or 8", "for example --views 4")
+
 def _open_models(step) -> tuple: # The bundle that masks, the classifier or None
     "The models of step 54, or of a bundle that masks."
     folder = Path(step.given["model"] or step.read("model", "predictions").path)
@@ -155,8 +159,7 @@ def run(
     "Mask and clean every image."
     step = Step("artifacts.infer", run, locals(), free=["device", "images"], practice=source is None and not images)
     bundle, classifier = _open_models(step)
-    if fill not in WAYS: raise ClassifyError(f"fill={fill!r}", ", ".join(WAYS), "for example --fill ring")
-    if views not in (1, 2, 4, 8): raise ClassifyError(f"{views} views", "1, 2, 4 or 8", "for example --views 4")
+    _check_choices(fill, views)
     table, root = _list_images(None if images else step.read("source", "labels"), images, pattern)
     if images:
         step.inputs["images"] = [root/f for f in table.file]
@@ -165,7 +168,8 @@ def run(
     step.settings["root"] = relative_to(root, Path(out).resolve().parent)
     if made := step.find_done(): return made
     with step.write("masks") as w:
-        table, lost = leave_damaged(table, root, partial(find_dark, check=lambda px: choose_shrink(bundle, px_um or px)))
+        fits = partial(find_dark, check=lambda px: choose_shrink(bundle, px_um or px))
+        table, lost = leave_damaged(table, root, fits)
         write_lost(w, lost)
         check_names(table.file)
         which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
