@@ -9,8 +9,8 @@ __all__ = ['find_notebooks', 'copy_notebooks']
 import shutil
 from pathlib import Path
 
-from .errors import UserError, propose_word
-from .protocols import PROTOCOLS, STEPS, step_file, step_folder
+from .errors import UserError
+from .protocols import PROTOCOLS, STEPS, check_protocol, step_file, step_folder
 
 # %% ../nbs/notebooks.ipynb #85f1096d
 def find_notebooks() -> dict: # protocol: its notebooks in order, `Path`s
@@ -31,8 +31,7 @@ def copy_notebooks(
 ) -> list: # The copies that were made, `Path`s; what was there before is not among them
     "Copy the step notebooks to where a person works; what is there already stays as it is."
     found = find_notebooks()
-    if protocol and protocol not in found:
-        raise UserError(f"there is no protocol {protocol!r}", f"one of {', '.join(found)}", propose_word(protocol, found))
+    if protocol: check_protocol(protocol)
     if Path(folder).is_file(): raise UserError("this is a file", "a folder for the notebooks", file=folder)
     made = []
     for f in (f for p, there in found.items() if protocol in ("", p) for f in there):
