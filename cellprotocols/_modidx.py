@@ -132,6 +132,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cellprotocols.app.check_annotator': ('app.html#check_annotator', 'cellprotocols/app.py'),
                                    'cellprotocols.app.choose_run': ('app.html#choose_run', 'cellprotocols/app.py'),
                                    'cellprotocols.app.find_reports': ('app.html#find_reports', 'cellprotocols/app.py'),
+                                   'cellprotocols.app.list_answers': ('app.html#list_answers', 'cellprotocols/app.py'),
                                    'cellprotocols.app.list_files': ('app.html#list_files', 'cellprotocols/app.py'),
                                    'cellprotocols.app.show_protocol': ('app.html#show_protocol', 'cellprotocols/app.py'),
                                    'cellprotocols.app.show_report': ('app.html#show_report', 'cellprotocols/app.py'),
