@@ -15,6 +15,7 @@ import anywidget, pandas as pd, traitlets
 from fastcore.basics import patch_to
 
 from .errors import UserError
+from .hints import say_notes
 from .labellog import LabelLog
 from .style import choose_class_colours
 
@@ -82,7 +83,7 @@ class Annotator(anywidget.AnyWidget):
     ):
         self.classes, self.target = to_class_names(classes), int(target)
         self.labellog, self.problems = _open_log(log, by, dataset, round)
-        self.by = self.labellog.by if self.labellog else by
+        self.by, self.assumed = self.labellog.by if self.labellog else by, {} # note of a reader: names of what it is of
         colours = choose_class_colours(self.classes)
         setup = dict(title=title, task=_TASKS.get(kind, ""), classes=self.classes,
                      colours=[colours[c] for c in self.classes], keys=list(CLASS_KEYS[:len(self.classes)]),
@@ -136,7 +137,13 @@ def _tell(self, items):
     if items: self.send({"tell": "labels", **self._tell_of(items)})
 
 @patch_to(Annotator)
-def _do_hello(self, msg): return {"problems": self.problems, **self._tell_of(self._known_items())}, []
+def notes(self) -> list: # One sentence each
+    "What the reader had to assume, of what was looked at so far."
+    return say_notes(self.assumed)
+
+@patch_to(Annotator)
+def _do_hello(self, msg):
+    return {"problems": self.problems, "notes": self.notes(), **self._tell_of(self._known_items())}, []
 
 # %% ../nbs/annotate.ipynb #eb8f8664
 @patch_to(Annotator)

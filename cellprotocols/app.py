@@ -28,6 +28,7 @@ class Job:
         changed:Callable=lambda job: None, # Called when it has said something, and at its end
     ):
         self.lines, self.changed, self.rc, self.step, self.stopped = [""], changed, None, "", False
+        self.notes = {} # what readers assumed, each once
         env = {k: v for k, v in os.environ.items() if k != "CELLPROTOCOLS_QUIET"}
         env |= dict(PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8", CELLPROTOCOLS_PROGRESS_S="0.5")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -44,11 +45,15 @@ class Job:
 
     def _hear(self, text):
         for part in re.findall(r"[^\r\n]+|\r\n|[\r\n]", text):
-            if part in ("\n", "\r\n"): self.lines.append("")
+            if part in ("\n", "\r\n"): self._end_line()
             elif part == "\r": self.lines[-1] = ""
             else: self.lines[-1] += part
             if m := re.match(r"(\d\d_\w+)  \.\.\.", self.lines[-1]): self.step = m[1]
         self.lines = self.lines[-40:]
+
+    def _end_line(self):
+        if m := re.match(r"  note: (.+)", self.lines[-1]): self.notes[m[1]] = None
+        self.lines.append("")
 
     def stop(self):
         "End it; the same command goes on from there another time."
@@ -129,7 +134,8 @@ def _in_words(job, name) -> str:
     "What a job is doing, as HTML."
     def say(text): return f"<p style='margin:4px 0;line-height:1.4'><b>{html.escape(text)}</b></p>"
     style = "max-height:220px;overflow:auto;margin:4px 0;line-height:1.3;white-space:pre-wrap"
-    lines = f"<pre style='{style}'>" + html.escape("\n".join(job.lines[-14:]).strip()) + "</pre>"
+    lines = "".join(f"<p style='margin:2px 0;line-height:1.4'><b>Assumed:</b> {html.escape(n)}</p>" for n in job.notes)
+    lines += f"<pre style='{style}'>" + html.escape("\n".join(job.lines[-14:]).strip()) + "</pre>"
     if job.rc is None:
         share = _find_share(job.lines[-1])
         bar = f"<progress style='width:100%' max='1'{f' value={share}' if share is not None else ''}></progress>"
@@ -175,9 +181,13 @@ class Runner:
 # %% ../nbs/app.ipynb #b650b31c
 def _find_given(words) -> list:
     "The options without logs that nobody has written to yet."
-    pairs = zip(words[::2], words[1::2])
-    given = [p for p in pairs if p[0] not in ("--log", "--painted") or Path(p[1]).exists()]
-    return [word for pair in given for word in pair]
+    logs = [i for i, w in enumerate(words) if w in ("--log", "--painted") and not Path(words[i + 1]).exists()]
+    return [w for i, w in enumerate(words) if i not in logs and i - 1 not in logs]
+
+def _make_row(widgets):
+    "Widgets beside each other; below each other where the page is narrow."
+    import ipywidgets as w
+    return w.HBox([*widgets], layout=w.Layout(flex_flow="row wrap"))
 
 def _can_adapt(protocol) -> bool:
     "Does the training of a protocol take a model of another source?"
@@ -196,11 +206,11 @@ class Training(Runner):
         import ipywidgets as w
         self.protocol, self.out, self.options, self.begun, self.more = protocol, Path(out), words, None, []
         super().__init__("Training", "Train with these labels", self._choose, done)
-        self.adapt = w.Button(description="Adapt this model", layout=w.Layout(width="190px"))
-        wide, example = w.Layout(width="420px"), "folder of a trained model (24_train, or a bundle)"
+        self.adapt = w.Button(description="Adapt this model", layout=w.Layout(width="150px", flex="none"))
+        wide, example = w.Layout(width="420px", max_width="98%"), "folder of a trained model (24_train, or a bundle)"
         self.old = w.Text(placeholder=example, layout=wide)
         self.adapt.on_click(lambda _: self.run_adapted())
-        if _can_adapt(protocol): self.box.children = [w.HBox([self.adapt, self.old]), *self.box.children]
+        if _can_adapt(protocol): self.box.children = [_make_row([self.adapt, self.old]), *self.box.children]
 
     def run_adapted(self):
         "Learn the last part of the model named in the field again, with the labels that stand."
@@ -218,6 +228,27 @@ class Training(Runner):
         return ["run", self.protocol, *_find_given(self.options), *self.more, "--out", self.begun[0]]
 
 # %% ../nbs/app.ipynb #47d5934e
+_HINTS = dict(axes="a letter each, e.g. TCYX", series="from 0, e.g. 1", channels="e.g. 0 or 0,2", px_um="um, e.g. 0.33",
+              detect_channel="of the nuclei, e.g. 0", diameter_um="of a nucleus, e.g. 12")
+
+def _make_field(name, value):
+    "A small field for one option."
+    import ipywidgets as w
+    look, more = w.Layout(width="270px", max_width="98%"), dict(placeholder=_HINTS.get(name, ""))
+    more |= dict(style=dict(description_width="initial"))
+    return w.Text(description=name, value=str(value or ""), layout=look, continuous_update=False, **more)
+
+def _read_fields(told) -> list:
+    "What stands in these fields, as it is typed."
+    said = {k: field.value.strip() for k, field in told.items()}
+    return [w for k, v in said.items() if v for w in (f"--{k.replace('_', '-')}", v)]
+
+def _frame_fields(told):
+    "The fields that say how images are read."
+    import ipywidgets as w
+    says = "<p style='margin:4px 0'>Only if the files do not say it, or say it wrong:</p>"
+    return w.VBox([w.HTML(says), _make_row(told.values())] if told else [])
+
 def _find_models(out) -> list:
     "Trained models, the newest first: what to show, and the folder."
     return [(str(p.relative_to(out)), str(p)) for p in find_newest(out, "[0-9]4_train/dataset.json")]
@@ -229,16 +260,18 @@ class Apply(Runner):
         protocol:str, # e.g. "chromatin"
         out:str|Path, # The folder of the page
         option:str, # What the step `infer` calls other images: "movie" or "images"
+        told:dict|None=None, # How it can be told to read them: {option: what was told of the others}
     ):
         import ipywidgets as w
         self.protocol, self.out, self.option = protocol, Path(out), option
         wide = w.Layout(width="560px", max_width="98%")
+        self.told = {k: _make_field(k, v) for k, v in (told or {}).items()}
         self.pick = w.Dropdown(description="model", options=_find_models(out), layout=wide)
         self.path = w.Text(description=option, placeholder="a file or a folder on this computer", layout=wide,
                            continuous_update=False)
         super().__init__("Applying", f"Apply the model to my {option.rstrip('s')}s", self._choose, self._show)
         self.made = w.HTML()
-        self.box.children = [self.pick, self.path, *self.box.children, self.made]
+        self.box.children = [self.pick, self.path, _frame_fields(self.told), *self.box.children, self.made]
 
     def _choose(self):
         path, self.folder = self.path.value.strip().strip('"'), choose_run(self.out, "applied")
@@ -247,7 +280,7 @@ class Apply(Runner):
             seen = f"there is no file or folder {path!r}" if path else "no file or folder is named"
             raise UserError(seen, "a file of the kind that was labelled, or a folder of them", "look at its spelling")
         where = ["--model", self.pick.value, f"--{self.option}", Path(path).expanduser(), "--out", self.folder]
-        return [self.protocol, "infer", *where]
+        return [self.protocol, "infer", *where, *_read_fields(self.told)]
 
     def _show(self): self.made.value = list_files(self.folder, self.out)
 
@@ -337,6 +370,7 @@ def show_protocol(
     option:str, # What the step `infer` calls other images; "": it takes none, there is no tab Apply
     annotate:Callable, # Makes the annotator
     explore:Callable, # Makes what "Look closer" shows; gives None where there was no run yet
+    told:dict|None=None, # How `infer` can be told to read other images, as for `Apply`
 ): # A widget
     "A protocol as a page: label, train, read, look closer, apply."
     def label():
@@ -348,7 +382,7 @@ def show_protocol(
     training = Training(protocol, out, words, again)
     first = "There is no run yet. Label some in the tab Label, then train in the tab Train; it takes minutes."
     tabs = {"Label": label, "Train": lambda: training.box, "Report": report, "Look closer": explore}
-    if option: tabs["Apply"] = lambda: Apply(protocol, out, option).box if _find_models(out) else None
+    if option: tabs["Apply"] = lambda: Apply(protocol, out, option, told).box if _find_models(out) else None
     page = Page(title, tabs, dict.fromkeys(tabs, first))
     return page.box
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from .errors import UserError, os_errors
@@ -279,7 +279,7 @@ def _write_folder(folder, tensors, info, registry):
     for left in find_parts(folder.parent, folder.name): shutil.rmtree(left) # an earlier writing was cut off
     with whole_file(folder) as part:
         part.mkdir()
-        for name, content in tensors.items(): save_file(content, part/f"{name}.safetensors")
+        for name, content in tensors.items(): (part/f"{name}.safetensors").write_bytes(save(content))
         (part/"bundle.json").write_text(json.dumps(info, indent=1, allow_nan=False), encoding="utf-8")
         (part/"card.md").write_text(make_card(folder.name, info), encoding="utf-8")
         _write_sums(part)

@@ -6,7 +6,7 @@
 __all__ = ['TrainError', 'write_checkpoint', 'read_checkpoint', 'make_identity']
 
 # %% ../nbs/checkpoints.ipynb #ef392b9e
-import hashlib, json, os
+import hashlib, json
 from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
@@ -14,9 +14,10 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from .errors import UserError, os_errors
+from .errors import UserError
+from .files import write_whole
 
 # %% ../nbs/checkpoints.ipynb #2e7c38df
 class TrainError(UserError):
@@ -29,14 +30,8 @@ def write_checkpoint(
     info:dict, # Whatever JSON can hold
 ):
     "Write tensors and facts into one file, atomically."
-    path = Path(path)
-    part = path.with_name(f".{path.name}.partial")
     own = {k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()} # safetensors refuses shared memory
-    with os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(own, part, {"info": json.dumps(info)})
-        with open(part, "rb") as f: os.fsync(f.fileno())
-        os.replace(part, path)
+    write_whole(path, save(own, {"info": json.dumps(info)}))
 
 def read_checkpoint(
     path:str|Path, # File written by `write_checkpoint`

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .errors import UserError, os_errors, propose_word
-from .parser import FILES, THINGS, complete_words, make_parser, read_words
+from .parser import FILES, READING, THINGS, complete_words, make_parser, read_words
 from .protocols import PROTOCOLS, built_steps, check_step, read_step, step_folder
 
 # %% ../nbs/cli.ipynb #f4d51739
@@ -52,6 +52,25 @@ def run_steps(
         import_module(f"cellprotocols.{protocol}.{step}").run(**args, out=str(folder))
     return folder
 
+# %% ../nbs/cli.ipynb #a11c0001
+def _options_of(protocol, step) -> set: return {o.name for o in read_step(protocol, step).options}
+
+def _to_words(told) -> list:
+    "Options as they are typed."
+    flags = {k: k.replace("_", "-") for k in told}
+    pairs = [(f"--{flags[k]}", str(v)) for k, v in told.items() if v and not isinstance(v, bool)]
+    yes_no = [f"--{'' if v else 'no-'}{flags[k]}" for k, v in told.items() if isinstance(v, bool)]
+    return [w for pair in pairs for w in pair] + yes_no
+
+def _to_whole(reading) -> dict:
+    "With whole paths: the page runs elsewhere."
+    return {k: str(Path(v).resolve()) if k in FILES and v else v for k, v in reading.items()}
+
+def _for_annotator(protocol, reading) -> dict:
+    "What `make_annotator` takes of what was told."
+    takes = _options_of(protocol, "annotate")
+    return {k: v for k, v in _to_whole(reading).items() if k in takes}
+
 # %% ../nbs/cli.ipynb #666ed18e
 _PAGE = '''\
 from cellprotocols.app import show_protocol
@@ -59,8 +78,8 @@ from cellprotocols.{protocol}.annotate import make_annotator
 from cellprotocols.{protocol}.visualize import make_explorer
 out, log, by = {out!r}, {log!r}, {by!r}
 show_protocol({protocol!r}, {title!r}, out, {words!r}, {option!r},
-              lambda: make_annotator({source!r}, log, {first!r}, classes={classes!r}, by=by),
-              lambda: make_explorer(out, log, by=by))
+              lambda: make_annotator({source!r}, log, {first!r}, classes={classes!r}, by=by, **{labels!r}),
+              lambda: make_explorer(out, log, by=by), {infer!r})
 '''
 
 def _name_page(protocol, source): # What stands above the page and on the browser's tab
@@ -73,23 +92,26 @@ def page_code(
     out:str, # Folder for labels and results
     classes:str="", # The classes, separated by commas
     by:str="", # Who labels
+    **reading, # How the data are read, see `parser.reading_options`
 ) -> str: # Python
     "The cell of the page's notebook."
     from cellprotocols.steps import find_practice
     out = Path(out).resolve()
     first, log = out/step_folder(protocol, "annotate"), str(out/"labels.jsonl")
     given = str(Path(source).resolve()) if source else None
-    known = {o.name for step in built_steps(protocol) for o in read_step(protocol, step).options}
+    known = set().union(*(_options_of(protocol, step) for step in built_steps(protocol)))
     used = given or str(find_practice(first)/"data")
-    told = dict(source=used, log=log, classes=classes, painted=str(out/"masks.jsonl"))
-    words = [w for k, v in told.items() if v and k in known for w in (f"--{k}", v)]
-    option = next((o.name for o in read_step(protocol, "infer")[0] if o.name in ("movie", "images")), "")
+    told = dict(source=used, log=log, classes=classes, painted=str(out/"masks.jsonl"), **_to_whole(reading))
+    words = _to_words({k: v for k, v in told.items() if k in known})
+    infers = _options_of(protocol, "infer")
     facts = dict(protocol=protocol, title=_name_page(protocol, source), out=str(out), log=log, by=by, words=words)
-    facts |= dict(option=option, classes=classes)
+    facts |= dict(option=next((k for k in ("movie", "images") if k in infers), ""), classes=classes)
+    facts["infer"] = {k: reading.get(k, "") for k in READING if k in infers}
+    facts["labels"] = _for_annotator(protocol, reading)
     return _PAGE.format(source=given, first=str(first), **facts)
 
 # %% ../nbs/cli.ipynb #469c36c9
-def _app(protocol, source, out, classes, by, port, browser):
+def _app(protocol, source, out, classes, by, port, browser, **reading):
     from cellprotocols.app import check_annotator, write_page
     from cellprotocols.serve import choose_port, serve_page
     if source is not None and not Path(source).exists():
@@ -97,8 +119,10 @@ def _app(protocol, source, out, classes, by, port, browser):
     if source is None: print("Practice (synthetic) data: no --source is given.", flush=True)
     port, log, first = choose_port(port), Path(out)/"labels.jsonl", Path(out)/step_folder(protocol, "annotate")
     make = import_module(f"cellprotocols.{protocol}.annotate").make_annotator
-    check_annotator(make(source, log, first, classes=classes, by=by)) # said here rather than on the page
-    code = page_code(protocol, source, out, classes, by)
+    widget = make(source, log, first, classes=classes, by=by, **_for_annotator(protocol, reading))
+    check_annotator(widget) # said here rather than on the page
+    for line in widget.notes(): print(f"  note: {line}", flush=True)
+    code = page_code(protocol, source, out, classes, by, **reading)
     page = write_page(Path(out)/"page.ipynb", code, _name_page(protocol, source))
     print(f"Labels go to {log}.", flush=True)
     return serve_page(page, port, browser)

@@ -82,10 +82,9 @@ def _at(self, f) -> Frames:
 def _do_field(self, msg):
     frames = self._at(msg["f"])
     info = frames.info()
-    said = [f"{frames.name}: {note}" for note in getattr(frames.movie, "notes", ())]
-    if new := [s for s in said if s not in self.problems]:
-        self.problems += new # what the reader assumed
-        self.send({"tell": "problem", "problems": self.problems})
+    before = self.notes()
+    for note in getattr(frames.movie, "notes", ()): self.assumed.setdefault(note, {})[frames.name] = None
+    if self.notes() != before: self.send({"tell": "notes", "notes": self.notes()})
     return {"info": info}, []
 
 @patch_to(FieldAnnotator)

@@ -78,8 +78,8 @@ def make_lines_section(
     counts = confusion(items.label, items.predicted, classes)
     figure = make_figure(show_confusion(counts, classes, title="Sequences in batches not learned from"),
                          "Rows: what it is. Columns: what was said.")
-    said = Table(wrong, "Whole batches that got a wrong name") if len(wrong) else "No whole batch got a wrong name."
-    parts = [figure, Table(shown, "Line by line, intervals over batches"), said]
+    said = Table(wrong, "Whole batches that got a wrong name.") if len(wrong) else "No whole batch got a wrong name."
+    parts = [figure, Table(shown, "Line by line, with 95 % intervals over batches."), said]
     return Section("Which line is taken for which?", "", parts)
 
 # %% ../nbs/linereport.ipynb #774aff28
@@ -99,7 +99,7 @@ def make_growth_section(
     "How cultures grow, and frames that gave nothing."
     none = frames[frames.n_patches == 0]
     parts = [make_figure(show_growth(frames), "Share of each frame that cells cover.")]
-    if len(none): parts.append(Table(none[["file", "why"]], f"{len(none)} frames gave no patch", max_rows=20))
+    if len(none): parts.append(Table(none[["file", "why"]], f"{len(none)} frames gave no patch.", max_rows=20))
     return Section("How do the cultures grow?", "", parts)
 
 # %% ../nbs/linereport.ipynb #0bf6c802
@@ -119,7 +119,7 @@ def make_unknown_section(
     text = (f"Each line in turn was left out of learning. At the limit in use {np.mean(known > limit):.0%} of the "
             f"known and {np.mean(unknown > limit):.0%} of the unknown sequences are refused.")
     figure = make_figure(show_roc(known, unknown, limit, said), "Good: the curve hugs the upper left corner.")
-    return Section(title, text, [figure, Table(by, "Line by line", digits=2)])
+    return Section(title, text, [figure, Table(by, "What was refused, line by line.", digits=2)])
 
 # %% ../nbs/linereport.ipynb #71ca04b9
 def make_answers_section(
@@ -129,7 +129,7 @@ def make_answers_section(
     "The answers to new cultures, with what decided."
     columns = ["item_id", "answer", "confidence", "unknown", "n_frames"]
     table = Table(items[columns].rename(columns=dict(item_id="sequence", confidence="probability", n_frames="frames")),
-                  "`unknown`: 0 is usual of known lines in unseen batches", digits=2)
+                  "`unknown`: 0 is usual of known lines in unseen batches.", digits=2)
     caption = "The frame that says most; wide boxes speak for the answer. Below: every frame over time."
     shown = [Figure(p, caption) for p in pictures]
     return Section("What are the new cultures?", "", [table, *shown])

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['to_jpeg', 'to_figure', 'overlay_figure', 'make_masks_section', 'make_slider_section', 'show_stain',
            'make_stain_section', 'make_table_section', 'make_doubt_section', 'make_calls_section',
-           'show_precision_recall', 'show_stain_objects', 'make_learning_section', 'make_settings_section',
-           'make_numbers', 'make_painted_section', 'make_unusual_section']
+           'show_precision_recall', 'show_stain_objects', 'make_learning_section', 'to_methods', 'make_numbers',
+           'make_painted_section', 'make_unusual_section']
 
 # %% ../nbs/maskreport.ipynb #a552e8a9
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2, matplotlib.pyplot as plt
@@ -18,10 +17,10 @@ import numpy as np, pandas as pd
 
 from .light import make_overlay
 from .maskfiles import read_mask
+from .methods import say_score
 from .metrics import confusion
 from .painted import Painted
-from .report import Callout, Facts, Figure, Number, Section, Slider, Table
-from .steps import read_notes
+from .report import Figure, Number, Section, Slider, Table
 from .plots import show_calibration, show_confusion, show_curves, show_histogram
 from .viz import to_png
 
@@ -54,7 +53,7 @@ def make_masks_section(
     "Outlines: the dirtiest, typical ones, and a clean one."
     order = np.argsort(-items.area.to_numpy(), kind="stable")
     some = list(dict.fromkeys([*order[:2], *order[np.linspace(0, len(order) - 1, max(n - 2, 1)).astype(int)]]))[:n]
-    say = lambda r: f"{r.file}: {r.area:.2%} dirt, {r.n_objects} pieces, {r.status}"
+    say = lambda r: f"{r.file}: {r.area:.2%} dirt, {r.n_objects} pieces, {r.status}."
     said = "Outlines of the masks. A person should be able to sign each of them: dirt inside, stain outside."
     return Section("What was masked?", said,
                    [overlay_figure(*look(i)[:2], say(items.iloc[i])) for i in some])
@@ -71,7 +70,7 @@ def make_slider_section(
         before, _, after = look(i)
         none = np.zeros(before.shape[:2], bool)
         after = np.nan_to_num(after, nan=float(np.nanmedian(after)))
-        caption = f"{items.file.iloc[i]}: pull the lower right corner of the picture on top"
+        caption = f"{items.file.iloc[i]}: pull the lower right corner of the picture on top."
         found.append(Slider(to_jpeg(make_overlay(before, none)), to_jpeg(make_overlay(after, none)), caption))
     said = "Filled places are for the eye, and for methods that cannot leave pixels out. They are no measurement."
     return Section("Before and after", said, found)
@@ -102,7 +101,7 @@ def make_stain_section(
     return Section("What does the dirt do to the stain?", "Dirt is dark, so a threshold takes it for stain.", [
         to_figure(show_stain(items), "Far below the line: most of what looked stained was dirt."),
         Table(by.rename(columns=dict(group="well")),
-              "By well: mean shares of the fields, mean optical density of what is stained", digits=4)])
+              "By well: mean shares of the fields, mean optical density of what is stained.", digits=4)])
 
 # %% ../nbs/maskreport.ipynb #13cecba6
 def make_table_section(
@@ -112,11 +111,11 @@ def make_table_section(
 ) -> Section:
     "The quality table."
     t = items[columns].sort_values("area", ascending=False)
-    left_out = [Table(pd.read_csv(skipped), "Files that were left out, and why",
+    left_out = [Table(pd.read_csv(skipped), "Files that were left out, and why.",
                       max_rows=100)] if Path(skipped).exists() else []
     histogram = show_histogram(items.area, xlabel="share of dirt", title="Dirt in the fields")
     return Section("Field by field", "The whole table is the `items.csv` of the masking step.", [
-        to_figure(histogram, "A tail to the right: look at those fields."), Table(t, "Dirtiest first", digits=4,
+        to_figure(histogram, "A tail to the right: look at those fields."), Table(t, "The dirtiest first.", digits=4,
                 max_rows=100), *left_out])
 
 # %% ../nbs/maskreport.ipynb #8c79324c
@@ -131,10 +130,10 @@ def make_doubt_section(
     if not len(odd): return Section(title,
             "Nowhere: no field called clean has more than 0.2 % dirt, no field called dirty has none.")
     odd = odd.assign(bad=np.where(odd.label == "clean", odd.area, .01)).sort_values("bad", ascending=False)
-    shown = [overlay_figure(*look(int(i))[:2], f"{items.file[i]}: called {items.label[i]}") for i in odd.index[:3]]
+    shown = [overlay_figure(*look(int(i))[:2], f"{items.file[i]}: called {items.label[i]}.") for i in odd.index[:3]]
     return Section(title, "Either the label or the mask is wrong. Correct the labels, and train again.",
-                   [Table(odd[["file", "label", "area", "n_objects"]], f"{len(odd)} fields", digits=4, max_rows=20),
-                    *shown])
+                   [Table(odd[["file", "label", "area", "n_objects"]], f"{len(odd)} fields disagree.", digits=4,
+                          max_rows=20), *shown])
 
 # %% ../nbs/maskreport.ipynb #970911ed
 def make_calls_section(
@@ -148,7 +147,7 @@ def make_calls_section(
     wrong = calls[(calls.label != calls.predicted) & calls.item_id.isin(list(rows))]
     wrong = wrong.loc[(wrong.prob_artifact - .5).abs().sort_values(ascending=False, kind="stable").index[:3]]
     say = lambda r: (f"{r.item_id}: a person said {r.label}, "
-                     f"the classifier {r.predicted} ({r.prob_artifact:.2f} for artifact)")
+                     f"the classifier {r.predicted} ({r.prob_artifact:.2f} for artifact).")
     matrix = show_confusion(confusion(calls.label, calls.predicted, classes), classes,
                             title="Clean or artifact, wells never seen")
     sure = show_calibration(calls.label, calls[["prob_clean", "prob_artifact"]].to_numpy(), classes)
@@ -200,7 +199,7 @@ def make_learning_section(
     found = [to_figure(show_curves(pd.read_csv(file), title=title),
                        f"The pass that is marked was kept ({Path(file).stem}).")
              for title, file in curves.items() if Path(file).exists()]
-    table = [Table(s[["metric", "value", "low", "high"]], "Whole images, test wells")] if len(s) else []
+    table = [Table(s[["metric", "value", "low", "high"]], "Scores of whole images of test wells.")] if len(s) else []
     said = ("From labels of whole images, where there are some, and from drawn dirt. "
             "The agreement with these masks, and the stain that has to be left alone, choose the threshold; "
             "neither says how good the masks are: only masks painted by a person do.")
@@ -211,17 +210,31 @@ def make_learning_section(
                             "wells, where nothing looks like dirt.")]
     return Section("How was it learned?", said, [*table, *found])
 
-# %% ../nbs/maskreport.ipynb #03bd5b9f
-def make_settings_section(
-    datasets:list, # `Dataset`s whose settings are shown, the last with its versions
-    packages:tuple=("torch", "timm", "scikit-image"), # Further versions
-) -> Section:
-    "Settings and versions, and what readers of images had to assume."
-    say = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else str(v)
-    facts = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in datasets]
-    versions = {**datasets[-1].meta["versions"], **{p: version(p) for p in packages}}
-    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in datasets for n in read_notes(d)]
-    return Section("Settings and versions", "", [*assumed, *facts, Facts(versions, "Versions")])
+# %% ../nbs/maskreport.ipynb #3e7a1002
+def to_methods(
+    items:pd.DataFrame, # A row a field: group, area, stained
+    used:dict, # Settings of masking: min_area, widen, fill, reject, views
+    threshold:float|None, # A pixel is dirt from this probability on; None: not known
+    labelled:bool, # Was it learned from labels of images?
+    scores:pd.DataFrame, # metric, value, low, high of whole images; may be empty
+    painted:Painted|None=None, # From `score_painted`
+) -> list: # Sentences to paste
+    "How it was done, in words for a paper."
+    taught = ("Tiles were classified by a network that learned from labels of whole images (clean or artifact); its "
+              "Score-CAM maps became pseudo-masks. A U-Net learned from these and from dirt drawn into clean tiles.")
+    drawn = "A U-Net learned from dirt that was drawn into the images themselves; no label was used."
+    at = "" if threshold is None else f" of {threshold:.2f}"
+    cut = f"Pixels from a probability{at} on are dirt (mean of {used['views']} view(s)); pieces under "
+    cut += f"{used['min_area']} px were dropped and masks grown by {used['widen']} px. Fields with more than "
+    cut += f"{used['reject']:.0%} of dirt were rejected. Masked pixels are left out of all measurements."
+    first = f"{len(items)} fields of {items.group.nunique()} wells were masked; {items.area.mean():.2%} of the pixels "
+    said = [f"{first}are dirt.", taught if labelled else drawn, cut]
+    for r in scores[scores.metric == "auroc"].itertuples():
+        said.append(f"In wells not learned from, dirty images were told from clean ones with an AUROC of "
+                    f"{say_score(r, 'wells')}.")
+    if painted is None or not len(painted.table): return [*said, "The masks were not compared with painted ones."]
+    iou = painted.pixels[painted.pixels.metric == "iou"].iloc[0]
+    return [*said, f"The IoU with masks of {len(painted.table)} painted fields was {say_score(iou, 'wells')}."]
 
 # %% ../nbs/maskreport.ipynb #d508b6fc
 def make_numbers(
@@ -272,12 +285,12 @@ def make_painted_section(
     what = "that nothing was learned from" if painted.sure else doubt
     wells = painted.table.group.nunique()
     text = f"{who}: {len(painted.table)} fields of {wells} wells {what}. Intervals: 95 %, over wells."
-    say = lambda r: f"{items.file.iloc[r.row]}: painted blue, masked orange; the fields that differ most"
+    say = lambda r: f"{items.file.iloc[r.row]}: painted blue, masked orange; the fields that differ most."
     worst = [overlay_figure(*look(r.row)[:2], say(r), painted=read_mask(r.file)) for r in painted.table.nlargest(3,
             "wrong").itertuples()]
     return Section(title, text, [Table(painted.pixels.assign(metric=painted.pixels.metric.map(_NAMES)),
-                                       "Pixels of dirt", digits=3),
-                                 Table(painted.objects, "Painted objects that are covered by half, by size in px",
+                                       "Pixels of dirt, with 95 % intervals over wells.", digits=3),
+                                 Table(painted.objects, "Painted objects that are covered by half, by size in px.",
                                        digits=2), *worst])
 
 # %% ../nbs/maskreport.ipynb #9aceaaee
@@ -292,6 +305,6 @@ def make_unusual_section(
         img, mask, _ = look(r.row)
         at = np.s_[r.y0:r.y1, r.x0:r.x1]
         return overlay_figure(img[at], mask[at],
-                f"{r.field_id}, from ({r.y0}, {r.x0}): {r.far:.0f} times the spread of clean pixels", most=500)
+                f"{r.field_id}, from ({r.y0}, {r.x0}): {r.far:.0f} times the spread of clean pixels.", most=500)
     said = "The most unusual places outside the masks, by what clean images look like. Good: cells; dirt was missed."
     return Section("What is unusual, and not masked?", said, [show(r) for r in found.head(n).itertuples()])

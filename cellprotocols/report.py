@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ReportError', 'Text', 'Callout', 'Table', 'Facts', 'Files', 'Number', 'Inset', 'Figure', 'Slider', 'Section',
-           'write_report']
+           'list_figures', 'write_report']
 
 # %% ../nbs/report.ipynb #63f801f2
 import base64
@@ -383,6 +383,22 @@ def _lead(verdict, headline, facts) -> str:
     numbers = "".join(n.to_html() for n in headline)
     if headline: numbers = f'<ul class="headline" aria-label="Headline numbers">{numbers}</ul>'
     return (verdict.to_html() if verdict else "") + numbers + (Facts(facts).to_html() if facts else "")
+
+# %% ../nbs/report.ipynb #fae41600
+_suffixes = {"PNG": ".png", "JPEG": ".jpg", "GIF": ".gif", "WEBP": ".webp"}
+
+def list_figures(
+    sections:Sequence, # `Section`s
+) -> dict: # name of a file -> (its bytes, its caption)
+    "The pictures of a report, each as a file: the chapter, then the picture in it."
+    found = {}
+    for i, s in enumerate(sections, 1):
+        drawn = [f for item in s.items for f in getattr(_to_part(item), "figures", ())]
+        for k, f in enumerate(drawn, 1):
+            data = _load_image(f.image)
+            with Image.open(io.BytesIO(data)) as im: suffix = _suffixes[im.format]
+            found[f"{i:02d}_{k}{suffix}"] = data, f.caption or f.alt
+    return found
 
 # %% ../nbs/report.ipynb #fae41674
 def write_report(

@@ -6,12 +6,9 @@
 __all__ = ['METRICS', 'make_figure', 'read_text_table', 'find_score', 'make_headline', 'make_verdict', 'make_scores_section',
            'make_classes_section', 'make_worst_section', 'make_trust_section', 'make_limits_section', 'choose_verdict',
            'make_gain_section', 'to_warned', 'make_data_section', 'make_training_section', 'make_map',
-           'make_map_section', 'measure_stays', 'make_movies_section', 'make_methods_section', 'make_files_section',
-           'make_settings_section']
+           'make_map_section', 'measure_stays', 'make_movies_section']
 
 # %% ../nbs/sections.ipynb #0f064018
-from importlib.metadata import version
-
 import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 
@@ -21,8 +18,7 @@ from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
 from .domain import check_unlike, show_domain
 from .metrics import confusion
-from .report import Callout, Facts, Figure, Files, Inset, Number, Section, Table
-from .steps import read_notes
+from .report import Callout, Figure, Inset, Number, Section, Table
 from .galleries import show_collage, show_montage, show_patches, show_worst
 from .overlays import show_embedding, show_states_in_time, show_tracks_states
 from cellprotocols.plots import (
@@ -114,7 +110,7 @@ def make_scores_section(
     note = f"{how} Intervals are 95 %, from resampling whole groups."
     caption = "Filled: held-out groups. Hollow: a random split of the same cells, shown only for comparison."
     figure = make_figure(show_scores(t, title="macro-F1 on groups never seen"), caption)
-    table = Table(every[["model", "split", "metric", "value", "low", "high"]], "All scores")
+    table = Table(every[["model", "split", "metric", "value", "low", "high"]], "All scores, with 95 % intervals.")
     return Section("How good is it?", note, [figure, table])
 
 # %% ../nbs/sections.ipynb #183d74d8
@@ -134,7 +130,7 @@ def make_classes_section(
     for m in ("precision", "recall", "f1"): shown[m.replace("f1", "F1")] = _say_spans(table, m)
     ax = show_confusion(matrix, classes, title="Confusion on groups never seen")
     figure = make_figure(ax, "Rows: what a person said. Columns: what the model said.")
-    rows = Table(shown, "Class by class, with 95 % intervals over groups")
+    rows = Table(shown, "Class by class, with 95 % intervals over groups.")
     return Section("Which class is taken for which?", "", [figure, rows])
 
 # %% ../nbs/sections.ipynb #e80cdf1a
@@ -209,7 +205,7 @@ def make_gain_section(
     "What adapting a model gained."
     t = gain.assign(what=gain.what.map(dict(before="the old model", after="adapted", gain="gained")))
     note = "Macro-F1 on groups of the new source from which nothing was learned; intervals are 95 %, over groups."
-    return Section("What did adapting the model gain?", note, [Table(t, "macro-F1")])
+    return Section("What did adapting the model gain?", note, [Table(t, "Macro-F1 before and after.")])
 
 # %% ../nbs/sections.ipynb #4b0662f7
 def to_warned(
@@ -390,45 +386,3 @@ def make_movies_section(
         said = f"{p.stem.replace('_', ' ')}: one frame with the state of every nucleus."
         found.append(Figure(p.read_bytes(), said, said))
     return Section("What happens in the movies?", f"{len(rows)} nuclei were found and classified.", found)
-
-# %% ../nbs/sections.ipynb #aceb1a43
-_CITE = {"numpy": "10.1038/s41586-020-2649-2", "pandas": "10.25080/Majora-92bf1922-00a"}
-
-def make_methods_section(
-    sentences:list, # What was done, in the order in which it was done
-    versions:dict, # package: version
-    cite:dict|None=None, # What else is to be cited: name -> DOI
-) -> Section:
-    "A paragraph for a paper, and what to cite with it."
-    used = ", ".join(f"{k} {v}" for k, v in versions.items())
-    text = " ".join([*sentences, f"Software: {used}."])
-    dois = {k: v for k, v in _CITE.items() if k in versions} | (cite or {})
-    table = Table(pd.DataFrame(dict(what=list(dois), DOI=list(dois.values()))), "To cite with it.")
-    note = "Add how the images were taken, and check it against what you did."
-    return Section("Methods, ready to paste", note, [text, table])
-
-# %% ../nbs/sections.ipynb #bb69217a
-def make_files_section(
-    datasets:list, # What the report was made from, folders beside the report's; None is passed over
-    names:dict, # What a file is, by its name, e.g. {"scores.csv": "all scores"}
-) -> Section:
-    "Links to the tables, pictures and models beside the report."
-    found = {}
-    for d in datasets:
-        there = [] if d is None else ["items.csv", *d.meta["files"]]
-        found |= {f"../{d.path.name}/{f}": names[f] for f in there if f in names}
-    said = "Each is a file beside this report. Tables open in any spreadsheet program."
-    return Section("Tables and the model", said, [Files(found, beside=True)])
-
-# %% ../nbs/sections.ipynb #225c76f2
-def make_settings_section(
-    datasets:list, # What the report was made from; None is passed over
-    packages:list=("torch", "scikit-learn", "scikit-image"), # Whose versions are told
-) -> Section:
-    "Settings and versions of every step, and what readers of images had to assume."
-    def say(v): return ", ".join(map(str, v)) if isinstance(v, list) else str(v)
-    steps = [d for d in datasets if d is not None]
-    settings = [Facts({k: say(v) for k, v in d.meta["settings"].items()}, d.path.name) for d in steps]
-    versions = {**steps[0].meta["versions"], **{p: version(p) for p in packages}}
-    assumed = [Callout(f"{d.path.name}: {n}.", "warn", "Assumed") for d in steps for n in read_notes(d)]
-    return Section("Settings and versions", "", [*assumed, *settings, Facts(versions, "Versions")])

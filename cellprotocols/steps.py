@@ -22,7 +22,7 @@ from .errors import UserError
 from .files import Lock
 from .hints import Notes, give_hints, to_hints
 from .protocols import step_folder
-from .report import Callout, write_report
+from .report import Callout, Files, Section, list_figures, write_report
 from .writer import DatasetWriter, is_done
 
 # %% ../nbs/steps.ipynb #4e6e5707
@@ -165,6 +165,14 @@ def end(self,
     return made
 
 # %% ../nbs/steps.ipynb #4669247b
+def _keep_figures(w, sections) -> list: # The same with links to them, before the last one
+    "Write the pictures of a report as files of their own."
+    kept = list_figures(sections)
+    for name, (data, _) in kept.items(): w.write_file(f"figures/{name}", data)
+    links = Files({f"figures/{name}": said for name, (_, said) in kept.items()})
+    found = [Section("Figures", "The figures of this report, each as a file.", [links])] if kept else []
+    return [*sections[:-1], *found, *sections[-1:]]
+
 @patch_to(Step)
 def write_page(self,
     w:DatasetWriter, # From `write("report")`
@@ -178,6 +186,7 @@ def write_page(self,
     max_mb:float=10., # Upper limit of the page, MB
 ) -> Dataset: # The folder with report.html
     "Write report.html, dated today, and end the step with its verdict."
+    sections = _keep_figures(w, [s if isinstance(s, Section) else Section(**s) for s in sections])
     def write(path): write_report(path, title, sections, subtitle, facts, verdict, headline, str(date.today()), max_mb)
     w.write_file("report.html", write)
     if not len(w.done): w.append("all", items[["item_id", "group"]])

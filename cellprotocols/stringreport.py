@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_string_numbers', 'make_string_verdict', 'make_embryos_section', 'show_film', 'make_found_section',
-           'make_screen_section', 'show_froc', 'make_scores_section']
+           'make_screen_section', 'show_froc', 'make_scores_section', 'to_methods']
 
 # %% ../nbs/stringreport.ipynb #f1c453cc
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from .methods import say_score
 from .overlays import show_boxes
 from .report import Callout, Number, Section, Table
 from .sections import make_figure
@@ -76,7 +77,7 @@ def make_embryos_section(
     "Which embryos have strings, from when to when."
     figure = make_figure(_show_timelines(frames.reset_index(drop=True)), "Squares: frames in which a string was found.")
     table = Table(embryos.rename(columns=dict(group="embryo", with_string="frames with a string")),
-                  "first, last: hours of the first and last appearance", digits=2)
+                  "First, last: hours of the first and last appearance.", digits=2)
     return Section("Which embryos have strings?", "", [figure, table])
 
 # %% ../nbs/stringreport.ipynb #2cbef5f5
@@ -123,7 +124,7 @@ def make_screen_section(
     t = scores.assign(said=_say(scores)).pivot(index="candidate", columns="metric", values="said").reset_index()
     names = dict(auroc="AUROC", auprc="average precision here", auprc_2="average precision at 2 % string frames")
     return Section(title, "Intervals over embryos that nothing was learned from.",
-                   [Table(t.rename(columns=names), "One way was chosen on validation embryos, not on these")])
+                   [Table(t.rename(columns=names), "One way was chosen on validation embryos, not on these.")])
 
 @house_style()
 def show_froc(
@@ -147,7 +148,34 @@ def make_scores_section(
     recall:pd.DataFrame|None=None, # recall.csv of step 32
 ) -> Section:
     "How well boxes are found."
-    parts = [Table(pd.DataFrame({"metric": ap.metric, "value": _say(ap)}), "AP: area under precision and recall"),
+    table = pd.DataFrame({"metric": ap.metric, "value": _say(ap)})
+    parts = [Table(table, "AP is the area under precision and recall."),
              make_figure(show_froc(froc), "FROC at IoU 0.2. Good: high already at the left.")]
-    if recall is not None: parts.append(Table(recall, "Share of true boxes among the proposals", digits=2))
+    if recall is not None: parts.append(Table(recall, "Share of true boxes among the proposals.", digits=2))
     return Section("How well are strings found?", "", parts)
+
+# %% ../nbs/stringreport.ipynb #3e7a2002
+_PROPOSED = dict(ridges="thin lines", regions="selective search", both="thin lines and selective search")
+
+def to_methods(
+    frames:pd.DataFrame, # group; a row a frame
+    about:dict, # model.json of step 34; empty: not known
+    used:dict, # threshold, gate, overlap, gap
+    scores:pd.DataFrame|None=None, # candidate, metric, value, low, high: frames of test embryos
+    chosen:str="", # The way of screening in use
+) -> list: # Sentences to paste
+    "How it was done, in words for a paper."
+    said = [f"{len(frames)} frames of {frames.group.nunique()} embryos were looked at."]
+    if about:
+        how = f"{_PROPOSED[about['how']]} (at most {about['most']} of a kind in a frame)"
+        said.append(f"Regions were proposed by {how} and described by the frozen network {about['network']}; a small "
+                    "network scored each by how likely it holds a string and how well it fits.")
+    gate = "Every frame" if used["gate"] is None else f"A frame with a screen score of {used['gate']:.2f} or more"
+    said.append(f"{gate} was searched for boxes. Boxes with a score of {used['threshold']:.2f} or more count; of two "
+                f"that overlap by more than {used['overlap']:g} (IoU) the better one was kept, and boxes were linked "
+                f"in time over gaps of at most {used['gap']} frame(s).")
+    r = None if scores is None else _find(scores, "auroc", chosen)
+    if r is not None:
+        said.append("On embryos from which nothing was learned, frames with strings were told from others with an "
+                    f"AUROC of {say_score(r, 'embryos')}.")
+    return said

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from .augment import turn
 from .cam import iter_cams
 from .classify import ClassifyError, StageClassifier
 from .errors import check_lengths
+from .files import write_whole
 from .light import read_tiles
 from .calibration import find_temperature
 from .progress import track
@@ -216,9 +217,8 @@ def read_or_train(
     if not file.exists():
         model, curve = make()
         curve = curve.drop(columns="seconds", errors="ignore") # two undisturbed runs write the same bytes
-        curve.to_csv(file.with_suffix(".csv"), index=False)
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, file.with_suffix(".part"))
-        os.replace(file.with_suffix(".part"), file)
+        write_whole(file.with_suffix(".csv"), curve)
+        write_whole(file, save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
     model = build()
     model.load_state_dict(load_file(file))
     return model.cpu().eval()

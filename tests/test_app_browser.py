@@ -2,11 +2,12 @@
 
 import os, re, signal, subprocess, sys, urllib.error, urllib.request
 
-import numpy as np, pandas as pd, psutil, pytest
-from browser import ROOT, wait_until
+import numpy as np, pandas as pd, psutil, pytest, tifffile
+from browser import ARTEFACTS, ROOT, wait_until
 from test_domain import make_source
 
-from cellprotocols.chromatin import train
+from cellprotocols.chromatin import annotate, train
+from cellprotocols.dataset import read_dataset
 from cellprotocols.images import write_image
 from cellprotocols.labellog import read_labels
 from cellprotocols.synth import make_movie, make_patches
@@ -224,5 +225,138 @@ def test_a_model_of_another_source_is_adapted_by_a_button(home, other, page):
         assert gain.low.gain <= gain.value.gain <= gain.high.gain
         said = report.get_by_role("row", name="gained")
         expect(said).to_contain_text(f"{gain.value.gain:.3f}")
+    finally:
+        a.stop()
+
+
+AXES = ["--axes", "TCYX", "--px-um", "0.333"]
+
+
+def write_nameless_movie(path, seed):
+    "A movie of two channels that says neither its axes nor its pixel size, and is stored min-is-white; its cells."
+    movie = make_movie(n_frames=16, seed=seed, division_rate=8.0)
+    one = movie.frames[..., 0]
+    tifffile.imwrite(path, np.stack([255 - one, 255 - one // 3], 1), photometric="miniswhite")
+    return movie.cells
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    "A folder with three movies whose axes nobody can know, 72 cells of two classes clicked, and one movie more."
+    folder = tmp_path_factory.mktemp("labelled")
+    source, log = folder / "My movies", folder / "out" / "labels.jsonl"
+    for name in ("My movies", "more"):
+        (folder / name).mkdir()
+    cells = {f"well_{k}.tif": write_nameless_movie(source / f"well_{k}.tif", k) for k in range(3)}
+    write_nameless_movie(folder / "more" / "well_9.tif", 9)
+    how = dict(axes="TCYX", px_um=0.333, classes="Interphase,Metaphase")
+    hand = annotate.make_annotator(str(source), str(log), str(folder / "out" / "21_annotate"), by="anna", **how)
+    for name, c in cells.items():
+        some = c[c.state.isin(["Interphase", "Metaphase"])].groupby("state").sample(12, random_state=0)
+        where = [
+            dict(item=f"{name} {r.Index}", label=r.state, field=name, t=int(r.t), z=0, y=float(r.y), x=float(r.x))
+            for r in some.itertuples()
+        ]
+        hand.act("give", entries=where)
+    return folder
+
+
+def look(page, name):
+    "Make a picture of the page, and see that it needs no more room than there is."
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"page-{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_axes_that_cannot_be_known_are_asked_for_with_the_line_that_answers(labelled):
+    words = ["app", "chromatin", "--no-browser", "--port", "0", "--source", "My movies", "--out", "unasked"]
+    env = os.environ | dict(PYTHONPATH=str(ROOT))
+    done = subprocess.run([*COMMAND, *words], cwd=labelled, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "--axes TCYX" in done.stderr and "http://" not in done.stdout, done
+
+
+def test_the_page_from_labels_to_other_movies(labelled, page):
+    "Train, stop, go on, read the report, look closer, apply; what was told and what was assumed goes all the way."
+    a = App(labelled, "--source", "My movies", "--classes", "Interphase,Metaphase", *AXES)
+    try:
+        assert "note: well_0.tif: min-is-white" in a.said()
+        page.goto(a.url)
+        page.locator(".cp[data-frame]").wait_for(timeout=120_000)
+        expect(page.get_by_role("heading", name="chromatin: My movies")).to_be_visible()
+        expect(page.locator(".cp-goal")).to_contain_text("click the cells that are of it")
+        expect(page.locator(".cp-goal")).to_contain_text("464 more Interphase, 464 more Metaphase")
+        expect(page.locator(".cp-goal")).to_contain_text("Then open the tab Train.")
+        expect(page.get_by_role("note")).to_contain_text("Assumed: well_0.tif: min-is-white")
+        expect(page.locator(".cp-alert")).to_be_hidden()
+        look(page, "label")
+
+        def tab(name):
+            page.get_by_role("tab", name=name).click()
+            return page.get_by_role("tabpanel").locator("visible=true").first
+
+        for name in ("Report", "Look closer", "Apply"):
+            tab(name)
+            expect(page.get_by_text("There is no run yet.").locator("visible=true")).to_be_visible()
+        tab("Train")
+        train, stop = (page.get_by_role("button", name=n) for n in ("Train with these labels", "Stop"))
+        expect(stop.locator("visible=true")).to_be_disabled()
+        train.click()
+        expect(train).to_be_disabled()
+        expect(page.get_by_text(re.compile("Training: 2[2-4]_"))).to_be_visible(timeout=240_000)
+        look(page, "train")
+        stop.locator("visible=true").click()
+        expect(page.get_by_text("Training: stopped. The labels are safe")).to_be_visible(timeout=30_000)
+        assert not page.get_by_text("did not finish").count() and not page.get_by_text("Traceback").count()
+        assert not [p for p in a.family() if "run" in p.cmdline() and "--axes" in p.cmdline()]  # it has ended
+        page.set_viewport_size(dict(width=390, height=800))
+        look(page, "stopped-390")
+        page.set_viewport_size(dict(width=1280, height=720))
+        train.click()
+        expect(page.get_by_text("Training: done.")).to_be_visible(timeout=600_000)
+        expect(page.get_by_text("Assumed: well_0.tif and 2 more: min-is-white").locator("visible=true")).to_be_visible()
+        runs = sorted(p.name for p in (labelled / "out").glob("run_*"))
+        assert runs == ["run_01"]  # the stopped run went on
+        first = read_dataset(labelled / "out" / "run_01" / "21_annotate")
+        assert first.settings["axes"] == "TCYX" and first.settings["px_um"] == 0.333 and len(first) == 72
+        assert read_dataset(labelled / "out" / "run_01" / "22_patches")["patches"].shape[-1] == 2
+
+        tab("Report")
+        report = page.frame_locator('iframe[title="report"]')
+        expect(report.get_by_role("heading").first).to_be_visible(timeout=30_000)
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="Open it in a tab of its own").click()
+        own = opened.value
+        expect(own.get_by_role("heading", level=1)).to_be_visible()
+        expect(own.get_by_text("min-is-white").first).to_be_attached()
+        own.close()
+        tab("Look closer")
+        expect(page.get_by_text("There is no run yet.").locator("visible=true")).to_have_count(0)
+        expect(page.locator("canvas >> visible=true").first).to_be_visible(timeout=60_000)
+        look(page, "closer")
+
+        tab("Apply")
+        apply = page.get_by_role("button", name="Apply the model to my movies")
+        apply.click()
+        expect(page.get_by_text("no file or folder is named")).to_be_visible()
+        path = page.get_by_placeholder("a file or a folder on this computer")
+        path.fill("nowhere.tif")
+        path.press("Tab")
+        apply.click()
+        expect(page.get_by_text("there is no file or folder 'nowhere.tif'")).to_be_visible()
+        expect(page.get_by_placeholder("a letter each")).to_have_value("TCYX")
+        expect(page.get_by_placeholder("um, e.g. 0.33")).to_have_value("0.333")
+        path.fill(str(labelled / "more" / "well_9.tif"))
+        path.press("Tab")
+        apply.click()
+        expect(page.get_by_text("Applying: done.")).to_be_visible(timeout=300_000)
+        look(page, "applied")
+        table = page.get_by_role("link", name="cells.csv").or_(page.get_by_role("link", name="items.csv")).first
+        expect(table).to_be_visible()
+        made = read_dataset(labelled / "out" / "applied_01")
+        assert made.settings["axes"] == "TCYX" and len(made) > 50
+        status, text = a.ask("/" + table.get_attribute("href"), Authorization=f"token {a.token}")
+        assert status == 200 and text.count("\n") > 50
+        own = r"favicon|source map|403.*api/shutdown|Could not find a static loader"
+        assert not [e for e in page.errors if not re.search(own, e)], page.errors
     finally:
         a.stop()

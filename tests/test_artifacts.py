@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from reports import check_report
 import tifffile
 import torch
 from scipy import ndimage
@@ -817,7 +818,7 @@ def test_practice_data_end_to_end(finished, capsys):
         == set(masks.items.item_id)
         == set(trained.items.field_id)
     )
-    page = (finished / "56_visualize" / "report.html").read_text(encoding="utf-8")
+    page = check_report(finished / "56_visualize", "Score-CAM maps", "10.1038/s41598-022-14703-y", "IoU with masks")
     assert "practice (synthetic)" in page.lower() and "<script" not in page and 'class="slider"' in page
     assert all(
         title in page
@@ -938,5 +939,5 @@ def test_images_that_nobody_has_labelled_are_masked_and_reported(tmp_path, capsy
         and "predicted" not in trained.items
     )
     assert read_dataset(tmp_path / "work" / "55_infer").items.p_artifact.isna().all()
-    page = (tmp_path / "work" / "56_visualize" / "report.html").read_text(encoding="utf-8")
+    page = check_report(tmp_path / "work" / "56_visualize", "no label was used")
     assert "AUROC" not in page and "no label says how well that went" in page and "were masked and filled" not in page

@@ -1,19 +1,26 @@
 "bundle: what was written is read back; everything bad ends in a BundleError; nothing foreign runs."
 
+import errno
 import json
 import os
 import pickle
 import shutil
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings as hyp, strategies as st
+from test_domain import make_source
 from torch import nn
 
 from cellprotocols.bundle import FILES, BundleError, _write_sums, check_input, read_bundle, to_onnx, write_bundle
+from cellprotocols.chromatin import train
+from cellprotocols.errors import UserError
+from cellprotocols.synth import make_patches
 
 
 def tiny(n_classes, c=1):
@@ -111,13 +118,75 @@ def test_never_overwrites_and_leaves_nothing_half(tmp_path, folder, monkeypatch)
         p.name for p in (tmp_path / "n").iterdir()
     } == {*FILES, "SHA256SUMS"}
 
-    def full(*args, **kw):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cellprotocols.bundle.save_file", full)
-    with pytest.raises(Exception, match="disk is full"):
-        write(tmp_path / "o")
-    assert not (tmp_path / "o").exists()
+def fill_at(monkeypatch, name):
+    "From now on the disk is full when half of a file of this name is written."
+
+    def limit(write):
+        def limited(path, data, *args, **kw):
+            if path.name != name:
+                return write(path, data, *args, **kw)
+            write(path, data[: len(data) // 2], *args, **kw)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        return limited
+
+    for verb in ("write_bytes", "write_text"):
+        monkeypatch.setattr(Path, verb, limit(getattr(Path, verb)))
+
+
+@pytest.mark.parametrize("name", [*FILES, "SHA256SUMS"])
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_bundle(tmp_path, monkeypatch, name):
+    with monkeypatch.context() as m:
+        fill_at(m, name)
+        with pytest.raises(UserError, match="the disk is full; free space") as e:
+            write(tmp_path / "o")
+    assert str(tmp_path / "o") in str(e.value) and not list(tmp_path.iterdir())
+    write(tmp_path / "o")
+    read_bundle(tmp_path / "o", REGISTRY)
+
+
+def test_a_small_disk_at_every_size(tmp_path, request):
+    "The real thing: whatever file is cut off, nothing is left and the sentence is the same."
+    refused = 0
+    for kb in range(4, 40, 4):
+        small = tmp_path / f"{kb}"
+        small.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kb}k", "tmpfs", small], capture_output=True
+        ).returncode:
+            pytest.skip("only root can make a small disk")
+        request.addfinalizer(lambda small=small: subprocess.run(["umount", "-l", small]))
+        try:
+            write(small / "m")
+        except UserError as e:
+            refused += 1
+            assert "the disk is full" in str(e) and not list(small.iterdir())
+        else:
+            read_bundle(small / "m", REGISTRY)
+    assert 3 <= refused <= 7, refused
+
+
+def test_a_full_disk_while_a_model_is_handed_over_loses_nothing(tmp_path, monkeypatch):
+    patches, labels, groups = make_patches(12, size=32, seed=2)
+    source = make_source(tmp_path / "22", patches, labels, groups)
+
+    def run(name):
+        return train.run(source, str(tmp_path / name), model="measured", folds=3, random_split=False)
+
+    def digests(name):
+        meta = json.loads((tmp_path / name / "dataset.json").read_text())
+        return {k: v for k, v in meta["files"].items() if k != "bundle/SHA256SUMS"}
+
+    run("calm")
+    with monkeypatch.context() as m:
+        fill_at(m, "model.safetensors")
+        with pytest.raises(UserError, match="the disk is full"):
+            run("full")
+    assert not (tmp_path / "full").exists() and not list(tmp_path.rglob("*.part"))
+    assert not [p for p in tmp_path.rglob("bundle.json") if "calm" not in p.parts]
+    run("full")
+    assert digests("full") == digests("calm")
 
 
 @pytest.mark.parametrize(

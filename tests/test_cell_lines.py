@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from reports import check_report
 from skimage.io import imsave
 
 from cellprotocols.bags import BagError
@@ -167,8 +168,8 @@ def test_the_whole_way_on_practice_data(whole):
         assert check_dataset(whole / step_folder("cell_lines", step)).settings["practice"]
     trained = read_dataset(whole / "14_train")
     assert trained.items.groupby("group").fold.nunique().max() == 1, "a batch is on one side"
-    page = (whole / "16_visualize" / "report.html").read_text(encoding="utf-8")
-    assert "practice (synthetic)" in page and "<script" not in page and "Methods" in page
+    page = check_report(whole / "16_visualize", "measurements of texture and shape", "10.1038/s41598-022-12099-3")
+    assert "practice (synthetic)" in page and "<script" not in page
     prob = trained.items[[c for c in trained.items if c.startswith("prob_")]]
     assert np.allclose(prob.sum(axis=1), 1)
 

@@ -19,7 +19,7 @@ import tifffile
 
 import cellprotocols
 from cellprotocols.cli import main, run_steps
-from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, read_options, read_takes, step_folder
+from cellprotocols.protocols import PROTOCOLS, STEPS, built_steps, read_options, read_takes, step_file, step_folder
 from cellprotocols.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -721,7 +721,7 @@ def test_a_damaged_image_is_left_out_by_name(capsys, tmp_path, what):
     source = DAMAGED[what](tmp_path / "data")
     code, out, err = cli(capsys, *run_words(source, tmp_path / "out"))
     assert code == 0, err
-    assert re.search("1 of .* files cannot be read and are left out, all named in skipped.csv: .*plate1_3.tif", out)
+    assert re.search("1 of .* files are left out, all named in skipped.csv: .*plate1_3.tif", out)
     made = tmp_path / "out" / "22_patches"
     assert pd.read_csv(made / "skipped.csv").file.tolist() == ["b/plate1_3.tif"]
     assert str(tmp_path) not in (made / "skipped.csv").read_text()
@@ -1333,18 +1333,27 @@ def test_every_protocol_has_what_its_page_needs(protocol, tmp_path):
     from importlib import import_module
 
     from cellprotocols.cli import page_code
-    from cellprotocols.parser import make_parser
+    from cellprotocols.parser import READING, make_parser, reading_options
 
-    code = page_code(protocol, str(tmp_path), str(tmp_path / "out"), "a,b", "o'neill")
+    reading = {o.name: {int: 2, float: 0.5, bool: True}.get(o.type, "1") for o in reading_options(protocol)}
+    code = page_code(protocol, str(tmp_path), str(tmp_path / "out"), "a,b", "o'neill", **reading)
     calls = {
         n.func.id: n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     }
     for name, step in dict(make_annotator="annotate", make_explorer="visualize").items():
         module = import_module(f"cellprotocols.{protocol}.{step}")
         options = {o.name for o in read_options(Path(module.__file__).read_text(encoding="utf-8"), name)}
-        assert {k.arg for k in calls[name].keywords} <= options, f"{protocol}.{step}.{name}"
+        assert {k.arg for k in calls[name].keywords if k.arg} <= options, f"{protocol}.{step}.{name}"
     words = ast.literal_eval(calls["show_protocol"].args[3])
     told = vars(make_parser().parse_args(["run", protocol, *words]))
+    assert {"axes", "series"} <= set(reading) and "px_um" in reading or protocol == "strings"
+    files = {k: v for k, v in told.items() if v == str(Path("1").resolve())}  # the page runs elsewhere
+    assert {k: told[k] for k in reading} == reading | {k: files[k] for k in reading if k in files}
+    infers = {o.name for o in read_options(step_file(protocol, "infer").read_text("utf-8"))}
+    assert ast.literal_eval(calls["show_protocol"].args[7]) == {k: reading[k] for k in READING if k in infers}
+    (labels,) = (ast.literal_eval(k.value) for k in calls["make_annotator"].keywords if not k.arg)
+    first = {o.name for o in read_options(step_file(protocol, "annotate").read_text("utf-8"))}
+    assert set(labels) == set(reading) & first
     assert told["source"] == str(tmp_path) and (
         protocol != "artifacts" or told["painted"] == str(tmp_path / "out" / "masks.jsonl")
     )

@@ -12,7 +12,7 @@ from cellprotocols.fields import ImageAnnotator
 from cellprotocols.frames import Frames
 from cellprotocols.hints import Hints, Notes, find_hints, give_hints
 from cellprotocols.images import open_image
-from cellprotocols.sections import make_settings_section
+from cellprotocols.methods import make_settings_section
 from cellprotocols.sources import ImageError
 from cellprotocols.steps import read_notes
 
@@ -71,7 +71,9 @@ def test_the_page_says_what_was_assumed(tmp_path):
     tifffile.imwrite(tmp_path / "m.tif", np.zeros((9, 30, 40), np.uint8), photometric="minisblack")
     page = ImageAnnotator([tmp_path / "m.tif"], ["a", "b"], tmp_path / "log.jsonl")
     page.answer({"do": "field", "f": 0})
-    assert any("taken as time" in p for p in page.problems)
+    assert page.notes() == page.answer({"do": "hello"})[0]["notes"]
+    assert len(page.notes()) == 1 and "m.tif" in page.notes()[0] and "taken as time" in page.notes()[0]
+    assert not page.problems  # a note is no alarm
 
 
 def test_artifacts_reads_the_channel_it_was_told(tmp_path):

@@ -194,6 +194,7 @@ ROWS = [
     mappage
     maskreport
     maskverdict
+    methods
     painted
     places
     points

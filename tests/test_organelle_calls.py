@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from reports import check_report
 
 from cellprotocols.cellpage import PageField, make_cell_page
 from cellprotocols.corrections import CorrectionError, read_corrections
@@ -77,6 +78,7 @@ def chain(tmp_path_factory):
     "All steps on practice data; the folder in which they are."
     home = tmp_path_factory.mktemp("organelles") / "practice"
     visualize.run(None, str(home / "46_visualize"))
+    check_report(home / "46_visualize", "frozen network", "10.1038/s41592-022-01606-z")
     return home / "seed_0"
 
 

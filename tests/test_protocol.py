@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from reports import check_report
 
 from cellprotocols.chromatin import annotate
 from cellprotocols.cli import main, run_steps
@@ -73,7 +74,7 @@ def test_practice_scores_are_honest_and_marked(finished):
     scores = pd.read_csv(out / "24_train" / "scores.csv")
     f1 = scores[scores.metric == "macro_f1"].set_index("split").value
     assert 0.5 < f1["grouped"] <= 1, "practice cells can be told apart"
-    page = (out / "26_visualize" / "report.html").read_text(encoding="utf-8")
+    page = check_report(out / "26_visualize", "cross-validation over groups", "10.3389/fcomp.2021.734559")
     assert "practice (synthetic)" in page.lower()
     assert (out / "24_train" / "bundle" / "card.md").read_text().lower().count("practice") >= 1, (
         "a model of practice data says so wherever it goes"

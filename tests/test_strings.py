@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from reports import check_report
 import tifffile
 from skimage.io import imsave
 
@@ -123,7 +124,8 @@ def test_the_whole_way_on_practice_data(tmp_path):
     held = c.items.set_index("item_id").screen
     assert np.allclose(held[d.items.item_id], d.items.screen, atol=0.05), "one score, here and there"
     e = visualize.run(str(d.path), str(tmp_path / "36"), str(c.path), str(a.path))
-    assert "practice (synthetic)" in (e.path / "report.html").read_text(encoding="utf-8")
+    page = check_report(e.path, "searched for boxes", "AUROC", "arXiv 2512.09461")
+    assert "practice (synthetic)" in page
 
 
 def test_probabilities_of_a_screen_are_those_of_held_out_frames():

@@ -19,8 +19,9 @@ from ..imagesets import find_images
 from ..origins import is_practice
 from ..maskfiles import name_mask, read_mask
 from ..maskreport import (make_calls_section, make_doubt_section, make_learning_section, make_masks_section,
-                                      make_numbers, make_painted_section, make_settings_section, make_slider_section,
-                                      make_stain_section, make_table_section, make_unusual_section)
+                                      make_numbers, make_painted_section, make_slider_section,
+                                      make_stain_section, make_table_section, make_unusual_section, to_methods)
+from ..methods import make_last_sections, name_data
 from ..maskverdict import make_mask_verdict
 from ..painted import score_painted
 from ..report import Callout
@@ -101,10 +102,22 @@ def _find_painted(f, painted, near) -> Path|None:
     usual = [f.root/"masks"] if is_practice(f.root) else [near/"masks.jsonl", near/"painted"]
     return next((p for p in (*([Path(painted)] if painted else []), *usual) if p.exists()), None)
 
+_FILES = {"items.csv": "one row an item", "scores.csv": "scores of whole images",
+          "skipped.csv": "files left out, and why", "masks": "a mask for every image",
+          "filled": "the images without dirt", "mask_curve.csv": "every threshold",
+          "masker/card.md": "the model that masks", "classifier/card.md": "the model that classifies"}
+_CITE = {"masks from labels of whole images (ArtSeg)": "10.1038/s41598-022-14703-y", "Score-CAM": "arXiv 1910.01279"}
+
+def _make_last(f, truth, out) -> list:
+    "Methods, files, settings."
+    used = f.masks.meta["settings"]
+    said = to_methods(f.items, used, used["threshold"] or f.cut, f.labelled, f.scores, truth)
+    return make_last_sections(said, _CITE if f.labelled else {}, [f.unusual, f.trained, f.masks], _FILES, out)
+
 def _make_sections(f, truth) -> list:
     "The chapters of the report, in order; those with nothing to say are left out."
     columns = ["file", "group", "label", "p_artifact", "area", "n_objects", "largest", "status", "unlike"]
-    place, used = {k: i for i, k in enumerate(f.items.item_id)}, [d for d in (f.trained, f.masks) if d is not None]
+    place = {k: i for i, k in enumerate(f.items.item_id)}
     sections = [*_make_limits(f), make_masks_section(f.items, f.look),
         make_painted_section(truth, f.items, f.look, OFFER),
         make_slider_section(f.items, f.look), make_stain_section(f.items),
@@ -115,15 +128,14 @@ def _make_sections(f, truth) -> list:
         folder = f.trained.path
         curves = {"Learning from labels of images": folder/"classifier.csv", "Learning to mask": folder/"masker.csv"}
         sections.append(make_learning_section(curves, folder/"mask_curve.csv", f.scores, f.cut))
-    return [s for s in (*sections, make_settings_section(used)) if s]
+    return [s for s in sections if s]
 
 def _say_learned(f) -> str:
     learned = "labels of whole images" if f.labelled else "dirt drawn on such images, without any label"
     return f"Masked by a model that learned from {learned}"
 
 def _make_facts(f) -> dict:
-    data = "practice (synthetic)" if f.practice else str(f.root.name)
-    return {"fields": len(f.items), "wells": f.items.group.nunique(), "data": data}
+    return {"fields": len(f.items), "wells": f.items.group.nunique(), "data": name_data(f.practice, f.root)}
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #206969b3
 def run(
@@ -146,7 +158,8 @@ def run(
     with step.write("report") as w:
         drawn = is_practice(f.root) and where == f.root/"masks"
         truth = score_painted(f.items, f.mask_of, where, w.folder/"painted", drawn) if where else None
-        return step.write_page(w, f.items, title or "Which pixels are dirt?", _make_sections(f, truth), _say_learned(f),
+        sections = [*_make_sections(f, truth), *_make_last(f, truth, out)]
+        return step.write_page(w, f.items, title or "Which pixels are dirt?", sections, _say_learned(f),
                                _make_facts(f), make_verdict(f, truth), make_numbers(f.items, f.scores, truth))
 
 # %% ../../nbs/artifacts/56_visualize.ipynb #a3a13903

@@ -103,6 +103,8 @@ def run(
     cut:str="auto", # Rows with scale bars and clocks: auto, none, or top and bottom, e.g. "0,150"
     log:str="", # The label log of notebook 11: lines given by a person
     anywhere:bool=False, # Take frames that lie elsewhere, too, where a list names them
+    axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "YXC"
+    series:str="", # Which image or place of files that hold several, from 0
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     seed:int=0, # Of the practice data
 ): # The frames, a `Dataset`; beside it sequences.csv

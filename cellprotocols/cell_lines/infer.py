@@ -20,7 +20,7 @@ from ..framecuts import (check_frame_scale, choose_frame_margins, cut_frame, mak
                                      to_frame_limits)
 from ..framesets import measure_frames, read_unknown_frames
 from ..imagesets import leave_damaged, say_lost, write_lost
-from ..hints import give_hints, to_hints
+from ..hints import find_hints
 from ..images import write_image
 from ..levels import GreyRange
 from ..origins import is_practice, relative_to, write_practice_mark
@@ -147,6 +147,8 @@ def run(
     pattern:str="", # How their names are read; "": as they fit
     cut:str="auto", # Rows of new frames with scale bars and clocks: auto, none, or top and bottom, e.g. "0,150"
     px_um:float=0., # Pixel size of new frames, um, where the files do not say or say it wrong
+    axes:str="", # What the axes of new frames are, where the files do not say it: a letter each, e.g. "YXC"
+    series:str="", # Which image or place of files that hold several, from 0
     seed:int=0, # Of the practice data
 ): # The answers, a `Dataset`, one row a sequence; beside it frames.csv, patches.csv and pictures
     "Name the line of every sequence, and say how sure that is."
@@ -156,11 +158,12 @@ def run(
     step = Step("cell_lines.infer", run, locals(), ["images"], practice=practise)
     m = _open_model(step)
     if images:
-        give_hints(images, to_hints(dict(px_um=px_um)))
+        step.tell(images)
         t, root, lost = _list_frames(images, pattern, cut, m)
     else:
         frames = step.read("source", "labels")
         t, root, lost = frames.items, find_frame_root(frames), {}
+    if told := find_hints(root).told(): step.settings["told"] = told
     step.settings.update(classes=m.bundle.classes, root=relative_to(root, Path(out).resolve().parent))
     if made := step.find_done(): return made
     with step.write("predictions") as w:

@@ -21,8 +21,7 @@ from ..intervals import Interval
 from ..linereport import (make_alike_section, make_answers_section, make_growth_section, make_line_numbers,
                                       make_line_verdict, make_lines_section, make_unknown_section,
                                       make_when_section, to_methods)
-from ..maskreport import make_settings_section
-from ..report import Section
+from ..methods import make_last_sections, name_data
 from ..sections import make_trust_section, read_text_table
 from ..steps import Step
 
@@ -51,6 +50,21 @@ def _say_alike(answers, embeddings, most=4) -> list:
     return [make_alike_section(asked, _make_near(embeddings), learned["patches"], learned.items.label.tolist())]
 
 # %% ../../nbs/cell_lines/16_visualize.ipynb #358343cc
+_FILES = {"items.csv": "one row an item", "frames.csv": "one row a frame", "patches.csv": "one row a patch",
+          "scores.csv": "all scores with intervals", "unknown.csv": "lines left out in turn",
+          "skipped.csv": "frames left out, and why", "bundle/card.md": "the model",
+          "bundle/bundle.json": "what the model needs"}
+_CITE = {"cell lines from brightfield images (CLANet)": "arXiv 2306.16538",
+         "cell lines and incubation times, earlier": "10.1038/s41598-022-12099-3"}
+
+def _say_methods(trained, embeddings, patches) -> list:
+    "How it was done, as far as the folders say it."
+    if trained is None or embeddings is None or patches is None:
+        return ["The report was written without the folders of training, which say how it was done."]
+    cut = {k: patches.settings[k] for k in ("size", "n", "mode")}
+    encoder, n = read_encoder(embeddings.path)[0], len(read_frame_table(patches))
+    return [to_methods(n, trained.items, encoder, cut, trained.settings["practice"])]
+
 def _make_sections(answers, trained, embeddings, patches) -> list:
     "The chapters, in order."
     pictures = [p for _, p in read_pictures(answers)]
@@ -66,12 +80,7 @@ def _make_sections(answers, trained, embeddings, patches) -> list:
     parts += _say_alike(answers, embeddings)
     if patches is not None: parts.append(make_growth_section(read_frame_table(patches)))
     if trained is not None: parts.append(make_trust_section(t.label, prob, classes))
-    if trained is not None and embeddings is not None and patches is not None:
-        cut = {k: patches.settings[k] for k in ("size", "n", "mode")}
-        encoder, frames = read_encoder(embeddings.path)[0], read_frame_table(patches)
-        text = to_methods(len(frames), t, encoder, cut, trained.settings["practice"])
-        parts.append(Section("Methods, to paste", text))
-    return [*parts, make_settings_section([d for d in (patches, embeddings, trained, answers) if d is not None])]
+    return parts
 
 # %% ../../nbs/cell_lines/16_visualize.ipynb #cc7c035b
 def run(
@@ -95,10 +104,11 @@ def run(
         loose = find_loose(trained.items.item_id, trained.items.batch).mean()
         verdict = make_line_verdict(scores, len(trained.settings["classes"]), step.practice, loose)
         headline = make_line_numbers(scores, trained.items)
-    data = "practice (synthetic)" if step.practice else Path(answers.settings["root"]).name
+    data = name_data(step.practice, answers.path.resolve().parent/answers.settings["root"])
     facts = {"sequences": len(answers.items), "data": data}
     with step.write("report") as w:
-        sections = _make_sections(answers, trained, numbers, cut)
+        sections, used = _make_sections(answers, trained, numbers, cut), [cut, numbers, trained, answers]
+        sections += make_last_sections(_say_methods(trained, numbers, cut), _CITE, used, _FILES, out)
         return step.write_page(w, answers.items, title or "Which cell line is it?", sections,
                                "By a model that was tried on batches it had not seen", facts, verdict, headline)
 

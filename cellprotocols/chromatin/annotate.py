@@ -23,7 +23,7 @@ from ..progress import track
 from ..review import choose_palette, make_grid
 from ..cellsets import (check_classes, check_contradictions, check_openable, make_items, name_cells,
     order_classes, read_cells)
-from ..steps import Step, find_practice
+from ..steps import Step, StepError, find_practice, read_notes
 from ..synth import make_movie
 
 STATES = ("Interphase", "Prometaphase", "Metaphase", "Anaphase", "Apoptosis") # in the order of their published codes
@@ -121,6 +121,14 @@ def run(
     return step.end(made, _say(table, names), *_warn(table, names))
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #090a42cf
+def _check_told(labels, options):
+    "Refuse cells that were read in another way than is asked for now."
+    for k in ("axes", "series", "px_um"):
+        was, now = labels.settings.get(k) or "", options.get(k) or ""
+        if now and now != was:
+            do = "name another folder with out, or leave it out"
+            raise StepError(f"{labels.path.name} was made with {k}={was!r}, now {k}={now!r} is said", "the same", do)
+
 def make_annotator(
     source:str|None=None, # As for `run`; None: the practice movies
     log:str="work/chromatin/labels.jsonl", # The label log
@@ -138,7 +146,10 @@ def make_annotator(
         give_hints(find_root(source), to_hints(options, ask=True))
         return PointAnnotator(movies, named or STATES, log, target=target, by=by)
     labels = read_dataset(out, "labels") if Path(out).exists() else run(source, out, classes=classes, **options)
-    return make_grid(labels, choose_palette(labels, classes, STATES), log, by, target=target)
+    _check_told(labels, options)
+    grid = make_grid(labels, choose_palette(labels, classes, STATES), log, by, target=target)
+    grid.assumed = {note: [file] for file, _, note in (line.partition(": ") for line in read_notes(labels))}
+    return grid
 
 # %% ../../nbs/chromatin/21_annotate.ipynb #0c29b13a
 def is_waiting(

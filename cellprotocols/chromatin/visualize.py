@@ -15,10 +15,11 @@ from ..cellsets import check_blank_score
 from ..dataset import read_dataset, take_rows
 from ..errors import UserError
 from ..files import find_newest
+from ..methods import make_last_sections, name_data, say_score
 from ..review import choose_palette, make_log_options
 from ..sections import (choose_verdict, find_score, make_classes_section, make_data_section,
-    make_files_section, make_gain_section, make_headline, make_limits_section, make_map_section, make_methods_section,
-    make_movies_section, make_scores_section, make_settings_section, make_training_section,
+    make_gain_section, make_headline, make_limits_section, make_map_section,
+    make_movies_section, make_scores_section, make_training_section,
     make_trust_section, make_verdict, make_worst_section, read_text_table, to_warned)
 from ..steps import Step
 
@@ -76,7 +77,9 @@ _FILES = {"items.csv": "one row a cell", "scores.csv": "all scores with interval
           "curves.csv": "training curves", "near_copies.csv": "near copies across folds", "bundle/card.md": "the model",
           "bundle/bundle.json": "what the model needs", "movies.csv": "frames, interval, pixel size",
           "states.csv": "cells in each state, frame by frame", "smoothed.csv": "every nucleus: its track and state"}
-_CITE = {"temperature scaling": "10.48550/arXiv.1706.04599"}
+_CITE = {"temperature scaling": "10.48550/arXiv.1706.04599",
+         "states of nuclei in movies, by a network and tracking": "10.3389/fcomp.2021.734559",
+         "the published protocol": "10.1007/978-1-0716-2221-6_3"}
 
 def _read_intervals(infer) -> dict: # movie: seconds between its frames, where its file says so
     table = infer.path/"movies.csv"
@@ -92,14 +95,14 @@ def _say_methods(f) -> list:
             f"patches of {size} x {size} pixels{scale} were cut around them.",
             f"The model ({f.model}) was judged by cross-validation over groups ({s['folds']} folds): each cell was "
             "predicted by a model that had not seen its group. Probabilities were calibrated by temperature scaling.",
-            f"The macro-F1 was {r.value:.2f} (95 % interval {r.low:.2f} to {r.high:.2f}, bootstrap over groups)."]
+            f"The macro-F1 was {say_score(r)}."]
     if f.infer is not None and f.infer.meta["settings"].get("mode") == "movies":
         said.append("In movies, nuclei were found in every frame, classified one by one, linked over time, and their "
                     "states smoothed along each track by a hidden Markov model.")
     return said
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #dbb9eb7d
-def _make_sections(f) -> list:
+def _make_sections(f, out) -> list:
     "The sections of the report, in order."
     folder, items, by_movie = f.trained.path, f.items, f.infer is not None and (f.infer.path/"smoothed.csv").exists()
     sections = [make_scores_section(f.scores),
@@ -117,11 +120,10 @@ def _make_sections(f) -> list:
         mitotic = [c for c in STATES[1:4] if c in f.classes]
         sections.append(make_movies_section(rows, f.classes, pictures, _read_intervals(f.infer), mitotic))
     used = [f.labels, f.patches, f.cells, f.trained, f.infer]
-    methods = make_methods_section(_say_methods(f), f.trained.meta["versions"], _CITE)
-    return [*sections, methods, make_files_section(used, _FILES), make_settings_section(used)]
+    return [*sections, *make_last_sections(_say_methods(f), _CITE, used, _FILES, out)]
 
 def _make_facts(f) -> dict:
-    data = "practice (synthetic)" if f.practice else Path(f.labels.settings["source"]).name
+    data = name_data(f.practice, f.labels.path.resolve().parent/f.labels.settings["source"])
     groups, classes = f.items.group.nunique(), ", ".join(f.classes)
     return {"cells": len(f.items), "groups": groups, "classes": classes, "model": f.model, "data": data}
 
@@ -145,7 +147,7 @@ def run(
     verdict = to_warned(verdict, f.check_blank())
     headline, lead = make_headline(f.scores, f.model, f.items), "Judged on groups the model has never seen"
     with step.write("report") as w:
-        return step.write_page(w, f.items, title or question, _make_sections(f), lead, _make_facts(f), verdict,
+        return step.write_page(w, f.items, title or question, _make_sections(f, out), lead, _make_facts(f), verdict,
                                headline)
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #53259cae

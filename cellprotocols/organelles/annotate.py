@@ -42,11 +42,13 @@ def make_annotator(
     classes:str="", # Places to choose from, separated by commas; "": all 19; those that a label names are always there
     by:str="", # Who labels; "": the name of this computer's user
     target:int=10, # Fields wanted of each place
+    **options, # Further settings of `run`: pattern, order, px_um, and how files are read
 ): # An `ImageAnnotator`
     "The widget that says where the protein of a whole field is: all its places, beginning with those of the table."
     from cellprotocols.fields import ImageAnnotator  # widgets: only where somebody labels
     root = Path(source or make_practice(find_practice(out)/"data"))
-    t, _ = read_channel_set(root, labels)
+    give_hints(root, to_hints(options, ask=True))
+    t, _ = read_channel_set(root, labels, options.get("pattern", ""))
     each, names = t.label.map(to_classes), [loc.name for loc in LOCATIONS]
     wanted = [find_location(c) for c in classes.split(",") if c.strip()] or range(len(names))
     keys = [names[c] for c in sorted({*wanted, *each.explode().dropna().astype(int)})]
@@ -94,6 +96,8 @@ def run(
     pattern:str="", # The sample in the name of a field, in brackets, e.g. "(.+)_"
     order:str="", # What the channels of TIFFs are that hold all, e.g. "RGBY"; as the files say if not given
     log:str="", # The label log of notebook 41: places given by a person
+    axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "CYX"
+    series:str="", # Which image or place of files that hold several, from 0
     px_um:float=0., # Pixel size, um, where the files do not say or say it wrong
     seed:int=0, # Of the practice data
 ): # The fields, a `Dataset`

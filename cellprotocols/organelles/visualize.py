@@ -6,35 +6,43 @@
 __all__ = ['takes', 'run', 'make_explorer']
 
 # %% ../../nbs/organelles/46_visualize.ipynb #b0c46005
-from os.path import relpath
-from pathlib import Path
+import json
 
 import numpy as np, pandas as pd
 
 from ..tables import to_original
 from ..cellpage import make_views
 from ..cellreport import make_cell_numbers, make_cell_verdict, make_cells_section, make_ways_section
+from ..cellreport import to_methods
 from ..dataset import read_dataset
 from ..files import find_newest
 from ..locations import LOCATIONS
-from ..maskreport import make_settings_section
+from ..methods import make_last_sections, name_data
+from .annotate import find_field_root
 from .patches import read_cell_field
-from ..report import Files, Section
 from ..steps import Step
 from ..viz import to_png
 
 takes = {"source": "infer", "train": "train"} # The earlier step that each argument reads
 
 # %% ../../nbs/organelles/46_visualize.ipynb #b0c46011
-def _make_files_section(answers, out) -> Section:
-    "What lies beside the report, for other programs."
-    said = {"cells.csv": "every cell: calls, probabilities, measurements", "images.csv": "every field",
-            "submission.csv": "the format of the cell competition of 2021", "fields": "label images, outlines"}
-    home = relpath(answers.path.resolve(), Path(out).resolve())
-    found = {f"{home}/{k}": v for k, v in said.items() if (answers.path/k).exists()}
-    return Section("Files", "", [Files(found, "In the folder of step 45", beside=True)])
+_FILES = {"items.csv": "one row an item", "cells.csv": "every cell: calls, probabilities, measurements",
+          "images.csv": "every field", "submission.csv": "the format of the cell competition of 2021",
+          "fields": "label images, outlines", "scores.csv": "all scores with intervals",
+          "classes.csv": "class by class", "skipped.csv": "fields left out, and why", "model.json": "the model",
+          "model.safetensors": "its weights"}
+_CITE = {"places in single cells from labels of images (the competition of 2021)": "10.1038/s41592-022-01606-z"}
 
-def _make_sections(answers, trained, most, out) -> list:
+def _make_last(answers, trained, out) -> list:
+    "Methods, files, settings."
+    patches, about, scores = answers.parent("source"), None, None
+    if trained is not None:
+        about = json.loads((trained.path/"model.json").read_text(encoding="utf-8"))
+        scores = pd.read_csv(trained.path/"scores.csv")
+    said = to_methods(answers.items, patches.settings, about, scores)
+    return make_last_sections(said, _CITE, [patches, trained, answers], _FILES, out)
+
+def _make_sections(answers, trained, most) -> list:
     "The chapters, in order."
     text = dict.fromkeys(("image_id", "called", "doubts", "warnings"), str)
     cells, images = (to_original(pd.read_csv(answers.path/f"{k}.csv", dtype=text)) for k in ("cells", "images"))
@@ -42,8 +50,7 @@ def _make_sections(answers, trained, most, out) -> list:
     parts = [make_cells_section(cells, images, lambda name: read_cell_field(patches, name), colours, most)]
     if trained is not None:
         parts.append(make_ways_section(*(pd.read_csv(trained.path/f"{k}.csv") for k in ("scores", "classes"))))
-    known = [d for d in (trained, answers) if d is not None]
-    return [*parts, _make_files_section(answers, out), make_settings_section(known)]
+    return parts
 
 # %% ../../nbs/organelles/46_visualize.ipynb #b0c46013
 def run(
@@ -63,10 +70,11 @@ def run(
     if trained is not None:
         scores = pd.read_csv(trained.path/"scores.csv")
         verdict, headline = make_cell_verdict(scores, step.practice), make_cell_numbers(scores)
+    root = find_field_root(answers.parent("source").parent("source"))
     facts = {"cells": len(answers.items), "fields": answers.items.field_id.nunique(),
-             "samples": answers.items.group.nunique(), "data": "practice (synthetic)" if step.practice else "own"}
+             "samples": answers.items.group.nunique(), "data": name_data(step.practice, root)}
     with step.write("report") as w:
-        sections = _make_sections(answers, trained, most, out)
+        sections = [*_make_sections(answers, trained, most), *_make_last(answers, trained, out)]
         lead = "Experimental: calls of cells, for research use."
         return step.write_page(w, answers.items, title or "Where is this protein in each cell?", sections, lead, facts,
                                verdict, headline, max_mb=20.)

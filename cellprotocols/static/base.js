@@ -175,13 +175,14 @@ const keyName = k => k.replace("Ctrl+", MAC ? "⌘" : "Ctrl+").replace("Arrow", 
 class Desk {
   constructor(model, el) {
     this.model = model; this.setup = model.get("setup"); this.wire = new Wire(model);
-    this.words = new Map(); this.mine = new Map(); this.keys = new Map(); this.current = 0; this.problems = []; this.listeners = []; this.done = []; this.undone = []; this.since = performance.now();
+    this.words = new Map(); this.mine = new Map(); this.keys = new Map(); this.current = 0; this.problems = []; this.notes = []; this.listeners = []; this.done = []; this.undone = []; this.since = performance.now();
     this.classes = this.setup.classes; this.colours = this.setup.colours;
     this.saver = new Saver(this.wire, this.setup.place, (act, answer) => this.saved(act, answer));
     this.root = h("section", { className: "cp", tabIndex: 0, role: "application", "aria-label": this.setup.title, "data-lm-suppress-shortcuts": "true",
       onkeydown: e => { this.byMouse = false; this.pressed(e); }, onpointerdown: () => { this.byMouse = true; this.focus(); },
       onclick: () => this.byMouse && this.comeBack("button, input[type=range], input[type=checkbox]"), onchange: () => this.byMouse && setTimeout(() => this.comeBack("select")) });
     this.alert = h("div", { className: "cp-alert", role: "alert", hidden: true });
+    this.assumed = h("div", { className: "cp-assumed", role: "note", "aria-label": "What was assumed", hidden: true });
     this.status = h("span", { className: "cp-status", role: "status", "aria-live": "polite" }, "waiting for Python …");
     this.help = h("div", { className: "cp-help", role: "dialog", "aria-label": "Keys", hidden: true });
     this.palette = h("div", { className: "cp-palette", role: "radiogroup", "aria-label": "Classes" }, this.classes.map((name, i) => this.swatch(name, i)));
@@ -189,7 +190,7 @@ class Desk {
       button("↶", "Undo (u)", () => this.undo(), { className: "cp-undo" }), button("↷", "Redo (r)", () => this.redo(), { className: "cp-redo" }), button("?", "Keys (?)", () => this.toggleHelp(), { className: "cp-keys" }));
     this.goal = h("p", { className: "cp-goal" });
     this.body = h("div", { className: "cp-body" });
-    this.root.append(h("header", { className: "cp-head" }, this.palette, h("div", { className: "cp-corner" }, this.tools, this.status)), this.goal, this.alert, this.body, this.help);
+    this.root.append(h("header", { className: "cp-head" }, this.palette, h("div", { className: "cp-corner" }, this.tools, this.status)), this.goal, this.alert, this.assumed, this.body, this.help);
     el.append(this.root);
     this.classes.forEach((name, i) => this.setup.keys[i] && this.key(this.setup.keys[i], `class ${short(name)}`, () => this.choose(i)));
     this.key(".", "next class", () => this.choose((this.current + 1) % this.classes.length, true));
@@ -199,6 +200,7 @@ class Desk {
     this.key("?", "these keys", () => this.toggleHelp()); this.key("Escape", "close these keys, or let go of what is marked", () => this.escape());
     this.wire.on("labels", msg => this.take(msg));
     this.wire.on("problem", msg => { this.problems = msg.problems; this.showState(); });
+    this.wire.on("notes", msg => { this.notes = msg.notes; this.showNotes(); });
     this.keepKeys();
     this.poll = setInterval(() => document.hidden || this.wire.asked.has(this.synced) || (this.synced = this.wire.ask("sync")), 5000);
     this.choose(0, true);
@@ -313,6 +315,10 @@ class Desk {
     const how = !target ? "" : open.length ? `${target} of each class are a good number: ${most}. Fewer can be tried at any time.` : "There are enough of each class.";
     this.goal.textContent = [task, how, next].filter(Boolean).join(" ");
   }
+  showNotes() { // what a reader had to assume of the files
+    this.assumed.hidden = !this.notes.length;
+    this.assumed.replaceChildren(...this.notes.map(text => h("p", {}, h("b", {}, "Assumed: "), text)));
+  }
   showState() {
     const n = this.saver.queue.length, total = Object.values(this.counts ?? {}).reduce((a, b) => a + b, 0);
     this.root.dataset.pending = n; this.root.dataset.saved = total;
@@ -328,7 +334,7 @@ class Desk {
   open(ready) { // ask for everything; then offer what an earlier page could not save
     this.wire.ask("hello", {}, (msg, buffers) => {
       if (msg.error) { this.problems = [msg.error]; this.showState(); return; }
-      this.problems = msg.problems ?? []; ready(msg, buffers); this.take(msg);
+      this.problems = msg.problems ?? []; this.notes = msg.notes ?? []; this.showNotes(); ready(msg, buffers); this.take(msg);
       this.offer(); this.later = setTimeout(() => this.offer(), 4000); // a page that died a moment ago
     });
   }

@@ -115,6 +115,7 @@ def run(
     log:str="", # The label log of notebook 31: decisions of a person on whole frames
     anywhere:bool=False, # Take frames that lie elsewhere, too, where a list names them
     axes:str="", # What the axes of the files are, where they do not say it: a letter each, e.g. "TYX"
+    series:str="", # Which image or place of files that hold several, from 0
     seed:int=0, # Of the split and the practice data
 ): # The frames, a `Dataset`; beside it boxes.csv
     "Bring frames and boxes together; one row per frame with its embryo, label and part. No file is moved or changed."

@@ -18,12 +18,13 @@ from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
 from ..coco import write_coco
-from ..imagesets import write_lost
+from ..imagesets import keep_lost, read_lost, write_lost
 from ..embryosets import read_embryo_frame, read_embryo_set
-from ..origins import relative_to
+from ..origins import find_root, relative_to
 from ..progress import track
 from ..regions import RegionError, embed_once, make_region_view
 from ..screen import Screen
+from ..sources import ImageError
 from ..steps import Step
 from .annotate import find_frame_root
 from .patches import propose_boxes
@@ -78,12 +79,21 @@ def measure_embryos(
     t["first"], t["last"] = by.hours_first.min().reindex(t.index), by.hours_last.max().reindex(t.index)
     return t.assign(duration=t["last"] - t["first"]).reset_index()
 
+def _say(rows, found, tracklets, embryos) -> str:
+    "What came out, in a line."
+    said = f"{(rows.called == 'string').sum()} of {len(rows)} frames pass the gate, {len(found)} boxes"
+    return f"{said}, {len(tracklets)} strings in {(embryos.strings > 0).sum()} of {len(embryos)} embryos"
+
 # %% ../../nbs/strings/35_infer.ipynb #d1c408ca
 def _find_all(w, frames, root, d, gate, threshold, overlap):
     "Frame after frame; nothing is held but their rows."
     log, cache = w.folder.parent/"detections.jsonl", w.folder.parent/"seen"
     for r in track([r for r in frames.itertuples() if r.item_id not in w.done], "looking at frames"):
-        img = read_embryo_frame(root, r)
+        try: img = read_embryo_frame(root, r)
+        except ImageError as e:
+            keep_lost(w.folder.parent/"lost.jsonl", r.item_id, e, root)
+            w.append(r.item_id, pd.DataFrame())
+            continue
         screen, t = d.look(img, cache)
         chosen = choose_detections(t[SIDES], t.score, threshold, overlap)
         found = t.iloc[chosen] if screen >= gate else t.iloc[:0]
@@ -112,17 +122,14 @@ def _write_boxes(w, found, rows):
 def _list_frames(step, images) -> tuple: # frames, their folder, how they are read, files that cannot be
     "The frames of step 31, or others; others are new to the model."
     if images:
+        step.tell(find_root(images))
         frames, _, root, said, lost = read_embryo_set(images)
         for s in said: print(f"  {s}")
         step.inputs["images"] = [root/f for f in frames.file.unique()]
         return frames.assign(split="new"), root, {}, lost
     labels = step.read("source", "labels")
-    return labels.items, find_frame_root(labels), {k: v for k, v in labels.settings.items() if k == "axes"}, {}
-
-def _say(rows, found, tracklets, embryos) -> str:
-    "What came out, in a line."
-    said = f"{(rows.called == 'string').sum()} of {len(rows)} frames pass the gate, {len(found)} boxes"
-    return f"{said}, {len(tracklets)} strings in {(embryos.strings > 0).sum()} of {len(embryos)} embryos"
+    told = {k: v for k, v in labels.settings.items() if k in ("axes", "series")}
+    return labels.items, find_frame_root(labels), told, {}
 
 # %% ../../nbs/strings/35_infer.ipynb #242d48b3
 def run(
@@ -134,6 +141,8 @@ def run(
     gate:str="auto", # Frames with a lower screen score get no box: auto, none, or a number
     overlap:float=.3, # Of two boxes that overlap more than this the better one is kept
     gap:int=1, # Frames that may be missing in a tracklet
+    axes:str="", # What the axes of `images` are, where the files do not say it: a letter each, e.g. "TYX"
+    series:str="", # Which image or place of files that hold several, from 0
     seed:int=0, # Of the practice data
 ): # The frames, a `Dataset` with `candidates`; beside it detections.csv, .json (COCO), tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
@@ -154,6 +163,6 @@ def run(
         used = dict(threshold=threshold or d.threshold, gate=None if cut == -np.inf else cut, overlap=overlap)
         w.write_file("used.json", json.dumps(used))
         _write_boxes(w, found, rows)
-        write_lost(w, lost)
+        write_lost(w, lost | read_lost(w.folder.parent/"lost.jsonl"))
         made = w.commit()
     return step.end(made, _say(rows, found, tracklets, embryos))

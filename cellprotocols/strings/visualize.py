@@ -6,6 +6,7 @@
 __all__ = ['takes', 'run', 'make_explorer']
 
 # %% ../../nbs/strings/36_visualize.ipynb #cf1b952b
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -15,10 +16,11 @@ from ..embryosets import read_embryo_frame
 from ..errors import UserError
 from ..files import find_newest
 from ..images import open_image
-from ..maskreport import make_settings_section
+from ..methods import make_last_sections, name_data
 from ..steps import Step
 from ..stringreport import (make_embryos_section, make_found_section, make_scores_section,
-                                        make_screen_section, make_string_numbers, make_string_verdict)
+                                        make_screen_section, make_string_numbers, make_string_verdict,
+                                        to_methods)
 from .annotate import find_frame_root, read_truths
 from ..tables import to_original
 
@@ -36,7 +38,22 @@ def _make_sections(answers, trained, patches) -> list:
         parts += [make_screen_section(pd.read_csv(trained.path/"scores.csv")),
                   make_scores_section(pd.read_csv(trained.path/"ap.csv"), pd.read_csv(trained.path/"froc.csv"),
                                       None if patches is None else pd.read_csv(patches.path/"recall.csv"))]
-    return [*parts, make_settings_section([d for d in (patches, trained, answers) if d is not None])]
+    return parts
+
+_FILES = {"items.csv": "one row an item", "detections.csv": "every box", "detections.json": "every box, as COCO",
+          "tracklets.csv": "one row a string", "embryos.csv": "one row an embryo",
+          "scores.csv": "scores of screening", "ap.csv": "scores of boxes",
+          "froc.csv": "strings found against false boxes", "recall.csv": "what proposals miss",
+          "skipped.csv": "frames left out, and why", "model.json": "the model", "scorer.safetensors": "its weights"}
+_CITE = {"strings in frames of embryos, another way": "arXiv 2512.09461"}
+
+def _make_last(answers, trained, patches, chosen, out) -> list:
+    "Methods, files, settings."
+    read = lambda d, name: {} if d is None else json.loads((d.path/name).read_text(encoding="utf-8"))
+    scores = None if trained is None else pd.read_csv(trained.path/"scores.csv")
+    used = read(answers, "used.json") | dict(gap=answers.settings["gap"])
+    said = to_methods(answers.items, read(trained, "model.json"), used, scores, chosen)
+    return make_last_sections(said, _CITE, [patches, trained, answers], _FILES, out)
 
 # %% ../../nbs/strings/36_visualize.ipynb #0503ebab
 def run(
@@ -52,16 +69,17 @@ def run(
     get, answers = step.read if source is None else step.find, step.read("source", "predictions")
     trained, proposals = get("train", "predictions"), get("patches", "boxes")
     if made := step.find_done(): return made
-    verdict, headline = None, []
+    verdict, headline, chosen = None, [], ""
     if trained is not None:
         scores, ap = pd.read_csv(trained.path/"scores.csv"), pd.read_csv(trained.path/"ap.csv")
         chosen = pd.read_csv(trained.path/"candidates.csv").query("chosen").candidate.iloc[0]
         verdict = make_string_verdict(scores, ap, chosen, step.practice)
         headline = make_string_numbers(scores, ap, chosen)
     facts = {"frames": len(answers.items), "embryos": answers.items.group.nunique(),
-             "data": "practice (synthetic)" if step.practice else "own"}
+             "data": name_data(step.practice, find_frame_root(answers))}
     with step.write("report") as w:
-        sections = _make_sections(answers, trained, proposals)
+        sections = [*_make_sections(answers, trained, proposals),
+                    *_make_last(answers, trained, proposals, chosen, out)]
         return step.write_page(w, answers.items, title or "Which embryos have strings?", sections,
                                "By a model that was tried on embryos it had not seen", facts, verdict, headline)
 
