@@ -114,7 +114,8 @@ def _apply(cells, nuclei, e) -> tuple: # cells, nuclei, what changed
     "Play back one line of the log."
     kind, ids = e["label"], e["cells"]
     if kind == "merge": return *merge_cells(cells, nuclei, ids), {ids[0]: "merged"}
-    if kind == "split": return *split_cell(cells, nuclei, ids[0], e["line"], e["new"]), dict.fromkeys([ids[0], e["new"]], kind)
+    if kind == "split":
+        return *split_cell(cells, nuclei, ids[0], e["line"], e["new"]), dict.fromkeys([ids[0], e["new"]], kind)
     if kind == "delete": return *delete_cells(cells, nuclei, ids), {}
     raise EditError(f"an edit of the kind {kind!r}", "merge, split or delete")
 

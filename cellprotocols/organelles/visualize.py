@@ -100,8 +100,9 @@ def read_cell_run(
         r = fields.loc[name]
         return call_field(m, seen[0], parts, name, r.px_um, r.label if within and isinstance(r.label, str) else "")
     colours = {place.name: place.colour for place in LOCATIONS}
-    return CellRun(fields.index.tolist(), _read_calls(answers, m.thresholds), lambda name: read_cell_field(patches, name),
-                   call, colours, answers.path.parent/"exports")
+    def look(name): return read_cell_field(patches, name)
+    table = _read_calls(answers, m.thresholds)
+    return CellRun(fields.index.tolist(), table, look, call, colours, answers.path.parent/"exports")
 
 def open_edits(
     answers, # The `Dataset` of step 45
