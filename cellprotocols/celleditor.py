@@ -99,11 +99,12 @@ def _to_shown(picture, cells, rows, colours) -> dict:
     "What the page draws."
     k, called = picture.shape[1]/cells.shape[1], rows.set_index("cell_id")
     def one(i, points):
-        r, (x, y) = called.loc[i], points.mean(0)*k
+        r, (yy, xx) = called.loc[i], np.nonzero(cells == i)
         word, p = r.called if isinstance(r.called, str) else "", r.get("p_top1", np.nan)
         about = dict(called=word.replace("|", ", ") or "not known", colour=colours.get(word.split("|")[0], "#bbbbbb"))
-        about |= dict(p=f"{p:.2f}" if p == p else "", area=int((cells == i).sum()), edited=r.edited)
-        return dict(id=int(i), x=float(x), y=float(y), points=" ".join(f"{a:.1f},{b:.1f}" for a, b in points*k)) | about
+        about |= dict(p=f"{p:.2f}" if p == p else "", area=len(yy), edited=r.edited)
+        text = " ".join(f"{a:.1f},{b:.1f}" for a, b in points*k)
+        return dict(id=int(i), x=float(xx.mean()*k), y=float(yy.mean()*k), points=text) | about
     height, width = picture.shape[:2]
     parts = [one(i, points) for i, points in find_polygons(cells).items()]
     return dict(src=to_picture_url(picture), width=width, height=height, scale=k, cells=parts)
