@@ -18,12 +18,13 @@ from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
 from ..coco import write_coco
-from ..imagesets import write_lost
+from ..imagesets import keep_lost, read_lost, write_lost
 from ..embryosets import read_embryo_frame, read_embryo_set
 from ..origins import find_root, relative_to
 from ..progress import track
 from ..regions import RegionError, embed_once, make_region_view
 from ..screen import Screen
+from ..sources import ImageError
 from ..steps import Step
 from .annotate import find_frame_root
 from .patches import propose_boxes
@@ -88,7 +89,11 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     "Frame after frame; nothing is held but their rows."
     log, cache = w.folder.parent/"detections.jsonl", w.folder.parent/"seen"
     for r in track([r for r in frames.itertuples() if r.item_id not in w.done], "looking at frames"):
-        img = read_embryo_frame(root, r)
+        try: img = read_embryo_frame(root, r)
+        except ImageError as e:
+            keep_lost(w.folder.parent/"lost.jsonl", r.item_id, e, root)
+            w.append(r.item_id, pd.DataFrame())
+            continue
         screen, t = d.look(img, cache)
         chosen = choose_detections(t[SIDES], t.score, threshold, overlap)
         found = t.iloc[chosen] if screen >= gate else t.iloc[:0]
@@ -158,6 +163,6 @@ def run(
         used = dict(threshold=threshold or d.threshold, gate=None if cut == -np.inf else cut, overlap=overlap)
         w.write_file("used.json", json.dumps(used))
         _write_boxes(w, found, rows)
-        write_lost(w, lost)
+        write_lost(w, lost | read_lost(w.folder.parent/"lost.jsonl"))
         made = w.commit()
     return step.end(made, _say(rows, found, tracklets, embryos))
