@@ -19,7 +19,7 @@ from .errors import UserError
 from .hints import find_hints
 from .images import open_image
 from .locations import CHANNELS, LocationError, to_classes, to_label
-from .names import find_image_files, natural_key
+from .names import find_image_files, leave_masks, natural_key
 from .sheets import find_column, read_sheet
 
 # %% ../nbs/channelfiles.ipynb #10d56d5e
@@ -48,7 +48,10 @@ def read_sample_name(
 
 # %% ../nbs/channelfiles.ipynb #798e61e5
 def _list_images(folder) -> list:
-    files = [p.relative_to(folder) for p in find_image_files(folder, deep=True)]
+    "The images of a folder without masks, also those that step 42 and others write beside stacks of channels."
+    files, _ = leave_masks([p.relative_to(folder) for p in find_image_files(folder, deep=True)])
+    stems, ours = {p.stem for p in files}, re.compile("_(cells|nuclei)$")
+    files = [p for p in files if not ours.search(p.stem) or ours.sub("", p.stem) not in stems]
     practice = (folder / "truth" / "truth.csv").is_file() # where practice data keep their truth
     return [p for p in files if not (practice and p.parts[0] == "truth")]
 
@@ -59,7 +62,6 @@ def _check_twice(t):
         first = again[(again.id == again.id.iloc[0]) & (again.colour == again.colour.iloc[0])].file
         raise ChannelError(f"two files of the channel {again.colour.iloc[0]}: " + " and ".join(first),
                            "one file for each channel of a field", "move one of them elsewhere", again.id.iloc[0])
-
 
 # %% ../nbs/channelfiles.ipynb #57ed9dcd
 def _name_fields(t) -> pd.DataFrame:
@@ -234,6 +236,7 @@ def read_channel_set(
     t.loc[alone, "sample"] = t.id[alone]
     if path: said += _say(t.label == "", "fields have no label", t.id)
     said += _say(alone, "fields whose names say no sample: each counts as one", t.id)
+    said += leave_masks([p.relative_to(source) for p in find_image_files(source, deep=True)])[1]
     for c in CHANNELS: said += _say(t[c] + t.stackfile == "", f"fields have no {c} file", t.id)
     files = pd.Series([p.as_posix() for p in _list_images(source)])
     said += _say(~files.isin(t[[*CHANNELS, "stackfile"]].to_numpy().ravel()), "images are no channel: not read", files)

@@ -23,7 +23,8 @@ from .centres import CentreError, check_centres, check_words, find_places
 from .errors import UserError, propose_word
 from .hints import find_hints, take_note
 from .images import open_image
-from .names import IMAGE_SUFFIXES, find_image_files, find_missing_cause, find_named_file, natural_key
+from .names import IMAGE_SUFFIXES, find_image_files, find_missing_cause, find_named_file
+from .names import leave_masks, natural_key
 from .sheets import SheetError, check_groups, find_column, make_names_alike, read_sheet, to_numbers
 from .split import make_blocks
 
@@ -105,7 +106,7 @@ def read_class_folders(
 ) -> pd.DataFrame: # file (relative to `root`), member, label, group
     "Read images sorted into one folder per class."
     root = Path(root)
-    files = [p.relative_to(root) for p in find_image_files(root, deep=True)]
+    files, masks = leave_masks([p.relative_to(root) for p in find_image_files(root, deep=True)])
     files = [f for f in files if len(f.parts) > 1]
     turn = {d.name: k for k, d in enumerate(_natural({Path(f.parts[0]) for f in files}))}
     files = sorted(files, key=lambda f: turn[f.parts[0]]) # folder by folder
@@ -117,7 +118,7 @@ def read_class_folders(
     else: labels, groups, said = find_classes(places, root)
     loose = len(find_image_files(root))
     if loose and not known: said.append(f"{loose} images directly in {root.name} have no class and are not read")
-    for line in said: print(f"  {line}")
+    for line in [*masks, *said]: print(f"  {line}")
     if group: groups = _group_by_pattern([f.name for f in files], group)
     return pd.DataFrame(dict(file=[f.as_posix() for f in files], member="", label=labels, group=groups))
 

@@ -194,6 +194,8 @@ def to_text(
     marks = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
              (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
     marked = next((name for mark, name in marks if data.startswith(mark)), "")
+    if what := _find_spreadsheet(data):
+        raise UnicodeError(f"it is {what}, whatever its ending: open it there and save it as CSV")
     try: text = data.decode(marked or "utf-8-sig")
     except UnicodeDecodeError as e:
         if marked: raise UnicodeError(f"it begins like {marked.upper()} but is damaged at byte {e.start}") from None
@@ -202,6 +204,13 @@ def to_text(
     wide = max(data[::2].count(0), data[1::2].count(0)) > len(data)//4
     why = "seems to be UTF-16 without a mark" if wide else "holds NUL characters"
     raise UnicodeError(f"it {why}: save it as UTF-8")
+
+def _find_spreadsheet(data):
+    "What program has written a table that is no text; "" where it is none."
+    if data.startswith(bytes.fromhex("d0cf11e0a1b11ae1")): return "a table of an old Excel (.xls)"
+    if not data.startswith(b"PK\3\4"): return ""
+    if b"xl/" in data: return "a table of Excel (.xlsx)"
+    return "a table of LibreOffice (.ods)" if b"opendocument.spreadsheet" in data[:200] else "a zip archive"
 
 def _guess_encoding(data, at):
     "What bytes that are no UTF-8 may be."

@@ -219,6 +219,12 @@ def _turn(img, white):
     "Large numbers for small ones, in the same type."
     return ~img if img.dtype.kind == "b" else (white - img).astype(img.dtype)
 
+def _from_ycbcr(img):
+    "Brightness and two colours, as JPEG has them, as red, green, blue; further channels stay."
+    y, blue, red = (img[..., i].astype(np.float32) - m for i, m in enumerate((0, 128, 128)))
+    rgb = np.stack([y + 1.402*red, y - .344136*blue - .714136*red, y + 1.772*blue], axis=-1)
+    return np.concatenate([np.rint(rgb).clip(0, 255).astype(img.dtype), img[..., 3:]], axis=-1)
+
 def _to_rgb(img, white):
     "Printing inks C, M, Y, K (0: none, floats up to 1) as red, green, blue; further channels stay."
     light = np.float32(white) - img[..., :4]
@@ -260,10 +266,11 @@ def _as_libtiff(head, lay):
     "The header of an image that only libtiff decodes."
     head.notes[:] = ["decoded to 8-bit RGB by libtiff"]
     return replace(head, shape=(*lay.shape[:4], 3), dtype=np.uint8, channels=["R", "G", "B"])
-def _as_rgb(head):
-    "The header of printing inks that become colours."
-    head.notes.append("printing inks (CMYK) were turned to red, green and blue")
-    names = Channels(["R", "G", "B", *head.channels[4:]], [i - 1 for i in head.channels.alpha])
+
+def _as_rgb(head, n, what):
+    "The header of `n` channels that become three colours."
+    head.notes.append(f"{what} were turned to red, green and blue")
+    names = Channels(["R", "G", "B", *head.channels[n:]], [i - n + 3 for i in head.channels.alpha])
     return replace(head, shape=(*head.shape[:4], len(names)), channels=names, cost=head.cost * 4)
 
 # %% ../nbs/tiff.ipynb #28545bec
@@ -279,7 +286,9 @@ def _make_look(tif, key, kind, lay, head, hints) -> tuple: # header; function of
         look = lambda img: _turn(img, white)
     elif not hints.raw and head.channels[:4] == ["C", "M", "Y", "K"] and key.dtype.kind in "uf":
         full = 1. if key.dtype.kind == "f" else 2**key.bitspersample - 1
-        head, look = _as_rgb(head), lambda img: _to_rgb(img, full)
+        head, look = _as_rgb(head, 4, "printing inks (CMYK)"), lambda img: _to_rgb(img, full)
+    elif not hints.raw and head.channels[:3] == ["Y", "Cb", "Cr"] and key.dtype == np.uint8:
+        head, look = _as_rgb(head, 3, "brightness and colour (YCbCr)"), _from_ycbcr
     return to_upright_header(head, side), lambda img: to_upright(look(img) if look else img, side)
 
 def _make_plane(tif, src, lay, key, where, odd, look):

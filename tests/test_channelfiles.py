@@ -179,3 +179,20 @@ def test_seven_real_fields_read_without_a_doubt(shared_data):
 def test_names_without_a_channel():
     for name in ("a_cellmask.png", "predictedmask.png", "_red.png", "ared.png"):
         assert read_channel_name(name) == ("", "")
+
+
+@pytest.mark.parametrize("stack", [False, True], ids=["four files", "one file"])
+@pytest.mark.parametrize("masks", [["a_cp_masks.png", "a_cells.tif"], ["masks/a.tif"], ["mine/a_cells.tif"]])
+def test_masks_beside_the_fields_are_no_fields(tmp_path, masks, stack):
+    if stack:
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 16, 16), np.uint8), photometric="minisblack")
+    else:
+        write(tmp_path, "a")
+        (tmp_path / "a_blue_mask.png").write_bytes((tmp_path / "a_blue.png").read_bytes())
+    for name in masks:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((16, 16), np.uint8))
+    t, said = read_channel_set(tmp_path)
+    assert t.id.tolist() == ["a"] and bool(t.stackfile[0]) == stack
+    if not stack:
+        assert any("masks or small pictures" in s for s in said), said

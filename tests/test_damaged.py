@@ -1,5 +1,7 @@
 "Damaged files among many: every protocol goes on without them, and names all of them in one table."
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +16,13 @@ from cellprotocols.chromatin import annotate, patches
 from cellprotocols.embryosets import read_embryo_set
 from cellprotocols.errors import UserError
 from cellprotocols.hints import Hints, give_hints
-from cellprotocols.imagesets import leave_damaged
+from cellprotocols.imagesets import leave_damaged, read_lost
 from cellprotocols.movies import find_movies
 from cellprotocols.organelles import annotate as organelles
-from cellprotocols.strings import annotate as strings
+from cellprotocols.strings import annotate as strings, infer, patches as string_patches, selfsupervise
+from cellprotocols.strings.annotate import find_frame_root
 from cellprotocols.synth_organelles import make_organelle_set, write_organelle_set
+from cellprotocols.writer import DatasetWriter
 
 
 def write(path, size=(40, 48), seed=0):
@@ -49,7 +53,7 @@ def test_chromatin(tmp_path, capsys):
     labels = annotate.run(str(home), str(tmp_path / "a"))
     made = patches.run(str(labels.path), str(tmp_path / "p"))
     assert len(made.items) == 24 - 5 and names_in(made.path / "skipped.csv") == bad
-    assert f"{len(bad)} of 24 files cannot be read" in capsys.readouterr().out
+    assert f"{len(bad)} of 24 files are left out, all named in skipped.csv" in capsys.readouterr().out
     assert not set(made.items.file.str.split("/").str[-1]) & set(bad)
     assert (made["patches"][:].reshape(19, -1).std(axis=1) > 0).all()
 
@@ -82,7 +86,7 @@ def test_cell_lines(tmp_path, capsys):
     bad = damage(sorted((home / "round" / "batch_0").glob("*.png"))[:4])
     made = cell_lines.run(str(home), str(tmp_path / "out"))
     assert len(made.items) == 16 and names_in(made.path / "skipped.csv") == bad
-    assert "4 of 20 files cannot be read" in capsys.readouterr().out
+    assert "4 of 20 files are left out, all named in skipped.csv" in capsys.readouterr().out
     rows, _, lost = list_frames(home, "", "none")
     assert len(rows) == 16 and len(lost) == 4
 
@@ -95,7 +99,7 @@ def test_strings(tmp_path, capsys):
     bad = damage(sorted((home / "E1").glob("*.png")))
     made = strings.run(str(home), str(tmp_path / "out"))
     assert len(made.items) == 8 and names_in(made.path / "skipped.csv") == bad
-    assert "4 of 12 files cannot be read" in capsys.readouterr().out
+    assert "4 of 12 files are left out, all named in skipped.csv" in capsys.readouterr().out
     assert len(read_embryo_set(home).lost) == 4
 
 
@@ -127,3 +131,68 @@ def test_what_must_be_asked_is_asked_and_not_left_out(tmp_path):
     with pytest.raises(UserError, match="does not say what its axes"):
         give_hints(tmp_path, Hints(ask=True))
         leave_damaged(pd.DataFrame(dict(file=["a.png", "b.tif"])), tmp_path)
+
+
+def write_film(path, bad=(), n=6):
+    "A movie whose frames are compressed one by one; those named in `bad` cannot be unpacked."
+    rng = np.random.default_rng(len(path.stem))
+    film = rng.integers(20, 200, (n, 96, 96), np.uint8)
+    tifffile.imwrite(path, film, photometric="minisblack", compression="zlib", metadata=dict(axes="TYX"))
+    with tifffile.TiffFile(path) as f:
+        where = [(f.pages[t].dataoffsets[0], f.pages[t].databytecounts[0]) for t in bad]
+    data = bytearray(path.read_bytes())
+    for at, size in where:
+        data[at : at + size] = bytes(rng.integers(0, 255, size, np.uint8))
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def films(tmp_path):
+    "Three embryos, a movie each; frames 2 and 3 of one are damaged: it opens, and its last frame is sound."
+    (tmp_path / "in").mkdir()
+    for k in range(3):
+        write_film(tmp_path / "in" / f"E{k}.tif", [2, 3] if k == 1 else [])
+    return strings.run(str(tmp_path / "in"), str(tmp_path / "31"))
+
+
+def test_frames_in_the_middle_of_a_movie(films, tmp_path, capsys):
+    assert len(films.items) == 18  # what is in the middle is only seen by who reads it
+    lost = films.items[films.items.file.eq("E1.tif") & films.items.t.isin([2, 3])].item_id.tolist()
+    made = string_patches.run(str(films.path), str(tmp_path / "32"), most=5)
+    assert names_in(made.path / "skipped.csv") == sorted(lost)
+    assert str(tmp_path) not in (made.path / "skipped.csv").read_text()
+    assert "2 of 18 frames are left out, all named in skipped.csv" in capsys.readouterr().out
+    assert len(string_patches.read_frame_table(made)) == 16 and not set(made.items.field_id) & set(lost)
+    seen = selfsupervise.run(str(made.path), str(tmp_path / "33"), side=64, epochs=0)
+    assert np.load(seen.path / "frames.npy").shape[0] == 16 and not set(seen.items.field_id) & set(lost)
+
+
+def test_a_run_that_goes_on_still_knows_the_frames_that_are_lost(films, tmp_path, monkeypatch):
+    read, n = string_patches.read_embryo_frame, []
+
+    def stopping(root, row):
+        n.append(row.item_id)
+        if len(n) == 15:
+            raise KeyboardInterrupt
+        return read(root, row)
+
+    with monkeypatch.context() as m:
+        m.setattr(string_patches, "read_embryo_frame", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            string_patches.run(str(films.path), str(tmp_path / "32"), most=5)
+    made = string_patches.run(str(films.path), str(tmp_path / "32"), most=5)
+    assert len(names_in(made.path / "skipped.csv")) == 2 and len(string_patches.read_frame_table(made)) == 16
+
+
+def test_frames_of_a_movie_that_strings_are_looked_for_in(films, tmp_path):
+    class Quiet:
+        screen = SimpleNamespace(predict=lambda score: 0.5)
+
+        def look(self, img, cache):
+            assert img.shape[:2] == (96, 96)
+            return 0.4, pd.DataFrame(columns=[*"y0 x0 y1 x1".split(), "prob", "fit", "score"], dtype=float)
+
+    with DatasetWriter(tmp_path / "35", "predictions", "strings.infer", {}, {}, 0) as w:
+        root = find_frame_root(films)
+        infer._find_all(w, films.items, root, Quiet(), 0.5, 0.5, 0.3)
+        assert len(w.rows()) == 16 and len(read_lost(w.folder.parent / "lost.jsonl")) == 2

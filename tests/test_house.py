@@ -80,6 +80,8 @@ ROWS = [
     boxtracks
     burntin
     cellcrops
+    celledits
+    cellfiles
     cellplanes
     cellregions
     cells
@@ -180,6 +182,7 @@ ROWS = [
     app
     bundle
     calls
+    celleditor
     cellpage
     cellreport
     culturecalls
@@ -211,6 +214,7 @@ ROWS = [
     """,
     """
     cli
+    notebooks
     parser
     scale
     """,

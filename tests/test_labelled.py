@@ -270,3 +270,20 @@ def test_jurkat(shared_data):
         s["dtype"].astype(str)
     ) == {"uint16"}
     assert t.groupby("label").group.nunique().max() == 8
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        ["mitosis/slide_1/1_mask.png", "rest/slide_1/2_cp_masks.png"],
+        ["mitosis/slide_1/masks/1.png", "rest/slide_1/labels/2_seg.png"],
+        ["masks/1.png", "masks/2_mask.png"],
+    ],
+)
+def test_masks_beside_the_images_of_class_folders_are_no_cells(tmp_path, masks, capsys):
+    images = ["mitosis/slide_1/1.png", "rest/slide_1/2.png", "rest/slide_2/3.png"]
+    for name in [*images, *masks]:
+        write(tmp_path / name, shade(1))
+    t = read_class_folders(tmp_path)
+    assert t.file.tolist() == images and t.label.tolist() == ["mitosis", "rest", "rest"]
+    assert "2 masks or small pictures beside the images are left out" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
@@ -11,6 +12,9 @@ from sample_tables import rows, table
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from cellprotocols import tables
+from cellprotocols.errors import UserError
+from cellprotocols.labelled import read_cells_csv
+from cellprotocols.sheets import read_sheet
 from cellprotocols.tables import TEXT_COLUMNS, DatasetError, to_harmless, to_original
 from cellprotocols.writer import write_dataset
 
@@ -151,3 +155,25 @@ def test_the_pages_know_the_same_formulas():
     static = Path(tables.__file__).parent / "static"
     for name in ("cellpage.js", "explore.js"):
         assert f"/^{tables._FORMULA.pattern}/.test(v)" in (static / name).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize(
+    "parts, what",
+    [
+        (["[Content_Types].xml", "xl/workbook.xml"], "a table of Excel (.xlsx)"),
+        (["mimetype"], "a table of LibreOffice (.ods)"),
+        (["notes.txt"], "a zip archive"),
+        ([], "a table of an old Excel (.xls)"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_cells_csv, read_sheet])
+def test_a_spreadsheet_that_is_called_csv_is_named(tmp_path, parts, what, read):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600))
+    if parts:
+        with zipfile.ZipFile(path, "w") as z:
+            for name in parts:
+                z.writestr(name, "application/vnd.oasis.opendocument.spreadsheet" if name == "mimetype" else "<x/>")
+    with pytest.raises(UserError) as e:
+        read(path)
+    assert f"it is {what}, whatever its ending: open it there and save it as CSV" in str(e.value)

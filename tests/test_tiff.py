@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from rasters import dtypes, movie_bytes, ramp, rgb, rng, tiff, whole
 
 from cellprotocols.errors import UserError
-from cellprotocols.hints import Hints
+from cellprotocols.hints import Hints, give_hints
 from cellprotocols.images import open_image, read_image_bytes
 from cellprotocols.sources import ImageError, Source
 from cellprotocols.tiffpages import find_pages
@@ -434,3 +434,20 @@ def test_frames_holds_one_frame(long_movies):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert total == int(a.sum()) and peak < 20 * a[0].nbytes
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+def test_brightness_and_colour_become_red_green_and_blue(tmp_path, compression):
+    rgb = np.zeros((64, 64, 3), np.uint8)
+    rgb[:32], rgb[32:] = (200, 30, 10), (20, 60, 220)
+    picture = Image.fromarray(rgb)
+    picture = picture if compression == "jpeg" else picture.convert("YCbCr")
+    picture.save(tmp_path / "a.tif", **dict(compression=compression) if compression else {})
+    with open_image(tmp_path / "a.tif") as img:
+        assert img.channels == ["R", "G", "B"] and img.shape[4] == 3
+        assert np.abs(img.frame().astype(int) - rgb).max() <= 4
+        assert any("YCbCr" in n for n in img.notes) == (compression != "jpeg")
+    give_hints(tmp_path, Hints(raw=True))
+    if compression != "jpeg":
+        with open_image(tmp_path / "a.tif") as img:
+            assert img.channels == ["Y", "Cb", "Cr"]  # as they are, where that is asked for

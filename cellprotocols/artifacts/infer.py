@@ -6,6 +6,7 @@
 __all__ = ['takes', 'WAYS', 'run', 'read_result', 'mask_folder']
 
 # %% ../../nbs/artifacts/55_infer.ipynb #41769a37
+from functools import partial
 from pathlib import Path
 
 import cv2, numpy as np, pandas as pd
@@ -22,7 +23,7 @@ from ..fill import FILLS
 from ..flatfield import flatten_field
 from ..hints import find_hints
 from ..images import open_image, read_image, write_image
-from ..imagesets import choose_readable, find_groups, find_images
+from ..imagesets import find_dark, find_groups, find_images, leave_damaged, say_lost, write_lost
 from ..origins import relative_to
 from ..light import cut_light, measure_stain, to_colours
 from ..maskfiles import check_names, name_mask, read_mask, write_mask
@@ -47,6 +48,10 @@ def _find_parts(groups, bundle, known) -> list:
     "What each group was to the model: train, valid, test, new; unknown where its name may be another's."
     part = {g: p for p in ("train", "valid", "test") for g in bundle.split.get(p, [])}
     return [part.get(g, "new") if known else "unknown" for g in groups]
+
+def _check_choices(fill, views):
+    if fill not in WAYS: raise ClassifyError(f"fill={fill!r}", ", ".join(WAYS), "for example --fill ring")
+    if views not in (1, 2, 4, 8): raise ClassifyError(f"{views} views", "1, 2, 4 or 8", "for example --views 4")
 
 def _open_models(step) -> tuple: # The bundle that masks, the classifier or None
     "The models of step 54, or of a bundle that masks."
@@ -154,8 +159,7 @@ def run(
     "Mask and clean every image."
     step = Step("artifacts.infer", run, locals(), free=["device", "images"], practice=source is None and not images)
     bundle, classifier = _open_models(step)
-    if fill not in WAYS: raise ClassifyError(f"fill={fill!r}", ", ".join(WAYS), "for example --fill ring")
-    if views not in (1, 2, 4, 8): raise ClassifyError(f"{views} views", "1, 2, 4 or 8", "for example --views 4")
+    _check_choices(fill, views)
     table, root = _list_images(None if images else step.read("source", "labels"), images, pattern)
     if images:
         step.inputs["images"] = [root/f for f in table.file]
@@ -164,7 +168,9 @@ def run(
     step.settings["root"] = relative_to(root, Path(out).resolve().parent)
     if made := step.find_done(): return made
     with step.write("masks") as w:
-        table = choose_readable(table, root, w.folder, lambda px: choose_shrink(bundle, px_um or px))
+        fits = partial(find_dark, check=lambda px: choose_shrink(bundle, px_um or px))
+        table, lost = leave_damaged(table, root, fits)
+        write_lost(w, lost)
         check_names(table.file)
         which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
         write_dust(w.folder, found)
@@ -172,7 +178,7 @@ def run(
         limits = _look_first(w, table, root, bundle, found, step.given)
         _mask_all(w, table, root, bundle, classifier, limits, found, step.given)
         made = w.commit()
-    return step.end(made, *_say_masks(made.items, answered))
+    return step.end(made, *say_lost(lost, len(table) + len(lost)), *_say_masks(made.items, answered))
 
 # %% ../../nbs/artifacts/55_infer.ipynb #c34ea4ac
 def read_result(

@@ -14,7 +14,7 @@ from .annotate import find_image_root
 from ..dust import find_set_dust, write_dust
 from ..errors import UserError
 from ..images import open_image
-from ..imagesets import choose_readable
+from ..imagesets import find_dark, leave_damaged, say_lost, write_lost
 from ..labelled import LabelledError
 from ..light import cut_light, measure_light, to_colours, to_light
 from ..progress import track
@@ -75,7 +75,8 @@ def run(
     step.settings.update(size=size, classes=labels.meta["settings"]["classes"])
     if made := step.find_done(): return made
     with step.write("patches") as w:
-        items = choose_readable(items, root, w.folder)
+        items, lost = leave_damaged(items, root, find_dark)
+        write_lost(w, lost)
         for row in track([r for r in items.itertuples() if r.item_id not in w.done], "cutting tiles"):
             table, tiles = _cut_field(row, root, sigma, shrink, size, overlap)
             w.append(row.item_id, table, light=tiles)
@@ -85,7 +86,7 @@ def run(
     uneven = (made.items.groupby("field_id").shading.first() > .3).sum()
     shared = "; common dust: " + ", ".join(f.name for f in found) if found else ""
     said = f"{len(made)} tiles of {size} px from {len(items)} fields; {uneven} fields with uneven light{shared}"
-    return step.end(made, said)
+    return step.end(made, said, *say_lost(lost, len(items) + len(lost)))
 
 # %% ../../nbs/artifacts/52_patches.ipynb #3583f1cc
 def read_field_table(

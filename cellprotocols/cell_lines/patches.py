@@ -14,6 +14,7 @@ from ..framecuts import (KEPT, check_frame_scale, choose_frame_range, choose_px,
                                      open_frame, to_frame_limits)
 from ..levels import write_range
 from ..progress import track
+from ..sources import ImageError
 from ..steps import Step
 from ..tables import read_row_log
 
@@ -25,7 +26,7 @@ def _cut(row, root, px_um, size, n, mode) -> tuple: # rows, patches, row of fram
     about = dict(field_id=row.item_id, file=row.file, **{k: getattr(row, k) for k in KEPT},
                  grey_low=row.grey_low, grey_high=row.grey_high)
     try: found = cut_frame(open_frame(row, root, px_um), size, n, mode, (row.grey_low, row.grey_high))
-    except ConfluencyError as e:
+    except (ConfluencyError, ImageError) as e: # also a file that was damaged since step 11
         none = np.zeros((0, size, size, 1), np.uint8)
         return pd.DataFrame(), none, about | dict(confluency=np.nan, n_patches=0, why=str(e).split(";")[0])
     why = "" if len(found.boxes) else "no cells were found"

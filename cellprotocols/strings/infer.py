@@ -19,12 +19,13 @@ from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
 from ..coco import write_coco
-from ..imagesets import write_lost
+from ..imagesets import keep_lost, read_lost, write_lost
 from ..embryosets import name_pixels, read_embryo_frame, read_embryo_set
 from ..origins import find_root, relative_to
 from ..progress import track
 from ..regions import RegionError, embed_once, make_region_view
 from ..screen import Screen
+from ..sources import ImageError
 from ..steps import Step
 from .annotate import find_frame_root
 from .patches import propose_boxes
@@ -115,7 +116,12 @@ def _find_all(w, frames, root, d, gate, threshold, overlap):
     "Frame after frame; nothing is held but their rows."
     log, cache = w.folder.parent/"detections.jsonl", w.folder.parent/"seen"
     for r in track([r for r in frames.itertuples() if r.item_id not in w.done], "looking at frames"):
-        seen = search_frame(d, read_embryo_frame(root, r), cache, gate, threshold, overlap)
+        try: img = read_embryo_frame(root, r)
+        except ImageError as e:
+            keep_lost(w.folder.parent/"lost.jsonl", r.item_id, e, root)
+            w.append(r.item_id, pd.DataFrame())
+            continue
+        seen = search_frame(d, img, cache, gate, threshold, overlap)
         about = dict(item_id=r.item_id, group=r.group, label=r.label, split=r.split, frame=r.frame, hours=r.hours)
         if len(seen.found):
             rows = seen.found.assign(**{k: about[k] for k in ("group", "frame", "hours")}, field=r.item_id)
@@ -179,6 +185,6 @@ def run(
         used = dict(threshold=threshold or d.threshold, gate=None if cut == -np.inf else cut, overlap=overlap)
         w.write_file("used.json", json.dumps(used))
         _write_boxes(w, found, rows)
-        write_lost(w, lost)
+        write_lost(w, lost | read_lost(w.folder.parent/"lost.jsonl"))
         made = w.commit()
     return step.end(made, _say(rows, found, tracklets, embryos))

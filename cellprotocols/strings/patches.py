@@ -11,9 +11,11 @@ import numpy as np, pandas as pd
 from ..boxscorer import to_region_labels
 from ..boxscores import SIDES, measure_iou
 from ..embryosets import EmbryoError, read_embryo_frame
+from ..imagesets import keep_lost, read_lost, say_lost, write_lost
 from ..progress import track
 from ..proposals import propose_regions
 from ..ridges import propose_ridges
+from ..sources import ImageError
 from ..steps import Step
 from .annotate import find_frame_root, read_truths
 from ..tables import read_row_log
@@ -77,9 +79,13 @@ def run(
     root, truths = find_frame_root(labels), read_truths(labels)
     if made := step.find_done(): return made
     with step.write("boxes") as w:
-        log = w.folder.parent/"frames.jsonl"
+        log, gone = w.folder.parent/"frames.jsonl", w.folder.parent/"lost.jsonl"
         for r in track([r for r in labels.items.itertuples() if r.item_id not in w.done], "proposing regions"):
-            rows, about, best = _propose(r, root, truths, how, most)
+            try: rows, about, best = _propose(r, root, truths, how, most)
+            except ImageError as e:
+                keep_lost(gone, r.item_id, e, root)
+                w.append(r.item_id, pd.DataFrame())
+                continue
             pd.DataFrame([about | dict(best=" ".join(f"{v:.4f}" for v in best))]).to_json(log, orient="records",
                                                                                          lines=True, mode="a")
             w.append(r.item_id, rows if len(rows) else pd.DataFrame())
@@ -89,8 +95,9 @@ def run(
         recall = _measure_recall(best, t)
         w.write_file("recall.csv", recall)
         w.write_file("frames.csv", t.drop(columns="best"))
+        write_lost(w, lost := read_lost(gone))
         made = w.commit()
-    return step.end(made, *_say(made, t, recall))
+    return step.end(made, *_say(made, t, recall), *say_lost(lost, len(t) + len(lost), "frames"))
 
 def _say(made, t, recall) -> list:
     "What there is to say of the proposals."
