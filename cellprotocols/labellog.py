@@ -268,6 +268,13 @@ def word(self,
     return next((e for e in reversed(self._standing.by_item.get(item, [])) if self._counts(e)), None)
 
 @patch_to(LabelLog)
+def words(self,
+    item:str, # The item_id
+) -> list: # Its lines that stand in this round, the first first
+    "All that was said of one item and not taken back."
+    return [e for e in self._standing.by_item.get(item, []) if self._counts(e)]
+
+@patch_to(LabelLog)
 def latest(self) -> dict: # item -> its last line
     "The last word on every item."
     words = {item: self.word(item) for item in self._standing.by_item}

@@ -80,6 +80,8 @@ ROWS = [
     boxtracks
     burntin
     cellcrops
+    celledits
+    cellfiles
     cellplanes
     cellregions
     cells
@@ -179,6 +181,7 @@ ROWS = [
     app
     bundle
     calls
+    celleditor
     cellpage
     cellreport
     culturecalls
@@ -208,6 +211,7 @@ ROWS = [
     """,
     """
     cli
+    notebooks
     parser
     scale
     """,

@@ -6,13 +6,13 @@
 __all__ = ['takes', 'practice', 'CHANNEL_ORDER', 'read_field', 'read_cell_field', 'run']
 
 # %% ../../nbs/organelles/42_patches.ipynb #407189b1
-import io
 from pathlib import Path
 
 import numpy as np, pandas as pd
 import tifffile
 
 from ..cellcrops import cut_cell_crops
+from ..cellfiles import to_label_tiff
 from ..cellregions import RegionError, find_regions, measure_regions, read_regions
 from ..cells import match_cells
 from ..channelfiles import read_channels, to_image
@@ -55,12 +55,6 @@ def _choose_depth(kinds) -> np.dtype:
     return np.dtype(np.uint16) if set(kinds) <= {"uint8", "uint16"} else np.dtype(np.float32)
 
 # %% ../../nbs/organelles/42_patches.ipynb #c53e6cd9
-def _to_tiff(labels) -> bytes:
-    "A label image as a TIFF, 16 bit where that is enough."
-    file = io.BytesIO()
-    tifffile.imwrite(file, labels.astype(np.uint16 if labels.max() < 2**16 else np.uint32), compression="zlib")
-    return file.getvalue()
-
 def _match_truth(root, field_id, cells) -> list:
     "What the cells of a practice field show in truth, (item_id, label); [] where there is no truth."
     table = root/"truth"/"truth.csv"
@@ -129,8 +123,8 @@ def run(
             img = read_field(labels, r.item_id)
             found = _outline(img, r, masks, threshold, shift, smallest)
             rows, crops, own = _cut(r, img, found, size, depth)
-            w.write_file(f"masks/{r.item_id}_cells.tif", _to_tiff(found.cells))
-            w.write_file(f"masks/{r.item_id}_nuclei.tif", _to_tiff(found.nuclei))
+            w.write_file(f"masks/{r.item_id}_cells.tif", to_label_tiff(found.cells))
+            w.write_file(f"masks/{r.item_id}_nuclei.tif", to_label_tiff(found.nuclei))
             about = dict(field_id=r.item_id, n_cells=len(rows), nucleus_px=found.diameter)
             about |= dict(truth=_match_truth(root, r.item_id, found.cells), remarks="; ".join(found.remarks))
             pd.DataFrame([about]).to_json(log, orient="records", lines=True, mode="a")
