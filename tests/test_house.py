@@ -211,6 +211,7 @@ ROWS = [
     """,
     """
     cli
+    notebooks
     parser
     scale
     """,
