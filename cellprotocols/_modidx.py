@@ -128,6 +128,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cellprotocols.app._find_models': ('app.html#_find_models', 'cellprotocols/app.py'),
                                    'cellprotocols.app._find_share': ('app.html#_find_share', 'cellprotocols/app.py'),
                                    'cellprotocols.app._frame_fields': ('app.html#_frame_fields', 'cellprotocols/app.py'),
+                                   'cellprotocols.app._head': ('app.html#_head', 'cellprotocols/app.py'),
                                    'cellprotocols.app._in_words': ('app.html#_in_words', 'cellprotocols/app.py'),
                                    'cellprotocols.app._is_served': ('app.html#_is_served', 'cellprotocols/app.py'),
                                    'cellprotocols.app._link_to': ('app.html#_link_to', 'cellprotocols/app.py'),

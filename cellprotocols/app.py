@@ -320,6 +320,11 @@ def _note(text): # A sentence with a bar beside it
     bar = "padding:8px 12px;border-left:4px solid #b3261e;line-height:1.4"
     return HTML(f"<p style='{bar}'>{html.escape(text)}</p>")
 
+_NARROW = ("<style>@media (max-width: 600px) {.jupyter-widget-tab .lm-TabBar-tab {flex: 0 0 auto !important; "
+           "padding: 0 7px !important}}</style>") # on a phone no name of a tab is cut
+
+def _head(title): return f"<h1 style='font-size:1.3em;margin:2px 0'>{html.escape(title)}</h1>{_NARROW}"
+
 def _make_tab(make, missing):
     "What a function makes, or why it cannot."
     try: made = make()
@@ -340,7 +345,7 @@ class Page:
         self.tab = w.Tab(children=[w.VBox() for _ in tabs])
         for i, (name, _) in enumerate(self.makers): self.tab.set_title(i, name)
         self.tab.observe(lambda change: change["new"] is not None and self.fill(change["new"]), "selected_index")
-        self.box = w.VBox([w.HTML(f"<h1 style='font-size:1.3em;margin:2px 0'>{html.escape(title)}</h1>"), self.tab])
+        self.box = w.VBox([w.HTML(_head(title)), self.tab])
         self.tab.selected_index = 0
         self.fill(0)
 
