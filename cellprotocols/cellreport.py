@@ -13,10 +13,9 @@ import pandas as pd
 
 from .cellpage import PageField, make_cell_page
 from .domain import check_unlike
-from .maskreport import to_figure
 from .methods import say_score
 from .plots import show_scores
-from .report import Callout, Inset, Number, Section, Table
+from .report import Callout, Inset, Number, Section, Table, make_figure
 
 # %% ../nbs/cellreport.ipynb #b0ca0007
 LEARNED, COPIED = "learned", "prediction of the image copied to its cells"
@@ -62,7 +61,7 @@ def make_ways_section(
     cells = scores[scores.of == "cells"]
     said = "Two of the ways know the label of the image, which a new image does not have."
     look = dict(xlabel="mean average precision of cells, samples left out", title="Which way calls cells best?")
-    shown = [to_figure(show_scores(cells.rename(columns=dict(way="model")), **look), said)] if len(cells) else []
+    shown = [make_figure(show_scores(cells.rename(columns=dict(way="model")), **look), said)] if len(cells) else []
     few = classes[~classes.called]
     left = [Callout("Not called, because too few samples show them: " + ", ".join(few.name), "warn", "Classes")]
     table = Table(classes[["name", "samples", "called", "ap_cells", "ap_images"]], "Average precision, class by class.",

@@ -17,8 +17,7 @@ from .cultureviews import show_growth, show_right_by, show_roc
 from .galleries import show_patches
 from .metrics import confusion, score_classes
 from .plots import show_confusion
-from .report import Callout, Figure, Number, Section, Table
-from .sections import make_figure
+from .report import Callout, Figure, Number, Section, Table, make_figure
 
 # %% ../nbs/linereport.ipynb #dc7c5a8c
 def _find(scores, level, metric):

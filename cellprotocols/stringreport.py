@@ -15,8 +15,7 @@ import pandas as pd
 
 from .methods import say_score
 from .overlays import show_boxes
-from .report import Callout, Number, Section, Table
-from .sections import make_figure
+from .report import Callout, Number, Section, Table, make_figure
 from .style import BLUE, MUTED, house_style, show_title, tidy_axes
 
 # %% ../nbs/stringreport.ipynb #611737b5
