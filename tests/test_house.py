@@ -198,6 +198,7 @@ ROWS = [
     maskreport
     maskverdict
     methods
+    newfields
     painted
     places
     points
