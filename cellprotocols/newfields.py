@@ -54,6 +54,9 @@ def _slider(name, value, low, high, step):
     return widgets.FloatSlider(description=name, value=value, min=low, max=high, step=step, continuous_update=False,
                                style=dict(description_width="110px"), layout=widgets.Layout(width="340px"))
 
+_SLIDERS = dict(threshold=("nuclei from", .7, .2, 2, .05), shift=("cytoplasm", -.3, -2, 2, .1),
+                smallest=("smallest cell", 350, 0, 3000, 50), px_um=("um a pixel", 0, 0, 2, .01))
+
 class NewFields(widgets.VBox):
     "Name or upload new images, check them, move the sliders until outlines fit, call every cell."
     def __init__(self,
@@ -66,8 +69,7 @@ class NewFields(widgets.VBox):
         self.path = widgets.Text(description="folder", placeholder="a folder of images on this computer", layout=wide)
         self.slots = {c: widgets.FileUpload(description=c, multiple=False) for c in CHANNELS}
         self.field = widgets.Dropdown(description="field", options=[])
-        self.sliders = dict(threshold=_slider("nuclei from", .7, .2, 2, .05), shift=_slider("cytoplasm", -.3, -2, 2, .1),
-                            smallest=_slider("smallest cell", 350, 0, 3000, 50), px_um=_slider("um a pixel", 0, 0, 2, .01))
+        self.sliders = {k: _slider(*how) for k, how in _SLIDERS.items()}
         self.buttons = {k: widgets.Button(description=k, layout=widgets.Layout(width="150px"))
                         for k in ("Check", "Call every cell")}
         self.said, self.picture = widgets.HTML(), CellPicture()
@@ -82,8 +84,8 @@ class NewFields(widgets.VBox):
 def _arrange(self) -> list:
     "The rows of the widget."
     def line(*items): return widgets.HBox(items, layout=widgets.Layout(flex_flow="row wrap"))
-    note = (f"<p>Or one field as four files, {MOST_MB:.0f} MB together at the most: the connection of the page carries no "
-            "more. Larger ones: write their folder above.</p>")
+    note = (f"<p>Or one field as four files, {MOST_MB:.0f} MB together at the most: the connection of the page "
+            "carries no more. Larger ones: write their folder above.</p>")
     hint = "<p>um a pixel: 0 if the files say it, or nobody knows. The page waits until all fields are called.</p>"
     return [self.path, widgets.HTML(note), line(*self.slots.values()), line(self.buttons["Check"], self.field),
             line(*self.sliders.values()), widgets.HTML(hint), self.buttons["Call every cell"], self.said, self.picture]
@@ -140,7 +142,7 @@ def outline(self) -> Regions|None: # None: no field is shown
     red, yellow = (x if np.ptp(x) else None for x in (red, yellow))
     found = find_regions(blue, red, yellow, px_um, s["threshold"], shift=s["shift"], cell_min=int(s["smallest"]))
     ids = np.setdiff1d(np.unique(found.cells), 0)
-    rows = pd.DataFrame(dict(cell_id=ids, called="", edited=""))
+    rows = pd.DataFrame(dict(cell_id=ids, called="not called yet", edited=""))
     self.picture.shown = to_shown(make_views(self.img)["all channels"], found.cells, rows, {})
     self._say(f"{len(ids)} cells in this field, {len(self.fields)} fields in all.", *self.remarks, *found.remarks)
     return found
