@@ -4,6 +4,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
@@ -18,7 +19,25 @@ def lines(text):
 # `ini["extras"]` also shows the DEFAULT section's keys: keep only its own.
 extras = {k: lines(v) for k, v in ini["extras"].items() if k not in ini.defaults()}
 
+
+class WithNotebooks(build_py):
+    "The package, and the notebook of each step beside its modules."
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return  # they are read where they lie
+        for book in sorted(here.glob("nbs/*/[1-9][1-9]_*.ipynb")):
+            self.copy_file(str(book), self._to(book))
+
+    def _to(self, book):
+        to = Path(self.build_lib) / "cellprotocols" / "notebooks" / book.parent.name
+        self.mkpath(str(to))
+        return str(to / book.name)
+
+
 setup(
+    cmdclass={"build_py": WithNotebooks},
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],

@@ -1,7 +1,8 @@
 """Does a model know its limits, and does it learn a new source from ten labels a class? Prints tables of docs/quality.md.
 
-Everything is judged on groups that the model has not seen, with 95 % intervals from resampling whole groups. The model is the default one
-without a graphics card (`measured`). Other stains and cameras are made from the same cells, by known amounts.
+Everything is judged on groups that the model has not seen, with 95 % intervals from resampling whole groups. The model is what the default
+takes on these sets, measurements and embeddings side by side (`combined`). Other stains and cameras are made from the same cells, by known
+amounts.
 
     python benchmarks/bench_domain.py --data ../shared/data/chromatin --out work/domain
 """
@@ -20,6 +21,9 @@ from cellprotocols.adapt import make_learned, train_adapted
 from cellprotocols.calls import make_calls
 from cellprotocols.calibration import to_prob
 from cellprotocols.chromatin import annotate, patches
+
+from cellprotocols.embed import embed_patches
+from cellprotocols.embedded import make_view
 
 from cellprotocols.domain import (
     check_domain,
@@ -86,11 +90,19 @@ def change(x, how, amount):
 # ---- the sets, measured once
 
 
-def measure(file, pixels, valid):
-    "Measurements, kept in a file."
+def describe(pixels, valid, channels):
+    "Measurements and embeddings side by side."
+    _, network = make_view("efficientnet-lite0", channels, pixels.shape[1])
+    pieces = [slice(i, i + 64) for i in range(0, len(pixels), 64)]
+    embedded = embed_patches(network, ((pixels[p], valid[p]) for p in pieces))
+    return np.hstack([measure_all(pixels, valid), np.concatenate(list(embedded))])
+
+
+def measure(file, pixels, valid, channels):
+    "What `describe` gives, kept in a file."
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, measure_all(pixels, valid))
+        np.save(file, describe(pixels, valid, channels))
     return np.load(file)
 
 
@@ -105,9 +117,11 @@ def take(data, out, name):
     t = cut.items.iloc[rows]
     classes, y = np.unique(t.label, return_inverse=True)
     pixels, valid = cut["patches"][:][rows], cut["valid"][:][rows]
-    x = measure(out / f"{name}.npy", pixels, valid)
+    channels = (cut.path / "channels.txt").read_text(encoding="utf-8").splitlines()
+    x = measure(out / f"{name}.npy", pixels, valid, channels)
     return dict(
         name=name,
+        channels=channels,
         pixels=pixels,
         valid=valid,
         y=y,
@@ -134,7 +148,7 @@ def changed(s, out, how, amount):
     file = out / f"{s['name']}_{how}_{amount}.npy"
     if file.exists():
         return np.load(file)
-    return measure(file, change(s["pixels"][rows], how, amount), s["valid"][rows])
+    return measure(file, change(s["pixels"][rows], how, amount), s["valid"][rows], s["channels"])
 
 
 # ---- a model that knows its limits
@@ -178,7 +192,7 @@ def span(i, digits=2):
     return f"{i.value:.{digits}f} [{i.low:.{digits}f}, {i.high:.{digits}f}]"
 
 
-def share(values, groups):
+def share_of(values, groups):
     return bootstrap(lambda i: values[i].mean(), groups, 500, limits=(0, 1))
 
 
@@ -210,8 +224,28 @@ def show_curve(s, out):
         sure = calls[[f"prob_{c}" for c in s["classes"]]].max(axis=1).mean()
         shift = measure_shift(domain, embed(model, x))
         marked = "all" if check_shift(domain, embed(model, x))[1] else f"{unlike.mean():.2f}"
-        row = f"{span(share(ok, g))} | {sure:.2f} | {span(share(unlike, g))} | {shift:.2g} | {marked}"
+        row = f"{span(share_of(ok, g))} | {sure:.2f} | {span(share_of(unlike, g))} | {shift:.2g} | {marked}"
         print(f"| {how} {amount or ''} | {row} |", flush=True)
+
+
+def show_answered(s, folds=5):
+    "Accuracy of the cells that are answered, the unlike and then the least sure left out first."
+    fold, parts = make_folds(s["y"], s["groups"], folds, seed=0), []
+    for k in np.unique(fold):
+        own, test = fold != k, fold == k
+        code = np.unique(s["y"][own], return_inverse=True)
+        classes = s["classes"][code[0]]
+        model, domain, _ = fit_with_limits(s["x"][own], code[1], s["groups"][own], classes, 2)
+        calls = call(model, s["x"][test], classes)
+        found = check_domain(domain, embed(model, s["x"][test]), calls.entropy.to_numpy())
+        prob = calls[[f"prob_{c}" for c in classes]].to_numpy()
+        right = (calls.predicted == s["classes"][s["y"][test]]).to_numpy()
+        parts.append(pd.DataFrame(dict(right=right, sure=prob.max(1), unlike=found.unlike, group=s["groups"][test])))
+    t = pd.concat(parts).sort_values(["unlike", "sure"], ascending=[True, False], ignore_index=True)
+    told = []
+    for n in (round(share * len(t)) for share in (1, 0.9, 0.75, 0.5)):
+        told.append(span(share_of(t.right.to_numpy(float)[:n], t.group.to_numpy()[:n])))
+    print(f"| {s['name']} | {len(t)} | {t.unlike.mean():.3f} | {' | '.join(told)} |", flush=True)
 
 
 def show_withheld(s, every=1, folds=3):
@@ -271,7 +305,7 @@ def show_wrong(sets, n=60):
             pixels = to_patches(list(o["pixels"][rows]), s["pixels"].shape[1])
             k = s["pixels"].shape[3]
             pixels = pixels[..., :k] if pixels.shape[3] >= k else np.repeat(pixels[..., :1], k, axis=3)
-            x = measure_all(pixels, np.ones(pixels.shape[:3], bool))
+            x = describe(pixels, np.ones(pixels.shape[:3], bool), s["channels"])
             calls = call(model, x, s["classes"])
             unlike = check_domain(domain, embed(model, x), calls.entropy.to_numpy()).unlike
             sure = calls[[f"prob_{c}" for c in s["classes"]]].max(axis=1).mean()
@@ -316,13 +350,19 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, default=Path("../shared/data/chromatin"))
     p.add_argument("--out", type=Path, default=Path("work/domain"), help="measurements are kept there")
-    p.add_argument("--only", default="curve,blank,wrong,adapt,withheld", help="some of these, separated by commas")
+    p.add_argument(
+        "--only", default="curve,answered,blank,wrong,adapt,withheld", help="some of these, separated by commas"
+    )
     a = p.parse_args()
     warnings.simplefilter("ignore")  # folds of few groups say what they lack
     sets, only = {name: take(a.data, a.out, name) for name in SETS}, a.only.split(",")
     for name in ("jurkat", "redcells"):
         if "curve" in only:
             show_curve(sets[name], a.out)
+    if "answered" in only:
+        print("\n| set | cells | unlike | all answered | 90 % | 75 % | 50 % |\n|---|---|---|---|---|---|---|")
+        for s in sets.values():
+            show_answered(s)
     if "blank" in only:
         show_blank(sets["zips"])
     if "wrong" in only:

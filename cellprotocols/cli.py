@@ -137,11 +137,24 @@ def _doctor():
     from cellprotocols.doctor import doctor
     return 1 if any(f.mark == "mend" for f in doctor()) else 0
 
-def _demo(out):
+def _notebooks(folder, protocol):
+    from cellprotocols.notebooks import copy_notebooks
+    made = copy_notebooks(folder, protocol or "")
+    for f in made: print(f"  {f}")
+    kept = "" if made else "; those that are there stay as they are"
+    print(f"{len(made)} notebooks copied to {Path(folder).resolve()}{kept}. Edit Settings, and only that. "
+          f"To open them: jupyter lab {folder}")
+
+def _demo(protocol, out):
     from cellprotocols.steps import find_practice
-    movie = find_practice(Path(out)/step_folder("chromatin", "infer"))/"data"/"practice_1.tif"
-    print("The quick model is trained (--model measured); by default a frozen network is tried, too.", flush=True)
-    return run_steps("chromatin", out=out, movie=str(movie), model="measured")
+    out = Path(out or ("work/demo" if protocol == "chromatin" else f"work/demo_{protocol}"))
+    movie = find_practice(out/step_folder(protocol, "infer"))/"data"/"practice_1.tif"
+    more = dict(movie=str(movie)) if protocol == "chromatin" else {}
+    for step in built_steps(protocol):
+        quick = getattr(import_module(f"cellprotocols.{protocol}.{step}"), "practice", {})
+        if quick: print(f"Quick, for practice: {' '.join(_to_words(quick))}", flush=True)
+        folder = run_steps(protocol, out=out, steps=step, **quick, **more)
+    return folder
 
 def _run_one(protocol, step, **options):
     options.setdefault("out", f"work/{protocol}/{step_folder(protocol, step)}")
@@ -207,7 +220,7 @@ def _start(command, given) -> Path: # The folder of the last step
 
 def _run(command, given, quiet):
     "A whole protocol, one step or the demo: look first, run, say where the result is."
-    protocol = "chromatin" if command == "demo" else given.get("protocol", command)
+    protocol = given.get("protocol", command)
     steps = [given["step"]] if "step" in given else _parse_steps(given.get("steps", ".."), built_steps(protocol))
     _check_run(protocol, steps, given)
     practice = command == "demo" or _is_practice(protocol, steps, given)
@@ -224,7 +237,7 @@ def _run(command, given, quiet):
 def _dispatch(args):
     unasked = ("version", "debug", "quiet", "parser", "command")
     given = {k: v for k, v in vars(args).items() if k not in unasked}
-    commands = dict(list=_list, app=_app, doctor=_doctor)
+    commands = dict(list=_list, app=_app, doctor=_doctor, notebooks=_notebooks)
     if args.command in commands: return commands[args.command](**given) or 0
     return _run(args.command, given, getattr(args, "quiet", False))
 

@@ -50,10 +50,6 @@ class Cultures(NamedTuple):
         varied = None if self.varied is None else self.varied[patches]
         return Cultures(self.x[patches], (np.cumsum(frames) - 1)[self.frame[patches]], own, some, varied)
 
-    def to_learn(self, codes): # (N,) codes of patches -> numbers to learn from, their codes
-        if self.varied is None: return self.x, codes
-        return np.concatenate([self.x, self.varied]), np.concatenate([codes, codes])
-
 # %% ../nbs/cultureset.ipynb #414116ca
 def make_cultures_of(
     items:pd.DataFrame, # One row a patch: field_id, sequence, label, group, batch, hours, confluency, maybe seen

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODES', 'KEPT', 'to_whole', 'read_grey', 'FrameCut', 'cut_frame', 'show_cut', 'choose_px', 'find_scale', 'open_frame',
            'check_frame_scale', 'make_patch_rows', 'measure_frame_levels', 'choose_frame_range', 'to_frame_limits',
-           'find_burnt_in', 'choose_frame_margins']
+           'find_burnt_in', 'choose_frame_margins', 'to_known_margins']
 
 # %% ../nbs/framecuts.ipynb #595a9ee6
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from .burntin import Marks, choose_margins, find_marks, to_cut
+from .burntin import FEW, Marks, choose_margins, find_marks, to_cut
 from .clusters import choose_clusters, choose_published_clusters
 from .confluency import MASKS, ConfluencyError
 from .images import open_image
@@ -229,9 +229,19 @@ def choose_frame_margins(
     table:pd.DataFrame, # file, group, height, width
     root:Path, # Where the files are
     cut:str, # "auto", "none", or rows at top and bottom such as "0,150"
+    known:dict|None=None, # {(height, width): (top, bottom)} of others: taken where few frames cannot tell
 ) -> pd.DataFrame: # The same with cut_top and cut_bottom, rows
     "How many rows of each frame are left out."
     shapes = list(zip(table.height, table.width))
     marks = find_burnt_in(table, root) if cut == "auto" else {s: Marks((), 0, 0, s) for s in shapes}
     rows = {s: choose_margins(cut, m) for s, m in marks.items()}
+    if cut == "auto": rows |= {s: r for s, r in (known or {}).items() if 0 < shapes.count(s) < FEW}
     return table.assign(cut_top=[rows[s][0] for s in shapes], cut_bottom=[rows[s][1] for s in shapes])
+
+# %% ../nbs/framecuts.ipynb #0dfc4561
+def to_known_margins(
+    table:pd.DataFrame, # height, width, cut_top, cut_bottom
+) -> list: # (height, width, top, bottom) of every size of frames, as numbers that JSON can hold
+    "What was cut off frames of each size, for those that come later."
+    rows = table[["height", "width", "cut_top", "cut_bottom"]].drop_duplicates(["height", "width"])
+    return rows.astype(int).to_numpy().tolist()

@@ -140,7 +140,8 @@ def read_unknown_frames(
             home = [Path(f).parent.as_posix() for f in files]
             named = [folder.resolve().name if h == "." else h for h in home]
             t = pd.DataFrame(dict(file=files, group=named, batch=named, sequence=named, hours=np.nan))
-            print("  names say no position and time: all images of a folder are one sequence")
+            print("  names say no position and time: all images of a folder are one sequence "
+                  "(frames.csv says what each of them shows)")
     return t.assign(line="")[COLUMNS], root
 
 # %% ../nbs/framesets.ipynb #dc1001b6

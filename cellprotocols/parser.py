@@ -237,8 +237,16 @@ def _fill_app(p, protocol):
 def _add_simple(sub):
     _add_always(sub.add_parser("list", help="the five protocols and their steps"))
     _add_always(sub.add_parser("doctor", help="is this machine ready?"))
-    demo = sub.add_parser("demo", help="the chromatin protocol, end to end, on practice data (minutes)")
-    demo.add_argument("--out", metavar="PATH", default="work/demo", help="folder for the results (default: work/demo)")
+    demo = sub.add_parser("demo", help="a protocol, end to end, quickly, on practice (synthetic) data")
+    built = [n for n in PROTOCOLS if built_steps(n)]
+    says = f"{', '.join(built)} (default: chromatin)"
+    demo.add_argument("protocol", metavar="protocol", nargs="?", default="chromatin", help=says)
+    out = "folder for the results (default: work/demo; of another protocol work/demo_<protocol>)"
+    demo.add_argument("--out", metavar="PATH", help=out)
+    copies = sub.add_parser("notebooks", help="copy the step notebooks to a folder, to work in them")
+    copies.add_argument("folder", metavar="FOLDER", help="where to; what is there already stays as it is")
+    copies.add_argument("--protocol", metavar="NAME", help=f"only those of one: {', '.join(built)} (default: all)")
+    _add_always(copies)
     _add_always(demo)
 
 def _add_group(sub, name, text, dest): # a command that wants another word
@@ -295,9 +303,10 @@ def check_words(
     "Raise a `UserError` unless command, protocol and step exist."
     plain = [w for w in words if not w.startswith("-")]
     built = [n for n in PROTOCOLS if built_steps(n)]
-    known = ["list", "doctor", "demo", *_wanted, *built]
+    known = ["list", "doctor", "demo", "notebooks", *_wanted, *built]
     if not plain: return
     if plain[0] not in known: return _check_command(plain[0], known)
+    if plain[0] == "demo" and words[1:2] == plain[1:2] != []: return check_protocol(plain[1])
     if plain[0] not in _wanted and plain[0] not in built: return
     kind, there = ("protocol", built) if plain[0] in _wanted else ("step", built_steps(plain[0]))
     if len(plain) > 1: return check_protocol(plain[1]) if plain[0] in _wanted else check_step(plain[0], plain[1])

@@ -289,6 +289,21 @@ def test_the_page_from_labels_to_other_movies(labelled, page):
         expect(page.get_by_role("note")).to_contain_text("Assumed: well_0.tif: min-is-white")
         expect(page.locator(".cp-alert")).to_be_hidden()
         look(page, "label")
+        page.set_viewport_size(dict(width=390, height=800))
+        cut = "els => els.filter(e => e.scrollWidth > e.clientWidth || e.clientWidth < 20).length"
+        assert page.locator(".cp-name").evaluate_all(cut) == 0
+        look(page, "label-390")
+        page.set_viewport_size(dict(width=1280, height=720))
+        page.keyboard.press("?")  # at once: no click into the page is needed
+        keys = page.get_by_role("dialog", name="Keys").locator("kbd").all_inner_texts()
+        assert {"1", "2", "Ctrl+Z", "Ctrl+Y", "n", "?"} <= set(keys), keys
+        page.keyboard.press("Escape")
+        view = page.locator(".cp-view").bounding_box()
+        page.mouse.click(view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+        for press, n in (("", 73), ("Control+z", 72), ("Control+y", 73), ("Control+z", 72)):
+            if press:
+                page.keyboard.press(press)
+            expect(page.locator(f".cp[data-saved='{n}'][data-pending='0']")).to_be_visible()
 
         def tab(name):
             page.get_by_role("tab", name=name).click()
@@ -309,6 +324,7 @@ def test_the_page_from_labels_to_other_movies(labelled, page):
         assert not page.get_by_text("did not finish").count() and not page.get_by_text("Traceback").count()
         assert not [p for p in a.family() if "run" in p.cmdline() and "--axes" in p.cmdline()]  # it has ended
         page.set_viewport_size(dict(width=390, height=800))
+        assert page.locator(".lm-TabBar-tabLabel").evaluate_all(cut) == 0
         look(page, "stopped-390")
         page.set_viewport_size(dict(width=1280, height=720))
         train.click()

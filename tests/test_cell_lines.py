@@ -7,12 +7,15 @@ from reports import check_report
 from skimage.io import imsave
 
 from cellprotocols.bags import BagError
+from cellprotocols.bundle import read_bundle
 from cellprotocols.cell_lines import annotate, infer, patches, selfsupervise, train
 from cellprotocols.cli import run_steps
+from cellprotocols.cultures import read_encoder
 from cellprotocols.cultureset import choose_batch_folds
 from cellprotocols.cultureviews import show_strip
 from cellprotocols.dataset import check_dataset, read_dataset
 from cellprotocols.errors import UserError
+from cellprotocols.framecuts import choose_frame_margins, to_known_margins
 from cellprotocols.framesets import find_loose
 from cellprotocols.labelled import LabelledError
 from cellprotocols.labellog import LabelLog
@@ -97,6 +100,20 @@ def test_a_clock_is_found_and_cut_off_and_can_be_kept(tmp_path, capsys):
     assert (kept.items.cut_bottom == 0).all()
     cut = patches.run(str(made.path), str(tmp_path / "cut"), size=64)
     assert (cut.items.y + 32 <= 200 - made.items.cut_bottom.iloc[0]).all(), "no patch holds the clock"
+
+
+def test_few_new_frames_are_cut_as_those_that_were_learned_from(tmp_path):
+    home = write_frames(tmp_path / "in", clock=True, shape=(200, 260))
+    learned = annotate.run(str(home), str(tmp_path / "out")).items
+    known = {tuple(r[:2]): tuple(r[2:]) for r in to_known_margins(learned)}
+    bottom = known[200, 260][1]
+    one = learned.iloc[:1].drop(columns=["cut_top", "cut_bottom"])
+    assert choose_frame_margins(one, home, "auto").cut_bottom.tolist() == [0], "one image tells nothing"
+    assert choose_frame_margins(one, home, "auto", known).cut_bottom.tolist() == [bottom] and bottom > 0
+    assert choose_frame_margins(one, home, "none", known).cut_bottom.tolist() == [0]
+    many = write_frames(tmp_path / "clean", shape=(200, 260))
+    new = annotate.run(str(many), str(tmp_path / "new")).items.drop(columns=["cut_top", "cut_bottom"])
+    assert set(choose_frame_margins(new, many, "auto", known).cut_bottom) == {0}, "many images speak for themselves"
 
 
 def test_lines_are_given_by_hand(tmp_path):
@@ -253,3 +270,24 @@ def test_masks_beside_frames_are_no_cultures(tmp_path):
         imsave(f.with_name(f"{f.stem}_cp_masks.png"), np.ones((40, 50), np.uint8), check_contrast=False)
     with pytest.warns(UserWarning, match="masks or small pictures"):
         assert len(annotate.run(str(home), str(tmp_path / "b")).items) == n
+
+
+@pytest.mark.slow
+def test_a_network_teaches_itself_is_used_and_travels_with_the_model(tmp_path):
+    home, out = write_frames(tmp_path / "in", batches=3), tmp_path / "out"
+    run_steps("cell_lines", str(home), out, "..infer", encoder="dino", epochs=2, size=64, n=8, left_out=0)
+    numbers, trained = (read_dataset(out / k) for k in ("13_selfsupervise", "14_train"))
+    seen = numbers.items.groupby("group").seen
+    assert (seen.nunique() == 1).all() and (~seen.first()).sum() == 2, "one batch of each line is kept from it"
+    assert len(pd.read_csv(numbers.path / "health.csv")) >= 2
+    encoder, network = read_encoder(numbers.path)
+    model = read_bundle(trained.path / "bundle").model
+    assert encoder.dino == model.encoder.dino == "compact" and model.network.digest == network.digest == encoder.weights
+    cut = read_dataset(out / "12_patches")["patches"][:4]
+    np.testing.assert_allclose(model.measure(cut), numbers["embedding"][:4], rtol=0.02, atol=0.02)
+    scopes = pd.read_csv(trained.path / "scores.csv").scope
+    assert set(scopes) == {"unseen", "all"}, "what the network has seen is scored apart"
+    new = write_frames(tmp_path / "new", batches=1, frames=2)
+    t = infer.run(None, str(tmp_path / "named"), model=str(trained.path / "bundle"), images=str(new)).items
+    assert len(t) == 2 and t.predicted.isin(["round", "spindle"]).all()
+    assert np.isfinite(t.distance).all()

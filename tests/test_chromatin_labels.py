@@ -1,11 +1,16 @@
 "Step 21 for those who have nothing labelled yet: clicks in movies, corrections in a grid, a blind second look, the grid that learns, the page."
 
+import html
+import json
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from reports import check_report
 
+from cellprotocols.cli import run_steps
 from cellprotocols.grid import PatchGrid
 from cellprotocols.points import PointAnnotator
 from cellprotocols.chromatin import annotate, patches as cut
@@ -213,3 +218,36 @@ def test_a_click_that_is_labelled_again_in_the_grid_stays_a_click(clicked, tmp_p
     assert (again.y[items.item_id[0]], again.movie[items.item_id[0]]) == (items.y[0], items.movie[0]) and len(
         points.shapes()
     ) == 20
+
+
+@pytest.mark.slow
+def test_classes_called_like_missing_values_and_numbers_stay_what_they_are(tmp_path, capsys):
+    "NA, None, 01 and 1, a comma and an umlaut, from the table to the report; only nan is none, and this is said."
+    names, rng = ["NA", "None", "01", "1", "G1/S, früh", "nan"], np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] - 16
+    (tmp_path / "in").mkdir()
+    rows = []
+    for k, name in enumerate(names):
+        for i in range(8):
+            cell = 40 + 150 * (y**2 + x**2 < (4 + 2 * k) ** 2) + rng.normal(0, 4, (32, 32))
+            write_image(tmp_path / "in" / f"c{k}_{i}.tif", cell.clip(0, 255).astype(np.uint8))
+            rows.append(dict(file=f"c{k}_{i}.tif", label=name, group=f"{i % 4:03d}"))
+    pd.DataFrame(rows).to_csv(tmp_path / "in" / "cells.csv", index=False)
+    options = dict(folds=2, random_split=False, model="measured")
+    source, out = str(tmp_path / "in" / "cells.csv"), tmp_path / "out"
+    for steps in ("annotate..patches", "train..visualize"):
+        run_steps("chromatin", source, str(out), steps, **options)
+    assert "8 of 48 rows have the label nan: they count as not labelled yet" in capsys.readouterr().out
+    known = sorted(names[:5])
+
+    def read(name):
+        return pd.read_csv(out / name, dtype=str, keep_default_na=False)
+
+    trained = read("24_train/items.csv")
+    assert sorted(set(trained.label)) == known and set(trained.predicted) <= set(known)
+    assert sorted(set(trained.group)) == ["000", "001", "002", "003"]
+    assert sorted(read("24_train/classes.csv")["class"]) == known
+    assert sorted(json.loads((out / "24_train" / "bundle" / "bundle.json").read_text())["classes"]) == known
+    assert set(read("25_infer/items.csv").predicted) <= set(known)
+    page = check_report(out / "26_visualize", "labelled as")
+    assert all(f"<td>{html.escape(n)}</td>" in page for n in known) and "<td>nan</td>" not in page

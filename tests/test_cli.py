@@ -3,6 +3,7 @@
 import csv
 import errno
 import html
+import importlib
 import io
 import json
 import os
@@ -1357,3 +1358,38 @@ def test_every_protocol_has_what_its_page_needs(protocol, tmp_path):
     assert told["source"] == str(tmp_path) and (
         protocol != "artifacts" or told["painted"] == str(tmp_path / "out" / "masks.jsonl")
     )
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_demo_runs_every_step_with_what_makes_practice_quick(protocol, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    for step in built_steps(protocol):
+        module = importlib.import_module(f"cellprotocols.{protocol}.{step}")
+        monkeypatch.setattr(module, "run", lambda step=step, **given: ran.append((step, given)))
+    words = [] if protocol == "chromatin" else [protocol]
+    assert cli(capsys, "demo", *words)[0] == 0
+    folder = Path("work", "_".join(["demo", *words]))
+    assert [step for step, _ in ran] == built_steps(protocol)
+    for step, given in ran:
+        quick = getattr(importlib.import_module(f"cellprotocols.{protocol}.{step}"), "practice", {})
+        assert given.items() >= quick.items() and Path(given["out"]) == folder / step_folder(protocol, step)
+
+
+def test_a_demo_of_a_protocol_that_is_not_known_says_which_there_are(capsys):
+    code, _, err = cli(capsys, "demo", "chromatim")
+    assert code == 2 and "did you mean 'chromatin'" in err and "Traceback" not in err
+    assert cli(capsys, "demo", "hpa")[2].count("organelles") and cli(capsys, "demo", "--out")[0] == 2
+
+
+def test_notebooks_are_copied_and_a_copy_with_own_settings_stays(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, said, _ = cli(capsys, "notebooks", "my work", "--protocol", "strings")
+    assert code == 0 and "6 notebooks copied" in said and len(list(Path("my work", "strings").glob("*.ipynb"))) == 6
+    own = Path("my work", "strings", "31_annotate.ipynb")
+    own.write_text("mine")
+    code, said, _ = cli(capsys, "notebooks", "my work")
+    assert code == 0 and "24 notebooks copied" in said and own.read_text() == "mine"
+    assert "stay as they are" in cli(capsys, "notebooks", "my work")[1]
+    code, _, err = cli(capsys, "notebooks", own)
+    assert code == 2 and "this is a file" in err

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from sklearn.linear_model import RidgeClassifier
 
 from cellprotocols.bags import BagError
 from cellprotocols.bundle import read_bundle, write_bundle
@@ -91,8 +91,20 @@ def test_discriminants_see_lines_between_other_lines_which_regression_overlooks(
     learn, test = (np.concatenate([c + rng.normal(0, 1, (12, 6)) for c in centre]) for _ in range(2))
     y = np.repeat(np.arange(25), 12)
     model = train_cultures(learn, y, 25, Encoder(True))
-    ridge = model.heads(torch.from_numpy(test.astype(np.float32)))[0].numpy().argmax(1)
+    ridge = RidgeClassifier(alpha=6).fit(learn, y).predict(test)
     assert (model.predict(test)[0].argmax(1) == y).mean() > (ridge == y).mean() + 0.1
+
+
+def test_one_learner_sees_patches_as_they_are_and_one_also_as_another_batch_shows_them():
+    rng = np.random.default_rng(2)
+    y = np.repeat([0, 1], 60)
+    x = rng.normal(0, 1, (120, 4)) + 6 * y[:, None] * np.eye(4)[0]
+    varied = x + rng.normal(0, 6, (120, 1)) * np.eye(4)[0]  # what tells lines apart, another batch takes away
+    model = train_cultures(x, y, 2, Encoder(True), varied=varied)
+    plain, both = (h.weight[:, 0].abs().mean() for h in model.linear)
+    assert len(model.linear) == 2 and plain > 2 * both
+    alone = train_cultures(x, y, 2, Encoder(True))
+    assert len(alone.linear) == 1
 
 
 def test_an_unknown_pooling_is_named():

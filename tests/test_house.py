@@ -135,6 +135,7 @@ ROWS = [
     bags
     batcheffect
     batches
+    boxmap
     boxscorer
     cam
     cellpool
@@ -199,8 +200,10 @@ ROWS = [
     maskverdict
     methods
     newfields
+    opener
     painted
     places
+    pointmap
     points
     report
     review
@@ -212,6 +215,7 @@ ROWS = [
     """,
     """
     cli
+    notebooks
     parser
     scale
     """,

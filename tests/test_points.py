@@ -33,3 +33,17 @@ def test_points_snap_move_and_leave_the_suggestions(tmp_path, movie):
     w.undo()
     assert w.to_clicks().label.tolist() == ["A"] and snap_point((0, 0), cells.head(0)) == (0.0, 0.0)
     assert list(w.to_clicks()) == ["file", "t", "z", "y", "x", "label", "by", "at", "flagged", "movie"]
+
+
+def test_a_point_that_was_deleted_is_no_warning_and_no_click(tmp_path, movie, recwarn):
+    def opened():
+        return PointAnnotator(movie, ["A", "B"], tmp_path / "log", names=["m"], by="x")
+
+    w = opened()
+    for k in range(3):
+        w.act("give", entries=[dict(item=f"p{k}", label="A", field="m", t=0, z=0, y=10.0 + k, x=20.0)])
+    w.act("give", entries=[dict(item="p1", label="", field="m", t=0, z=0, y=11.0, x=20.0)])
+    again = opened()
+    said = again.answer(dict(do="hello"))[0]
+    assert not said["problems"] and not said["notes"] and said["counts"] == dict(A=2, B=0)
+    assert again.to_clicks().y.tolist() == [10.0, 12.0] and not [str(r.message) for r in recwarn]

@@ -1,17 +1,29 @@
 "The explorer of strings: what was kept gives what the run has found, sliders act on it, and what is missing is said."
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
-from skimage.io import imsave
+from safetensors.torch import save
+from skimage.io import imread, imsave
 
-from cellprotocols.boxcandidates import choose_candidates, choose_shown, read_candidates, to_candidate_row
-from cellprotocols.boxscorer import choose_detections
+from cellprotocols.boxcandidates import (
+    choose_candidates,
+    choose_shown,
+    read_candidates,
+    to_candidate_row,
+    to_embedding_row,
+)
+from cellprotocols.boxscorer import TwoHead, choose_detections
 from cellprotocols.boxscores import SIDES
 from cellprotocols.boxtracks import link_boxes
 from cellprotocols.coco import read_coco
 from cellprotocols.dataset import read_dataset
+from cellprotocols.embryosets import name_pixels
 from cellprotocols.errors import UserError
+from cellprotocols.regions import embed_regions, make_region_view
+from cellprotocols.screen import Screen
 from cellprotocols.stringexplorer import StringExplorer, find_strings, measure_films, read_string_run
 from cellprotocols.strings.visualize import make_explorer
 from cellprotocols.writer import DatasetWriter
@@ -41,10 +53,34 @@ def test_what_was_kept_gives_the_detections_of_the_run(threshold, overlap):
     assert beyond > 0 or (threshold, overlap) != (0.0, 0.0), "the case that needs it is among these"
 
 
-def make_run(home, n=6, candidates=True):
+def make_model(folder):
+    "A folder as step 34 makes it, with a scorer that has learned nothing."
+    view = make_region_view(side=64)
+    x, frame = embed_regions(view, np.zeros((64, 64)), [[0, 0, 9, 9]])
+    scorer, screen = TwoHead(x.shape[1], [8]).eval(), Screen(np.zeros(len(frame)), 0, ["regions"], [0, 1], 0, "regions")
+    about = dict(network=view.name, side=64, weights=view.digest, variant="denoise", ae_size=64, how="ridges", most=40)
+    about |= dict(exponent=0.5, threshold=0.1, gate=dict(threshold=0.0), screen=screen.to_dict())
+    about["scorer"] = ["TwoHead", scorer.config]
+    with DatasetWriter(folder, "predictions", "strings.train") as w:
+        w.write_file("model.json", json.dumps(about))
+        w.write_file("scorer.safetensors", save({k: v.contiguous() for k, v in scorer.state_dict().items()}))
+        w.append(
+            "all",
+            pd.DataFrame(
+                [dict(item_id="f", group="E", label="string", split="test", prob_normal=0.5, prob_string=0.5)]
+            ),
+        )
+        return w.commit()
+
+
+def make_run(home, n=6, candidates=True, model=None):
     "A folder as step 35 makes it, with frames beside it: two films, a string from frame 3 of the first on."
     threshold, rng, found = 0.6, np.random.default_rng(0), []
-    with DatasetWriter(home / "run_01" / "35_infer", "predictions", "strings.infer", dict(root="../films")) as w:
+    inputs = dict(model=model) if model else {}
+    dim = json.loads((model.path / "model.json").read_text())["scorer"][1]["dim"] if model else 5
+    with DatasetWriter(
+        home / "run_01" / "35_infer", "predictions", "strings.infer", dict(root="../films"), inputs
+    ) as w:
         for g in ("A", "B"):
             for f in range(n):
                 file, has = f"{g}/f{f}.png", g == "A" and f >= 3
@@ -60,9 +96,13 @@ def make_run(home, n=6, candidates=True):
                 row |= dict(label="string" if has else "normal", split="test", screen=float(has), detections=len(here))
                 row |= dict(called=row["label"], best=float(here.score.max()) if has else 0.0, top=float(t.score.max()))
                 row |= dict(prob_normal=1.0 - has, prob_string=float(has))
-                arrays = dict(candidates=to_candidate_row(t.iloc[choose_candidates(t.score, chosen)]))
+                kept = t.iloc[choose_candidates(t.score, chosen)]
+                seen = np.pad(kept[[*SIDES, "score"]].to_numpy()[:8], ((0, 0), (0, dim - 5)))
+                arrays = dict(candidates=to_candidate_row(kept), embedding=to_embedding_row(seen))
                 if not candidates:
                     row.pop("top")
+                else:
+                    row["pixels"] = name_pixels(pixels[..., None])
                 w.append(file, pd.DataFrame([row]), **(arrays if candidates else {}))
         w.write_file("detections.csv", link_boxes(pd.concat(found)))
         if candidates:
@@ -155,6 +195,92 @@ def test_a_run_without_candidates_shows_its_detections(tmp_path):
     made = make_run(tmp_path, candidates=False)
     explorer = make_explorer(tmp_path)
     assert [len(explorer.find_boxes(i)) for i in range(made.n)] == made.items.detections.tolist()
+    assert "are guesses from its results" in explorer.where.value and explorer.run.search is None
+    explorer.show_map()
+    assert "kept no embeddings" in explorer.map_place.children[-1].value
+
+
+def test_what_a_run_has_used_is_no_guess(home):
+    assert "guess" not in make_explorer(home).where.value
+
+
+def test_a_point_of_the_map_leads_to_its_frame_and_box(home):
+    explorer = make_explorer(home)
+    explorer.show_map()
+    t = explorer.points
+    assert len(t) == 12 * 8 and t.groupby("row").score.max().tolist() == explorer.run.frames.top.tolist()
+    for k in (0, 37, 95):
+        explorer.map.chosen = k  # as the mouse does
+        panel = explorer._panel(explorer._rows()[0])
+        assert panel.row.item_id == explorer.run.frames.item_id[t.row[k]]
+        assert panel.layers["picked"].to_numpy().tolist() == [t.loc[k, SIDES].tolist()]
+    explorer.go("A", 0)
+    assert "picked" not in explorer._panel(explorer._rows()[0]).layers, "another frame has not this box"
+
+
+@pytest.fixture
+def openable(tmp_path):
+    make_run(tmp_path, model=make_model(tmp_path / "34_train"))
+    frame = np.random.default_rng(5).integers(0, 255, (80, 70), dtype=np.uint8)
+    imsave(tmp_path / "new.png", frame, check_contrast=False)
+    return tmp_path
+
+
+def test_results_belong_to_the_content_of_an_image(openable):
+    "Another image in the same file, of the same size, has results of its own; the same image is not looked at twice."
+    explorer, file = make_explorer(openable), openable / "new.png"
+    own = [explorer.run.candidates(i) for i in range(12)]
+    assert "1 of 1 frames looked at now." in explorer.look_at(file)
+    first = explorer.run.candidates(12)
+    assert explorer.run.frames.pixels[12] == name_pixels(imread(file)[..., None]) and len(first)
+    assert "0 of 1 frames looked at now, 1 known by content" in explorer.look_at(file)
+    imsave(file, np.ascontiguousarray(imread(file)[::-1]), check_contrast=False)
+    explorer.show()
+    explorer.seen.clear()
+    panel = explorer._panel(explorer._rows()[0])
+    assert "holds another image than the one that was looked at" in panel.img, "old boxes on a new image"
+    explorer.look_at(file)
+    assert len(explorer.run.frames) == 13 and not first.equals(explorer.run.candidates(12))
+    assert not isinstance(explorer._panel(explorer._rows()[0]).img, str), "not what was kept of the former image"
+    assert all(a.equals(explorer.run.candidates(i)) for i, a in enumerate(own)), "the run is as it was"
+    imsave(openable / "films" / "A" / "f3.png", imread(openable / "films" / "A" / "f4.png"), check_contrast=False)
+    explorer.go("A", 3)
+    assert "holds another image" in explorer._panel(explorer._rows()[0]).img, "frames of the run, too"
+
+
+def test_folders_uploads_and_what_cannot_be_opened(openable, monkeypatch):
+    explorer = make_explorer(openable)
+    monkeypatch.chdir(openable)
+    explorer.opener.go("films/A")
+    assert "6 of 6 frames looked at now" in explorer.opener.said, "a relative path"
+    assert explorer.controls["embryo"].value == "opened: A/f" and explorer.controls["time"].max == 5
+    explorer.show_map()
+    assert len(set(explorer.points.row) & set(range(12, 18))) > 3, "those that were opened are on the map, too"
+    assert "the first 2 of 6" in explorer.look_at(openable / "films" / "B", most=2)
+    content = (openable / "new.png").read_bytes()
+    for _ in range(2):
+        explorer.opener.upload("new.png", content)
+    assert "1 known by content" in explorer.opener.said
+    assert len(list((openable / "run_01" / "opened" / "uploads").rglob("*.png"))) == 1
+    rows = len(explorer.run.frames)
+    explorer.opener.upload("long.png", bytes(8_000_001))
+    assert "give its path instead" in explorer.opener.said
+    (openable / "empty").mkdir()
+    (openable / "broken.png").write_bytes(content[:200])
+    (openable / "notes.txt").write_text("no image")
+    for path in ("empty", "broken.png", "notes.txt", "nowhere.png", ""):
+        explorer.opener.go(path)
+        assert explorer.opener.said.startswith("Nothing was opened. "), path
+    assert len(explorer.run.frames) == rows and not explorer.opener.busy
+    assert explorer.save("yolo", "all embryos").exists() and explorer.save("coco", "this embryo").exists()
+
+
+def test_without_its_model_a_run_is_still_shown(openable):
+    (openable / "34_train").rename(openable / "elsewhere")
+    explorer = make_explorer(openable)
+    assert len(explorer.find_boxes())
+    explorer.opener.go(openable / "new.png")
+    assert explorer.opener.said.startswith("Nothing was opened. ")
 
 
 def test_long_films_are_judged_without_reading_boxes_or_frames(home):

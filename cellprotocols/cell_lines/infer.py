@@ -54,12 +54,13 @@ def make_practice_frames(
     return folder
 
 # %% ../../nbs/cell_lines/15_infer.ipynb #f9b12e35
-def _list_frames(images, pattern, cut) -> tuple: # rows as those of step 11; the folder of the files; those lost
-    "The frames of a new folder."
+def _list_frames(images, pattern, cut, m) -> tuple: # rows as those of step 11; the folder of the files; those lost
+    "The frames of a new folder; where they are few, marks are cut off as they were when the model learned."
     t, root = read_unknown_frames(images, pattern)
     t, lost = leave_damaged(t, root)
     t = t.rename(columns=dict(line="label")).assign(item_id=t.file).join(measure_frames(t.file, root))
-    return choose_frame_margins(t, root, cut), root, lost
+    known = {(h, w): (top, bottom) for h, w, top, bottom in m.bundle.normalisation.get("margins", [])}
+    return choose_frame_margins(t, root, cut, known), root, lost
 
 def _cut_sequence(rows, root, m) -> tuple: # table of patches; patches; {field_id: (frame, `FrameCut`)}
     "The patches of a sequence, cut as the model knows them."
@@ -158,7 +159,7 @@ def run(
     m = _open_model(step)
     if images:
         step.tell(images)
-        t, root, lost = _list_frames(images, pattern, cut)
+        t, root, lost = _list_frames(images, pattern, cut, m)
     else:
         frames = step.read("source", "labels")
         t, root, lost = frames.items, find_frame_root(frames), {}

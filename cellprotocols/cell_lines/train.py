@@ -18,6 +18,7 @@ from ..cultureset import (calibrate_cultures, choose_batch_folds, find_culture_t
                                       score_cultures, score_unknown_lines)
 from ..domain import to_held, train_domain
 from ..files import read_digest
+from ..framecuts import to_known_margins
 from ..framesets import find_loose
 from ..levels import read_range
 from ..steps import Step
@@ -37,7 +38,8 @@ def _describe(embeddings, c, classes, encoder) -> dict:
     "What the model needs to be used elsewhere."
     s, practice = embeddings.settings, embeddings.settings["practice"]
     cut = {k: s[f"cut_{k}"] for k in ("size", "n", "mode")}
-    cut["range"] = read_range(embeddings.parent("source").path)._asdict()
+    patches = embeddings.parent("source")
+    cut |= dict(range=read_range(patches.path)._asdict(), margins=to_known_margins(patches.parent("source").items))
     limits = ("Practice (synthetic) data: not for real images." if practice else "Cultures of other microscopes, "
               "magnifications, media or lines than it learned from. No proof of identity: that takes an STR profile.")
     counts = c.sequences[c.sequences.label != ""].groupby("label").group.nunique()

@@ -12,11 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from ..dataset import read_dataset
-from ..embryosets import read_embryo_frame
+from ..embryosets import name_pixels, read_embryo_frame, read_embryo_set
 from ..errors import UserError
 from ..files import find_newest
+from ..hints import give_hints, to_hints
 from ..images import open_image
 from ..methods import make_last_sections, name_data
+from ..names import is_image_name
+from ..origins import find_root
 from ..steps import Step
 from ..stringreport import (make_embryos_section, make_found_section, make_scores_section,
                                         make_screen_section, make_string_numbers, make_string_verdict,
@@ -86,12 +89,17 @@ def run(
 # %% ../../nbs/strings/36_visualize.ipynb #f74e764c
 def _make_look(answers):
     "How a frame of a run is opened: pixels, and um per pixel where the file says it."
-    root = find_frame_root(answers)
+    home = find_frame_root(answers)
     def look(row):
-        if not (root/row.file).exists():
+        file = Path(getattr(row, "root", "") or home)/row.file
+        if not file.exists():
             do = "put the frames back, or run step 35 again where they are now"
-            raise UserError("the frame is not where it was", do=do, file=root/row.file)
-        with open_image(root/row.file) as img: return img.frame(int(row.t)), img.px_um
+            raise UserError("the frame is not where it was", do=do, file=file)
+        with open_image(file) as img: pixels, px_um = img.frame(int(row.t)), img.px_um
+        if (was := getattr(row, "pixels", "")) and was != name_pixels(pixels):
+            do = "open the file again; if it is one of the run, run step 35 again into another folder"
+            raise UserError("the file holds another image than the one that was looked at", do=do, file=file)
+        return pixels, px_um
     return look
 
 def _find_truths(answers):
@@ -99,6 +107,41 @@ def _find_truths(answers):
     try: return read_truths(answers.parent("source", "labels"))
     except (UserError, OSError): return None
 
+# %% ../../nbs/strings/36_visualize.ipynb #f74e764e
+def _open_frame(model, given, r, alone, home, used):
+    "A frame of a set, looked at as the run would."
+    from cellprotocols.stringexplorer import Opened
+    from cellprotocols.strings.infer import search_frame
+    img, root = read_embryo_frame(given.root, r), given.root.resolve()
+    gate = -float("inf") if used["gate"] is None else used["gate"]
+    seen = search_frame(model, img, home/"seen", gate, used["threshold"], used["overlap"])
+    row = dict(group=f"opened: {root.name}/{r.file if alone else r.group}", frame=r.frame, hours=r.hours, label=r.label,
+               split="opened", root=str(root), file=r.file, t=r.t) | seen.row
+    name = _name_opened(r, img)
+    return Opened(row | dict(item_id=name), seen.kept, seen.x,
+                  given.boxes[given.boxes.item_id == r.item_id].assign(item_id=name))
+
+def _name_opened(r, img) -> str:
+    "Its name says its content: another image in the same file is another item."
+    return f"opened_{name_pixels(img)[1:9]}/{r.item_id}"
+
+def _make_search(answers):
+    "How other images are looked at by the model of a run, which is opened when it is needed first; None for old runs."
+    if not (answers.path/"used.json").exists(): return None
+    used, models = json.loads((answers.path/"used.json").read_text(encoding="utf-8")), []
+    def search(path, known, most):
+        from cellprotocols.strings.infer import Detector
+        if not models: models.append(Detector(answers.parent("model", "predictions").path))
+        give_hints(find_root(path), to_hints(answers.settings, ask=True))
+        given = read_embryo_set(path)
+        n, alone = len(given.frames), path.is_file() and is_image_name(path)
+        home = answers.path.resolve().parent/"opened"
+        for k, r in enumerate(given.frames.head(most).itertuples(index=False), 1):
+            name = _name_opened(r, read_embryo_frame(given.root, r))
+            yield k, n, name if name in known else _open_frame(models[0], given, r, alone, home, used)
+    return search
+
+# %% ../../nbs/strings/36_visualize.ipynb #f74e7650
 def make_explorer(
     out:str="work/strings", # A folder with runs of the protocol (run_01 ...), or one run
     log:str="", # The label log of step 31; not needed
@@ -109,4 +152,4 @@ def make_explorer(
     found = find_newest(out, "35_infer/dataset.json")
     if not found: return None
     answers = read_dataset(found[0], "predictions", "strings.infer")
-    return StringExplorer(read_string_run(answers, _make_look(answers), _find_truths(answers)))
+    return StringExplorer(read_string_run(answers, _make_look(answers), _find_truths(answers), _make_search(answers)))
