@@ -132,6 +132,7 @@ def look(self):
     self.remarks = [f"{row.id}: {about['remarks'] or 'nothing speaks against these channels'}", *self.notes]
     self.outline()
 
+# %% ../nbs/newfields.ipynb #c0fa0016
 @patch_to(NewFields)
 def outline(self) -> Regions|None: # None: no field is shown
     "Outline the field as the sliders say."
