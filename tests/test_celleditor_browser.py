@@ -77,9 +77,11 @@ def test_cells_are_cut_merged_deleted_and_nothing_is_lost(home, page):
         page.locator("tr[data-cell='2']").click()
         press(page, "Delete")
         expect(rows).to_have_count(n)
-        for kernel in a.kernels():
+        dead = a.kernels()
+        assert dead, "there is no kernel to kill"
+        for kernel in dead:
             kernel.kill()
-        psutil.wait_procs(a.kernels(), timeout=10)
+        psutil.wait_procs(dead, timeout=10)
         open_closer(page, a)
         expect(page.locator(".celleditor tbody tr")).to_have_count(n)
         press(page, "Save with edits")
