@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix, csr_matrix
 
+from .cellregions import to_scale
 from .compartments import BLUE, GREEN, RED, YELLOW, check_cell_field, choose_full_scale, to_nucleus_units
 from .device import pick_device
 from .regions import MEAN, STD, RegionView, make_region_view
@@ -35,11 +36,6 @@ def choose_pool_scale(
     "How much a field is enlarged or reduced for the network."
     k = to_nucleus_units(nuclei)*wide/50 if nuclei.any() else 1.
     return float(min(k, 4., most/max(nuclei.shape)))
-
-def _resize(img, k):
-    size = tuple(max(1, round(n*k)) for n in img.shape[1::-1])
-    if img.dtype not in (np.uint8, np.uint16, np.float32): img = img.astype(np.float32)
-    return cv2.resize(img, size, interpolation=cv2.INTER_AREA if k < 1 else cv2.INTER_LINEAR)
 
 def _to_input(small, step):
     "Channels as grey pictures, sides multiples of `step` by mirroring, normalised: (C, 3, H, W)."
@@ -120,7 +116,7 @@ def embed_cells(
     img, cells, nuclei = check_cell_field(img, cells, nuclei)
     ids = np.unique(cells[cells > 0])
     k = scale or choose_pool_scale(nuclei)
-    levels = to_network_levels(_resize(img, k), choose_full_scale(img, full))
+    levels = to_network_levels(to_scale(img, k), choose_full_scale(img, full))
     return ids, _look(view, levels, cells, nuclei, ids, k, device)
 
 # %% ../nbs/cellpool.ipynb #b0c20023
@@ -141,6 +137,6 @@ def embed_cells_alone(
         at = np.s_[y.min():y.max() + 1, x.min():x.max() + 1]
         own, core = np.where(cells[at] == i, i, 0), np.where(nuclei[at] == i, i, 0)
         scale = size/max(own.shape)
-        alone = _resize(levels[at]*(own > 0)[..., None], scale)
+        alone = to_scale(levels[at]*(own > 0)[..., None], scale)
         found.append(_look(view, alone, own, core, ids[[k]], scale, device)[0])
     return ids, np.array(found, np.float32)

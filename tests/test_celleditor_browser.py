@@ -77,9 +77,11 @@ def test_cells_are_cut_merged_deleted_and_nothing_is_lost(home, page):
         page.locator("tr[data-cell='2']").click()
         press(page, "Delete")
         expect(rows).to_have_count(n)
-        for kernel in a.kernels():
+        dead = a.kernels()
+        assert dead, "there is no kernel to kill"
+        for kernel in dead:
             kernel.kill()
-        psutil.wait_procs(a.kernels(), timeout=10)
+        psutil.wait_procs(dead, timeout=10)
         open_closer(page, a)
         expect(page.locator(".celleditor tbody tr")).to_have_count(n)
         press(page, "Save with edits")
@@ -90,5 +92,33 @@ def test_cells_are_cut_merged_deleted_and_nothing_is_lost(home, page):
         check_dataset(run / "42_patches")
         own = r"favicon|source map|403.*api/shutdown|Could not find a static loader|WebSocket|api/kernels"
         assert not [e for e in page.errors if not re.search(own, e)], page.errors
+    finally:
+        a.stop()
+
+
+def test_new_images_are_checked_outlined_and_called(home, page):
+    write_organelle_set(home / "new", *make_organelle_set(1, 2, (192, 192), (16,), seed=5))
+    a = App(home, "--source", "out/fields", protocol="organelles")
+    try:
+        page.set_viewport_size(dict(width=1280, height=1400))
+        open_closer(page, a)
+        page.get_by_text("New images", exact=True).click()
+        new = page.locator(".jupyter-widget-Collapse-contents, .widget-accordion").last
+        press(page, "Check")
+        expect(page.get_by_text("no folder is named")).to_be_visible()
+        page.get_by_placeholder("a folder of images on this computer").fill(str(home / "new"))
+        page.keyboard.press("Tab")
+        press(page, "Check")
+        expect(page.get_by_text("2 fields in all")).to_be_visible()
+        expect(page.get_by_text("nothing speaks against these channels")).to_be_visible()
+        expect(new.locator("polygon").first).to_be_visible()
+        ARTEFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTEFACTS / "newfields.png", full_page=True)
+        press(page, "Call every cell")
+        expect(page.get_by_text("cells are called")).to_be_visible(timeout=120_000)
+        expect(page.locator("select").first).to_contain_text("101_")
+        made = home / "out" / "applied_01" / "45_infer"
+        assert len(pd.read_csv(made / "images.csv")) == 2 and pd.read_csv(made / "cells.csv").called.notna().any()
+        page.screenshot(path=ARTEFACTS / "newfields-called.png", full_page=True)
     finally:
         a.stop()

@@ -87,7 +87,8 @@ def test_cell_lines(tmp_path, capsys):
     made = cell_lines.run(str(home), str(tmp_path / "out"))
     assert len(made.items) == 16 and names_in(made.path / "skipped.csv") == bad
     assert "4 of 20 files are left out, all named in skipped.csv" in capsys.readouterr().out
-    rows, _, lost = list_frames(home, "", "none")
+    model = SimpleNamespace(bundle=SimpleNamespace(normalisation={}))
+    rows, _, lost = list_frames(home, "", "none", model)
     assert len(rows) == 16 and len(lost) == 4
 
 

@@ -199,6 +199,7 @@ ROWS = [
     maskreport
     maskverdict
     methods
+    newfields
     opener
     painted
     places

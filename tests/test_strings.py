@@ -12,7 +12,7 @@ from skimage.io import imsave
 
 from cellprotocols.boxtracks import link_boxes, measure_tracklets
 from cellprotocols.coco import read_coco, write_coco
-from cellprotocols.embryosets import EmbryoError, read_embryo_set
+from cellprotocols.embryosets import EmbryoError, read_embryo_frame, read_embryo_set
 from cellprotocols.errors import UserError
 from cellprotocols.screen import Screen, train_screen
 from cellprotocols.strings import annotate, infer, patches, selfsupervise, train, visualize
@@ -208,3 +208,34 @@ def test_boxes_that_a_person_has_drawn_count(tmp_path, capsys):
     pen.draw((1, 2, 30, 40), "string", t=2, field="embryo.tif")
     _, truths, *_ = read_source(str(film.parent), tmp_path / "31", drawn=str(tmp_path / "more.jsonl"))
     assert truths.item_id.tolist() == ["embryo.tif#t0002"]
+
+
+def test_step_33_reads_each_frame_once_holds_few_and_goes_on(tmp_path, monkeypatch):
+    make_embryo_set(tmp_path / "films", 6, 6, 64, strings=0.5)
+    labels = annotate.run(str(tmp_path / "films"), str(tmp_path / "31"))
+    made = patches.run(str(labels.path), str(tmp_path / "32"), most=10)
+    read, held, score = [], [], selfsupervise.score_frames
+
+    def look(root, r):
+        read.append(r.item_id)
+        if len(read) == 20:
+            raise KeyboardInterrupt
+        return read_embryo_frame(root, r)
+
+    def judge(model, small, variant):
+        held.append(len(small))
+        return score(model, small, variant)
+
+    monkeypatch.setattr(selfsupervise, "read_embryo_frame", look)
+    monkeypatch.setattr(selfsupervise, "score_frames", judge)
+    how = dict(side=64, epochs=1, ae_size=32)
+    with pytest.raises(KeyboardInterrupt):
+        selfsupervise.run(str(made.path), str(tmp_path / "33"), **how)
+    done = selfsupervise.run(str(made.path), str(tmp_path / "33"), **how)
+    frames = patches.read_frame_table(done)
+    assert len(read) == len(set(read)) + 1 == len(frames) + 1, "the frame of the interruption is read twice, no other"
+    assert frames.residual.notna().all() and held == [32, 4]
+    names = ["frames.npy", "autoencoder.safetensors"]
+    monkeypatch.setattr(selfsupervise, "read_embryo_frame", read_embryo_frame)
+    again = selfsupervise.run(str(made.path), str(tmp_path / "33_again"), **how)
+    assert [(done.path / n).read_bytes() for n in names] == [(again.path / n).read_bytes() for n in names]
