@@ -176,8 +176,12 @@ def fit_with_limits(x, y, groups, classes, folds=3):
     "The model, its domain with what is usual on held-out groups, and which held-out cells are right."
     fold = make_folds(y, groups, folds, seed=0)
     distance, doubt, right, shift = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y), bool), np.zeros(len(y))
+    seen = np.zeros(len(y), bool)
     for k in np.unique(fold):
         own, new = fold != k, fold == k
+        if len(np.unique(y[own])) < 2:
+            continue  # one class alone teaches nothing
+        seen |= new
         model, domain = fit(x[own], y[own], groups[own], len(classes))
         calls = call(model, x[new], classes)
         distance[new], doubt[new] = measure_distance(domain, embed(model, x[new])), calls.entropy
@@ -185,7 +189,7 @@ def fit_with_limits(x, y, groups, classes, folds=3):
             shift[groups == g] = measure_shift(domain, embed(model, x[groups == g]))
         right[new] = calls.predicted == classes[y[new]]
     model, domain = fit(x, y, groups, len(classes))
-    return model, to_held(domain, distance, doubt, groups, shift), right
+    return model, to_held(domain, distance[seen], doubt[seen], groups[seen], shift[seen]), right
 
 
 def span(i, digits=2):
