@@ -54,6 +54,9 @@ def _make_last(answers, trained, patches, chosen, out) -> list:
     "Methods, files, settings."
     read = lambda d, name: {} if d is None else json.loads((d.path/name).read_text(encoding="utf-8"))
     scores = None if trained is None else pd.read_csv(trained.path/"scores.csv")
+    if not (answers.path/"used.json").exists():
+        raise UserError("a run of an earlier version, which does not say its threshold", "a folder with used.json",
+                        "run step 35 again, into another folder", file=answers.path)
     used = read(answers, "used.json") | dict(gap=answers.settings["gap"])
     said = to_methods(answers.items, read(trained, "model.json"), used, scores, chosen)
     return make_last_sections(said, _CITE, [patches, trained, answers], _FILES, out)
