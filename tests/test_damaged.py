@@ -191,7 +191,8 @@ def test_frames_of_a_movie_that_strings_are_looked_for_in(films, tmp_path):
 
         def look(self, img, cache):
             assert img.shape[:2] == (96, 96)
-            return 0.4, pd.DataFrame(columns=[*"y0 x0 y1 x1".split(), "prob", "fit", "score"], dtype=float)
+            none = pd.DataFrame(columns=[*"y0 x0 y1 x1".split(), "prob", "fit", "score"], dtype=float)
+            return 0.4, none, np.zeros((0, 4), np.float16)
 
     with DatasetWriter(tmp_path / "35", "predictions", "strings.infer", {}, {}, 0) as w:
         root = find_frame_root(films)

@@ -131,6 +131,7 @@ ROWS = [
     architectures
     augment
     autoencoder
+    smallframes
     backbones
     bags
     batcheffect

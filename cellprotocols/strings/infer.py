@@ -164,7 +164,7 @@ def run(
     gap:int=1, # Frames that may be missing in a tracklet
     axes:str="", # What the axes of `images` are, where the files do not say it: a letter each, e.g. "TYX"
     series:str="", # Which image or place of files that hold several, from 0
-    interval:float=0., # Hours between frames of `images`, where no table says them
+    interval:float=0., # Hours between frames of `images`, where they are not said
     seed:int=0, # Of the practice data
 ): # The frames, a `Dataset` with `candidates` and `embedding`; detections.csv, .json (COCO), tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
