@@ -6,8 +6,6 @@
 __all__ = ['takes', 'practice', 'to_small', 'score_frames', 'run', 'read_autoencoder']
 
 # %% ../../nbs/strings/33_selfsupervise.ipynb #63b2d0be
-from pathlib import Path
-
 import cv2, numpy as np, pandas as pd
 from safetensors.torch import save
 
