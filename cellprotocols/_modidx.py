@@ -2346,6 +2346,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'cellprotocols.labelled._group_column': ( 'labelled.html#_group_column',
                                                                                   'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._is_text': ('labelled.html#_is_text', 'cellprotocols/labelled.py'),
+                                        'cellprotocols.labelled._leave_masks': ('labelled.html#_leave_masks', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._lie_inside': ('labelled.html#_lie_inside', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._list_names': ('labelled.html#_list_names', 'cellprotocols/labelled.py'),
                                         'cellprotocols.labelled._name_columns': ( 'labelled.html#_name_columns',

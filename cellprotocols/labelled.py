@@ -13,6 +13,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,6 +100,17 @@ def find_classes(
     return [p[0] for p in places], [next(iter(names), "") for names in inner], []
 
 # %% ../nbs/labelled.ipynb #f061b49b
+def _leave_masks(files, classes) -> tuple:
+    "Leave out masks. A folder at the top holds masks only where two classes stay, and each of its names means one image."
+    kept, said = leave_masks(files)
+    tops, names = {f.parts[0] for f in kept}, Counter(f.stem for f in kept)
+    def may_be_class(f): return len(tops) < 2 or names[f.stem] > 1 or f.parts[0] in classes
+    doubt = {f.parts[0] for f in files if f.parts[0] not in tops and may_be_class(f)}
+    if not doubt: return kept, said
+    kept, said = leave_masks([f for f in files if f.parts[0] not in doubt])
+    sure = {*kept}
+    return [f for f in files if f.parts[0] in doubt or f in sure], said
+
 def read_class_folders(
     root:str|Path, # Folder with one folder per class
     group:str="", # Pattern with one bracket for the group in the file name; "": folders around or in the class folders
@@ -106,8 +118,8 @@ def read_class_folders(
 ) -> pd.DataFrame: # file (relative to `root`), member, label, group
     "Read images sorted into one folder per class."
     root = Path(root)
-    files, masks = leave_masks([p.relative_to(root) for p in find_image_files(root, deep=True)])
-    files = [f for f in files if len(f.parts) > 1]
+    found = [p.relative_to(root) for p in find_image_files(root, deep=True)]
+    files, masks = _leave_masks([f for f in found if len(f.parts) > 1], classes)
     turn = {d.name: k for k, d in enumerate(_natural({Path(f.parts[0]) for f in files}))}
     files = sorted(files, key=lambda f: turn[f.parts[0]]) # folder by folder
     if not files:

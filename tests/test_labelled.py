@@ -287,3 +287,24 @@ def test_masks_beside_the_images_of_class_folders_are_no_cells(tmp_path, masks, 
     t = read_class_folders(tmp_path)
     assert t.file.tolist() == images and t.label.tolist() == ["mitosis", "rest", "rest"]
     assert "2 masks or small pictures beside the images are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "files, labels",
+    [
+        (["label/1.png", "other/1.png"], ["label", "other"]),
+        (["a/1.png", "b/1.png", "masks/1.png"], ["a", "b", "masks"]),
+        (["a/1.png", "b/2.png", "masks/2.png"], ["a", "b"]),
+        (["a/1.png", "a/masks/1.png", "gt/1.png"], ["a", "gt"]),
+    ],
+)
+def test_a_class_that_is_called_like_a_folder_of_masks_is_kept(tmp_path, files, labels):
+    for name in files:
+        write(tmp_path / name, shade(1))
+    assert read_class_folders(tmp_path).label.tolist() == labels
+
+
+def test_a_folder_that_is_said_to_be_a_class_is_one(tmp_path):
+    for name in ["a/1.png", "b/2.png", "masks/2.png"]:
+        write(tmp_path / name, shade(1))
+    assert set(read_class_folders(tmp_path, classes=("masks",)).label) == {"a", "b", "masks"}
