@@ -101,7 +101,7 @@ def find_classes(
 
 # %% ../nbs/labelled.ipynb #f061b49b
 def _leave_masks(files, classes) -> tuple:
-    "Leave out masks. A folder at the top holds masks only where two classes stay, and each of its names means one image."
+    "Leave out masks. A folder at the top holds masks where two classes stay, and each name in it means one image."
     kept, said = leave_masks(files)
     tops, names = {f.parts[0] for f in kept}, Counter(f.stem for f in kept)
     def may_be_class(f): return len(tops) < 2 or names[f.stem] > 1 or f.parts[0] in classes
