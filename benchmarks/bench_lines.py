@@ -1,6 +1,6 @@
 """Names of cell lines in LIVECell's frames, by well: simple baselines, frozen and self-taught networks, pooling, part by part.
 
-python benchmarks/bench_lines.py /work/data/livecell [--seconds 20] [--folds 3]
+python benchmarks/bench_lines.py ../shared/data/cell_lines/livecell [--seconds 20] [--folds 3]
 
 The folder holds images/ and manifest.csv (file, cell_line, well, location, hours, official_split). Every way is tried on the same
 folds of wells and on the official split. A network that is trained gets so many seconds on each training set (wall clock), and the
