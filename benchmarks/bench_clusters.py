@@ -15,7 +15,6 @@ from scipy import ndimage
 from skimage.feature import canny, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.measure import label
-from skimage.morphology import remove_small_objects
 
 from cellprotocols.clusters import choose_clusters, choose_published_clusters
 from cellprotocols.confluency import find_cells, find_published_cells
@@ -23,6 +22,11 @@ from cellprotocols.framecuts import read_grey
 from cellprotocols.synth_cultures import LINES, iter_frames, make_cultures
 
 SHAPE, SIZE = (890, 1408), 112
+
+
+def leave_large(mask, least):
+    pieces, _ = ndimage.label(mask)
+    return mask & (np.bincount(pieces.ravel())[pieces] >= least)
 
 
 def mask_plainly(frame):
@@ -39,7 +43,7 @@ def mask_plainly(frame):
         before, mask = mask, ndimage.binary_fill_holes(dark | edges | ndimage.binary_closing(mask), wide)
         if (mask != before).mean() < 1e-4:
             break
-    return remove_small_objects(~remove_small_objects(~mask, max_size=63), max_size=99)
+    return leave_large(~leave_large(~mask, 64), 100)
 
 
 def find_corners(labels):

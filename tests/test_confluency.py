@@ -1,5 +1,8 @@
 "Cell masks and cluster selection of brightfield frames: the published ones equal a slow reference; the defaults keep their word."
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cellprotocols.clusters import choose_clusters, choose_published_clusters, to_pair_iou
@@ -13,9 +16,7 @@ from cellprotocols.confluency import (
 )
 from cellprotocols.patterns import find_patterns
 from scipy import ndimage
-from skimage.feature import canny, local_binary_pattern
-from skimage.filters import threshold_otsu
-from skimage.measure import label
+from skimage.feature import local_binary_pattern
 
 SIZES = {"sparse": 8, "medium": 40, "dense": 160}
 
@@ -31,83 +32,24 @@ def culture(n, shape=(300, 420), seed=0):
     return np.clip(frame, 0, 1)
 
 
-def without_small(mask, least):
-    labels, _ = ndimage.label(mask)
-    return mask & (np.bincount(labels.ravel())[labels] >= least)
-
-
-def slow_mask(frame):
-    lo, hi = np.percentile(frame.astype(np.float32), (0.2, 99.8))
-    e = np.clip((frame.astype(np.float32) - lo) / (hi - lo), 0, 1)
-    t, c = e > threshold_otsu(e), canny(e)
-    if (c ^ t).mean() >= 0.5:
-        t = ~t
-    fill = lambda m: ndimage.binary_fill_holes(m, np.ones((6, 6)))  # noqa: E731
-    t, c = ndimage.binary_closing(t), ndimage.binary_closing(c)
-    m = fill(t | c)
-    for _ in range(10):
-        new = fill(t | c | ndimage.binary_closing(m))
-        changed, m = (new != m).mean(), new
-        if changed < 1e-4:
-            break
-    return without_small(~without_small(~m, 64), 100)
-
-
-def slow_clusters(frame, mask, size=112, n=20):
-    "The published rule, step by step."
-    h, w = mask.shape
-    labels = label(mask, connectivity=2)
-    kept = np.argsort(np.bincount(labels.ravel()), kind="stable")[::-1][:40]
-    pieces = []
-    for k in sorted(kept):
-        if k:
-            ys, xs = np.nonzero(labels == k)
-            pieces.append((ys.min(), xs.min(), ys.max(), xs.max()))
-
-    def inside(y, x):
-        return int(np.clip(y, 0, h - size)), int(np.clip(x, 0, w - size))
-
-    boxes, tiles = [], []
-    for y0, x0, y1, x1 in pieces:
-        if mask[y0:y1, x0:x1].sum() > 2 * size * size:
-            for i in range(int(np.ceil((y1 - y0) / size))):
-                for j in range(int(np.ceil((x1 - x0) / size))):
-                    tiles.append(inside(y0 + i * size, x0 + j * size))
-        if (y1 - y0, x1 - x0) == (size, size):
-            boxes.append(inside(y0, x0))
-        else:
-            ys, xs = np.nonzero(mask[y0 : y1 + 1, x0 : x1 + 1])
-            boxes.append(inside(int(ys.mean() + y0 - size / 2), int(xs.mean() + x0 - size / 2)))
-    boxes += tiles
-    full = [mask[y : y + size, x : x + size].mean() for y, x in boxes]
-    codes = local_binary_pattern(frame, 8, 1)
-    texture = [np.histogram(codes[y : y + size, x : x + size], 10, (0, 255))[0] / size**2 for y, x in boxes]
-    pairs = []
-    for i in range(len(boxes)):
-        for j in range(i + 1, len(boxes)):
-            dy, dx = abs(boxes[i][0] - boxes[j][0]), abs(boxes[i][1] - boxes[j][1])
-            both = max(0, size - dy) * max(0, size - dx)
-            if both:
-                same = np.minimum(texture[i], texture[j]).sum()
-                pairs.append((i, j, 1 + same + both / (2 * size**2 - both)))
-    mean = np.mean([p[2] for p in pairs]) if pairs else 0
-    gone = set()
-    for i, j, alike in pairs:
-        if alike >= mean - 1e-12 and i not in gone and j not in gone:
-            gone.add(i if full[i] < full[j] else j)
-    left = [k for k in range(len(boxes)) if k not in gone]
-    order = np.argsort([full[k] for k in left], kind="stable")[::-1][:n]
-    return [boxes[left[k]] for k in order]
+@pytest.fixture(scope="module")
+def plain():
+    "The published rule written plainly, as the benchmark has it."
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "bench_clusters.py"
+    spec = importlib.util.spec_from_file_location("bench_clusters", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("density", SIZES)
-def test_the_published_mask_and_boxes_are_those_of_the_slow_way(density):
+def test_the_published_mask_and_boxes_are_those_of_the_slow_way(plain, density):
     frame = culture(SIZES[density])
     mask = find_published_cells(frame)
-    np.testing.assert_array_equal(mask, slow_mask(frame))
+    np.testing.assert_array_equal(mask, plain.mask_plainly(frame))
     assert 0.01 < mask.mean() < 1
     found = choose_published_clusters(frame, mask)
-    assert found[["y0", "x0"]].to_numpy().tolist() == [list(b) for b in slow_clusters(frame, mask)]
+    assert found[["y0", "x0"]].to_numpy().tolist() == [list(b) for b in plain.choose_plainly(frame, mask)]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.45, 0.5, 0.55, 0.9])
