@@ -187,9 +187,8 @@ def main():
         install_by_cell(d / "install", variables)
         if "--env-only" in sys.argv:
             return
-        shutil.copytree(
-            ROOT / "tests", d / "outside" / "tests"
-        )  # the tests alone: what they import is the installed package
+        for part in ("tests", "benchmarks"):  # not the library: what they import is the installed package
+            shutil.copytree(ROOT / part, d / "outside" / part)
         left_out = [
             f"--ignore=tests/{t}.py" for t in ("test_house", "test_colab", "test_own_data")
         ]  # these are about the source tree
