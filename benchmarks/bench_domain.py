@@ -35,6 +35,7 @@ from cellprotocols.domain import (
     to_held,
     train_domain,
 )
+from cellprotocols.drift import check_drift, measure_groups, measure_looks
 from cellprotocols.intervals import bootstrap
 from cellprotocols.measured import measure_all
 from cellprotocols.metrics import score_macro_f1
@@ -46,11 +47,13 @@ SETS = {  # name: source, options of annotate, at most so many cells of a class
     "redcells": ("redcells/cells.csv", dict(label="name", group="block"), 10**6),
     "jurkat": ("jurkat/cells.npz", dict(group="index", blocks=10), 150),
     "zips": ("zips", {}, 10**6),
+    "jurkat_label_free": ("jurkat/cells.npz", dict(group="index", blocks=10, channels="0,2"), 150),
+    "livecell": ("../cell_lines/livecell/manifest.csv", dict(label="cell_line", group="well"), 10**6),
 }
 AMOUNTS = {  # known changes, from weak to strong
     "camera": (0.5, 1.0, 1.5),
     "contrast": (0.7, 0.5),
-    "scale": (0.85, 0.7, 0.5),
+    "scale": (0.85, 0.7, 0.5, 1.2, 1.5),
     "colour": (0.2,),
     "gamma": (0.6,),
     "blur": (1.0, 2.0),
@@ -173,9 +176,10 @@ def call(model, x, classes, temperature=1.0):
 
 
 def fit_with_limits(x, y, groups, classes, folds=3):
-    "The model, its domain with what is usual on held-out groups, and which held-out cells are right."
+    "The model, its domain with what is usual on held-out groups, and what held-out cells are called."
     fold = make_folds(y, groups, folds, seed=0)
-    distance, doubt, right, shift = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y), bool), np.zeros(len(y))
+    distance, doubt, shift = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
+    called = np.full(len(y), "", object)
     seen = np.zeros(len(y), bool)
     for k in np.unique(fold):
         own, new = fold != k, fold == k
@@ -187,9 +191,9 @@ def fit_with_limits(x, y, groups, classes, folds=3):
         distance[new], doubt[new] = measure_distance(domain, embed(model, x[new])), calls.entropy
         for g in np.unique(groups[new]):
             shift[groups == g] = measure_shift(domain, embed(model, x[groups == g]))
-        right[new] = calls.predicted == classes[y[new]]
+        called[new] = calls.predicted
     model, domain = fit(x, y, groups, len(classes))
-    return model, to_held(domain, distance[seen], doubt[seen], groups[seen], shift[seen]), right
+    return model, to_held(domain, distance[seen], doubt[seen], groups[seen], shift[seen]), called
 
 
 def span(i, digits=2):
@@ -210,15 +214,17 @@ def auroc(new, novelty, groups):
 def show_curve(s, out):
     "Accuracy and share of cells marked, against the amount of change."
     old, new = halves(s)
-    model, domain, right = fit_with_limits(s["x"][old], s["y"][old], s["groups"][old], s["classes"])
+    model, domain, called = fit_with_limits(s["x"][old], s["y"][old], s["groups"][old], s["classes"])
     g, y = s["groups"][new], s["y"][new]
+    known = measure_groups(measure_looks(s["pixels"][old], s["valid"][old]), called, s["groups"][old])
     print(
         f"\n{s['name']}: model of {len(old)} cells, {len(set(s['groups'][old]))} groups; limit {find_limit(make_held(domain)):.1f}; "
     )
     print(f"new source: {len(new)} cells of {len(set(g))} other groups\n")
     print(f"shift: at most {np.quantile(domain.shift, 0.99):.2g} in 99 % of the held-out groups\n")
     print(
-        "| change | accuracy | mean confidence | cells beyond the limit | shift of all | marked |\n|---|---|---|---|---|---|"
+        "| change | accuracy | mean confidence | cells beyond the limit | shift of all | size, class by class | drifts | marked |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for how, amount in [("none", 0), *((h, a) for h, v in AMOUNTS.items() for a in v)]:
         x = s["x"][new] if how == "none" else changed(s, out, how, amount)
@@ -227,9 +233,55 @@ def show_curve(s, out):
         ok = (calls.predicted == s["classes"][y]).to_numpy()
         sure = calls[[f"prob_{c}" for c in s["classes"]]].max(axis=1).mean()
         shift = measure_shift(domain, embed(model, x))
-        marked = "all" if check_shift(domain, embed(model, x))[1] else f"{unlike.mean():.2f}"
-        row = f"{span(share_of(ok, g))} | {sure:.2f} | {span(share_of(unlike, g))} | {shift:.2g} | {marked}"
+        pixels = s["pixels"][new] if how == "none" else change(s["pixels"][new], how, amount)
+        found = check_drift(known, measure_looks(pixels, s["valid"][new]), calls.predicted, g)
+        by = [
+            w
+            for w, is_so in dict(shift=check_shift(domain, embed(model, x))[1], drift=found.marks.any()).items()
+            if is_so
+        ]
+        marked = f"all, by {' and '.join(by)}" if by else f"{unlike.mean():.2f}"
+        size = found[found.name == "size"].iloc[0]
+        told = ", ".join(
+            shorten(f.name) + (" (or mix)" if f.mixed else "") for f in found[found.drifts | found.mixed].itertuples()
+        )
+        row = f"{span(share_of(ok, g))} | {sure:.2f} | {span(share_of(unlike, g))} | {shift:.2g} | {size.ratio:.2f}, {size.same:.2f} | {told} | {marked}"
         print(f"| {how} {amount or ''} | {row} |", flush=True)
+
+
+def shorten(name):
+    return name.removeprefix("the ").replace("of channel ", "")
+
+
+def call_held_out(s, folds=5):
+    "What models say of all cells that have not seen their groups."
+    fold, called = make_folds(s["y"], s["groups"], folds, seed=0), np.full(len(s["y"]), "", object)
+    for k in np.unique(fold):
+        own, new = fold != k, fold == k
+        model, _ = fit(s["x"][own], s["y"][own], s["groups"][own], len(s["classes"]))
+        called[new] = call(model, s["x"][new], s["classes"]).predicted
+    return called
+
+
+def show_drifts(s, draws=300):
+    "False alarms: whole groups held out at random, and each group alone; and what size is found where the held-out ones are rescaled."
+    called, rng, groups = call_held_out(s), np.random.default_rng(0), np.unique(s["groups"])
+    looks = measure_looks(s["pixels"], s["valid"])
+
+    def judge(new):
+        own = ~new
+        known = measure_groups(looks[own], called[own], s["groups"][own])
+        return check_drift(known, looks[new], called[new], s["groups"][new])
+
+    def count(parts):
+        found = [judge(np.isin(s["groups"], p)) for p in parts]
+        return [np.mean([f[c].any() for f in found]) for c in ("drifts", "mixed", "marks")], found
+
+    third, found = count([rng.permutation(groups)[: max(1, len(groups) // 3)] for _ in range(draws)])
+    one, alone = count([[g] for g in groups if (s["groups"] == g).sum() >= 5])
+    least = [np.nanmedian([f.least[f.name == "size"].item() for f in part] or [np.nan]) for part in (found, alone)]
+    row = [f"{v:.3f}" for v in third] + [f"{v:.3f}" for v in one] + [f"{v:.2f}" for v in least]
+    print(f"| {s['name']} | {len(groups)} ({len(alone)}) | {' | '.join(row)} |", flush=True)
 
 
 def show_answered(s, folds=5):
@@ -355,22 +407,30 @@ def main():
     p.add_argument("--data", type=Path, default=Path("../shared/data/chromatin"))
     p.add_argument("--out", type=Path, default=Path("work/domain"), help="measurements are kept there")
     p.add_argument(
-        "--only", default="curve,answered,blank,wrong,adapt,withheld", help="some of these, separated by commas"
+        "--only", default="curve,drift,answered,blank,wrong,adapt,withheld", help="some of these, separated by commas"
     )
     a = p.parse_args()
     warnings.simplefilter("ignore")  # folds of few groups say what they lack
-    sets, only = {name: take(a.data, a.out, name) for name in SETS}, a.only.split(",")
+    only = a.only.split(",")
+    sets = {name: take(a.data, a.out, name) for name in (SETS if "drift" in only else list(SETS)[:3])}
     for name in ("jurkat", "redcells"):
         if "curve" in only:
             show_curve(sets[name], a.out)
+    if "drift" in only:
+        print(
+            "\n| set | groups (of 5 cells and more) | a third held out: said | or mix | marked | one held out: said | or mix | marked | least size noticed: a third | one |\n|---|---|---|---|---|---|---|---|---|---|"
+        )
+        for s in sets.values():
+            show_drifts(s)
+    cells = dict(list(sets.items())[:3])
     if "answered" in only:
         print("\n| set | cells | unlike | all answered | 90 % | 75 % | 50 % |\n|---|---|---|---|---|---|---|")
-        for s in sets.values():
+        for s in cells.values():
             show_answered(s)
     if "blank" in only:
         show_blank(sets["zips"])
     if "wrong" in only:
-        show_wrong(sets)
+        show_wrong(cells)
     if "adapt" in only:
         print(
             "\n| set | change | before | ten a class alone | adapted | all labels | adapted / all |\n|---|---|---|---|---|---|---|"

@@ -300,6 +300,8 @@ def list_answers(
     return f"<table>{head}{rows}</table>{left}"
 
 # %% ../nbs/app.ipynb #54f933a8
+_LOUD = "padding:8px 12px;border-left:4px solid #b3261e;line-height:1.4"
+
 def list_files(
     folder:str|Path, # What a step has made
     out:str|Path, # The folder of the page
@@ -307,18 +309,19 @@ def list_files(
     "Answers, tables and pictures of a step: links where the page is served, and the first pictures."
     kinds = (".csv", ".png", ".html", ".json", ".geojson", ".tif")
     found = [p for p in sorted(Path(folder).iterdir()) if p.suffix in kinds]
+    said = [s for p in sorted(Path(folder).glob("differences*.txt")) for s in p.read_text(encoding="utf-8").splitlines()]
+    odd = "".join(f"<p style='{_LOUD}'><b>Not as in training:</b> {html.escape(s)}</p>" for s in dict.fromkeys(said))
     def link(p): return f'<a href="{_link_to(p, out)}" target="_blank">{html.escape(p.name)}</a>'
     rows = "".join(f"<li>{link(p) if _is_served() else html.escape(p.name)}</li>" for p in found)
     pictures = [p for p in found if p.suffix == ".png"][:6] if _is_served() else []
     look = 'style="max-width:98%"'
     shown = "".join(f'<img alt="{html.escape(p.stem)}" {look} src="{_link_to(p, out)}">' for p in pictures)
-    return f"{list_answers(folder)}{shown}<p>In {html.escape(str(folder))}:</p><ul>{rows}</ul>"
+    return f"{odd}{list_answers(folder)}{shown}<p>In {html.escape(str(folder))}:</p><ul>{rows}</ul>"
 
 # %% ../nbs/app.ipynb #987932c1
 def _note(text): # A sentence with a bar beside it
     from ipywidgets import HTML
-    bar = "padding:8px 12px;border-left:4px solid #b3261e;line-height:1.4"
-    return HTML(f"<p style='{bar}'>{html.escape(text)}</p>")
+    return HTML(f"<p style='{_LOUD}'>{html.escape(text)}</p>")
 
 _NARROW = ("<style>@media (max-width: 600px) {.jupyter-widget-tab .lm-TabBar-tab {flex: 0 0 auto !important; "
            "padding: 0 7px !important}}</style>") # on a phone no name of a tab is cut

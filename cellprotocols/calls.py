@@ -20,6 +20,7 @@ from .bundle import Bundle, check_input
 from .centres import choose_points
 from .classify import predict_patches
 from .dataset import Dataset, take_rows
+from .drift import check_drift, choose_groups, measure_looks, say_drift, say_unknown
 from .domain import check_domain, check_inputs, check_shift, find_limit, make_held, measure_inputs
 from .domain import to_domain
 from .writer import DatasetWriter
@@ -111,16 +112,27 @@ def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut 
     said = f"patches of {was} px, in training they had {size} px: {why}; {how}"
     return [said + "; cells that are cut off are marked as unlike" if whole else said], whole
 
-def _compare(w, bundle, sample, said, name, answered) -> bool: # Are all cells to be marked?
+def _check_set(w, bundle, sample, called, groups, name) -> tuple: # Its sentences; of what; are all to be marked
+    "Say whether these cells as a set differ from the groups of the training, and write drift*.csv."
+    known = (bundle.info.get("data") or {}).get("groups", {})
+    found = check_drift(known, measure_looks(*sample, bundle.channels), called, groups)
+    if len(found): w.write_file(name.replace("differences", "drift").replace(".txt", ".csv"), found)
+    if unknown := say_unknown(found): print(f"  note: {unknown}")
+    return say_drift(found), tuple(found.name[found.drifts | found.mixed]), bool(found.marks.any())
+
+def _compare(w, bundle, sample, said, name, answered, groups=None) -> bool: # Are all cells to be marked?
     "Say what differs from the training images, on the screen and in a file."
     known = (bundle.info.get("data") or {}).get("inputs", {})
     domain, marks = to_domain(bundle.read_arrays("domain")), False
     if domain is not None: w.write_file("held.csv", make_held(domain)) # to compare with
     if len(sample[0]):
         probs, embedding = next(iter(predict_patches(bundle.model, [sample])))
-        seen = measure_inputs(*sample, labels=np.asarray(bundle.classes)[probs.argmax(1)])
+        called = np.asarray(bundle.classes)[probs.argmax(1)]
         shift, marks = ("", False) if domain is None else check_shift(domain, embedding, answered)
-        said = [*said, *check_inputs(known, seen, bundle.channels), *filter(None, [shift])]
+        drift, names, strayed = _check_set(w, bundle, sample, called, groups, name)
+        seen = check_inputs(known, measure_inputs(*sample, labels=called), bundle.channels)
+        seen = [s for s in seen if not s.startswith(names)] # said already, with how much is usual
+        said, marks = [*said, *drift, *seen, *filter(None, [shift])], marks or strayed
     for s in said: print(f"  NOT AS IN TRAINING: {s}")
     if said: w.write_file(name, "\n".join(said) + "\n")
     return marks
@@ -137,9 +149,9 @@ def write_patch_calls(
     "Call all patches, piece by piece; those the model has learned from are of the split `train`, the others `new`."
     side, size, scaled = choose_sides(bundle, patches)
     said, cut = _say_size(patches, side, size, scaled)
-    some = np.unique(np.linspace(0, len(patches) - 1, min(300, len(patches))).round().astype(int))
+    some = choose_groups(patches.items.group, most=500)
     sample = scale_patches(*(take_rows(patches[a], some) for a in ("patches", "valid")), side, size)
-    cut = _compare(w, bundle, sample, said, "differences.txt", answered) or cut
+    cut = _compare(w, bundle, sample, said, "differences.txt", answered, patches.items.group.iloc[some]) or cut
     known = ("item_id", "group", "label", "field_id", "t", "y", "x", "blank")
     items = patches.items[[c for c in known if c in patches.items]]
     items = items.assign(split=np.where(items.item_id.isin(seen), "train", "new"))

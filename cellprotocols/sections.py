@@ -16,6 +16,7 @@ from .dataset import Dataset
 from .mappage import make_explorer_html
 from .abstention import make_abstention_curve
 from .domain import check_unlike, show_domain
+from .drift import say_unknown, show_drift
 from .metrics import confusion
 from .report import Callout, Figure, Inset, Number, Section, Table, make_figure
 from .galleries import show_collage, show_montage, show_patches, show_worst
@@ -159,10 +160,13 @@ def make_limits_section(
     said:list=(), # What differs from the training images, one sentence each
     images:list=(), # Pixels of the most novel cells (H, W, C), the most novel first
     noun:str="cells", # What is called
+    drift:pd.DataFrame|None=None, # How the set differs from groups of the training, from `check_drift`; None: not looked at
 ) -> Section:
     "Is the model right for these cells?"
     title = f"Are the new {noun} like those it learned from?"
     differs = [Callout(f"Not as in training: {s}.", "warn") for s in said]
+    unknown = "" if drift is None else say_unknown(drift, noun)
+    if unknown: differs.append(Callout(f"{unknown[0].upper()}{unknown[1:]}.", "warn"))
     if held is None or "unlike" not in items:
         unknown = f"This model does not say what its training {noun} looked like: whether it fits cannot be judged."
         return Section(title, "", [Callout(unknown, "warn"), *differs])
@@ -170,6 +174,9 @@ def make_limits_section(
     found = [Callout(f"{text}.", "bad" if many else "good"), *differs]
     caption = f"How little {noun} look like the training {noun}; beyond the line they are unlike anything learned."
     found.append(make_figure(show_domain(held, items.novelty, answered, noun=noun), caption))
+    if drift is not None and len(drift):
+        caption = f"Diamonds: these {noun} as a set. Grey: how far groups of the training lie from each other."
+        found.append(make_figure(show_drift(drift, noun=noun), caption))
     if len(images):
         most = items.nlargest(len(images), "novelty")
         captions = [f"{n:.1f}{' unlike' if u else ''}" for n, u in zip(most.novelty, most.unlike)]

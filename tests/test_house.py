@@ -150,6 +150,7 @@ ROWS = [
     cutpaste
     dino
     domain
+    drift
     embed
     embedded
     features

@@ -14,6 +14,7 @@ from ..bundle import to_licence, write_bundle
 from ..adapt import ADAPTING, measure_numbers, read_learned, score_gain
 from ..calls import choose_sides, make_calls
 from ..domain import measure_inputs
+from ..drift import choose_groups, measure_groups, measure_looks
 from ..inputs import to_images
 from ..judged import make_memory, make_predict, train_named
 from ..measured import measure_all
@@ -102,13 +103,21 @@ def _say_gain(w, cells, probs) -> list:
     return [f"macro-F1 on held-out groups of the new source: before {before}, adapted {after}; gained {gain}"]
 
 # %% ../../nbs/chromatin/24_train.ipynb #273b472a
-def _describe_bundle(patches, cells, classes, config, pretrained, bundle) -> dict:
+def _measure_groups(cells, channels, called) -> dict:
+    "How far the groups lie from each other, to compare sets of new cells with."
+    rows = choose_groups(cells.groups)
+    patches, valid = (np.stack([a[int(i)] for i in rows]) for a in (cells.patches, cells.valid))
+    looks = measure_looks(patches, valid, channels)
+    return measure_groups(looks, called[rows], cells.groups[rows])
+
+def _describe_bundle(patches, cells, classes, config, pretrained, bundle, called) -> dict:
     "What the final model needs to be used elsewhere."
     items, practice = patches.items, patches.settings["practice"]
     limits = "Practice (synthetic) data: not for real images." if practice else ("Cells of other microscopes, stains, "
         "magnifications or states than those it was trained on. Research use.")
     data = dict(fingerprint=patches.fingerprint, practice=practice)
     data["inputs"] = measure_inputs(cells.patches, cells.valid, cells.groups, np.asarray(classes)[cells.y])
+    data["groups"] = _measure_groups(cells, _read_channels(patches), called)
     if bundle is not None: data["adapted_from"] = {k: bundle.info["data"].get(k) for k in ("fingerprint", "cells")}
     counts = dict(zip(classes, np.bincount(cells.y, minlength=len(classes)).tolist()))
     px_um = None if items.px_um.isna().all() else float(items.px_um.median())
@@ -128,7 +137,8 @@ def _write_final(w, patches, cells, classes, scores, logits, held, bundle, optio
     beside = make_memory(fitted, cells, held, options.get("learned"))
     write_bundle(w.folder/"bundle", fitted, type(fitted).__name__, fitted.config, classes, _read_channels(patches),
         to_images(cells.patches[:2]), temperature=find_temperature(logits, cells.y), metrics=honest,
-        arrays=beside, **_describe_bundle(patches, cells, classes, fitted.config, options["pretrained"], bundle))
+        arrays=beside, **_describe_bundle(patches, cells, classes, fitted.config, options["pretrained"], bundle,
+            held.predicted.to_numpy()))
 
 # %% ../../nbs/chromatin/24_train.ipynb #b0cab52c
 def run(

@@ -13,6 +13,7 @@ import pandas as pd
 from .annotate import STATES
 from ..cellsets import check_blank_score
 from ..dataset import read_dataset, take_rows
+from ..drift import say_drift
 from ..errors import UserError
 from ..files import find_newest
 from ..methods import make_last_sections, name_data, say_score
@@ -70,7 +71,13 @@ class Findings:
             patches = self.infer.parent("source", "patches")
             rows = patches.items.set_index("item_id").index.get_indexer(t.nlargest(20, "novelty").item_id)
             images = [patches["patches"][int(i)] for i in rows]
-        return held, self.infer.settings["answered"], list(dict.fromkeys(said)), images
+        return held, self.infer.settings["answered"], list(dict.fromkeys(said)), images, "cells", self.read_drift()
+
+    def read_drift(self) -> pd.DataFrame|None:
+        "How the new cells as a set differ from groups of the training; None: not looked at."
+        tables = [] if self.infer is None else sorted(self.infer.path.glob("drift*.csv"))
+        found = pd.concat([pd.read_csv(p) for p in tables]) if tables else None
+        return found if found is None else found.sort_values(["marks", "drifts"], ascending=False).drop_duplicates("name")
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #d4c08ed8
 _FILES = {"items.csv": "one row a cell", "scores.csv": "all scores with intervals", "classes.csv": "class by class",
@@ -144,7 +151,8 @@ def run(
     question = "Which state is each nucleus in?" if set(f.classes) <= set(STATES) else "Which class is each cell?"
     verdict = make_verdict(find_score(f.scores, f.model), len(f.classes), f.practice)
     if f.infer is not None: verdict = choose_verdict(verdict, f.take_new(), f.infer.settings["answered"])
-    verdict = to_warned(verdict, f.check_blank())
+    drift = f.read_drift()
+    verdict = to_warned(verdict, [*f.check_blank(), *([] if drift is None else say_drift(drift))])
     headline, lead = make_headline(f.scores, f.model, f.items), "Judged on groups the model has never seen"
     with step.write("report") as w:
         return step.write_page(w, f.items, title or question, _make_sections(f, out), lead, _make_facts(f), verdict,
