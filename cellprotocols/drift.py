@@ -103,11 +103,13 @@ def check_drift(
     groups, rows = np.zeros(len(looks)) if groups is None else groups, []
     new = dict(whole=_to_medians(looks, groups), same=_to_medians(_to_same(looks, called, known["classes"]), groups))
     for c in [c for c in looks if c in known["whole"]]:
-        chance, least = (1 - sure)/len(looks.columns), np.log(_find_least(c))
+        chance = (1 - sure)/2/(1 if c == "size" else max(1, len(looks.columns) - 1)) # half for the size
+        least = np.log(_find_least(c))
         far, limit, low, high = _compare(known["whole"][c], new["whole"][c], chance)
         same, own, *ends = _compare(known["same"][c], new["same"][c], chance)
-        drifts = abs(same) > own and max(abs(same), abs(far)) > least
-        mixed = not drifts and abs(far) > max(limit, least)
+        far_off = abs(far) > max(limit, least)
+        drifts = abs(same) > own and (abs(same) > least or far_off)
+        mixed = far_off and not drifts
         rows.append(dict(name=c, trained=len(known["whole"][c]), ratio=np.exp(far), same=np.exp(same),
             low=np.exp(low), high=np.exp(high), least=np.exp(max(limit, least)), drifts=bool(drifts), mixed=bool(mixed),
             marks=bool(drifts and (c == "size" or not ends[0] <= same <= ends[1]))))
@@ -167,7 +169,7 @@ def show_drift(
     low, high = min([.5, *found.low, *found.ratio])/1.1, max([2, *found.high, *found.ratio])*1.1
     ticks = [v for v in (.1, .25, .5, .7, 1, 1.4, 2, 4, 10) if low < v < high]
     names = [n.removeprefix("the ") for n in found.name]
-    ax.set(xscale="log", xlim=(low, high), ylim=(len(found) - .5, -.5), yticks=range(len(found)), yticklabels=names)
+    ax.set(xscale="log", xlim=(low, high), ylim=(max(1, len(found)) - .5, -.5), yticks=range(len(found)), yticklabels=names)
     ax.set_xticks([], minor=True)
     ax.set_xticks(ticks, [f"{v:g}" for v in ticks])
     tidy_axes(ax, "times what is usual")
