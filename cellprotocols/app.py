@@ -309,8 +309,9 @@ def list_files(
     "Answers, tables and pictures of a step: links where the page is served, and the first pictures."
     kinds = (".csv", ".png", ".html", ".json", ".geojson", ".tif")
     found = [p for p in sorted(Path(folder).iterdir()) if p.suffix in kinds]
-    said = [s for p in sorted(Path(folder).glob("differences*.txt")) for s in p.read_text(encoding="utf-8").splitlines()]
-    odd = "".join(f"<p style='{_LOUD}'><b>Not as in training:</b> {html.escape(s)}</p>" for s in dict.fromkeys(said))
+    texts = [p.read_text(encoding="utf-8") for p in sorted(Path(folder).glob("differences*.txt"))]
+    said = dict.fromkeys("".join(texts).splitlines())
+    odd = "".join(f"<p style='{_LOUD}'><b>Not as in training:</b> {html.escape(s)}</p>" for s in said)
     def link(p): return f'<a href="{_link_to(p, out)}" target="_blank">{html.escape(p.name)}</a>'
     rows = "".join(f"<li>{link(p) if _is_served() else html.escape(p.name)}</li>" for p in found)
     pictures = [p for p in found if p.suffix == ".png"][:6] if _is_served() else []

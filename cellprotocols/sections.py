@@ -160,7 +160,7 @@ def make_limits_section(
     said:list=(), # What differs from the training images, one sentence each
     images:list=(), # Pixels of the most novel cells (H, W, C), the most novel first
     noun:str="cells", # What is called
-    drift:pd.DataFrame|None=None, # How the set differs from groups of the training, from `check_drift`; None: not looked at
+    drift:pd.DataFrame|None=None, # The set beside groups of the training, from `check_drift`; None: not looked at
 ) -> Section:
     "Is the model right for these cells?"
     title = f"Are the new {noun} like those it learned from?"
@@ -184,6 +184,7 @@ def make_limits_section(
         found.append(make_figure(ax, "Another class, another stain, dirt, or nothing?"))
     return Section(title, "", found)
 
+# %% ../nbs/sections.ipynb #d1a00032
 def choose_verdict(
     verdict:Callout, # Of the whole report
     items:pd.DataFrame, # Calls of new cells

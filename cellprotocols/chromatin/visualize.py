@@ -71,13 +71,8 @@ class Findings:
             patches = self.infer.parent("source", "patches")
             rows = patches.items.set_index("item_id").index.get_indexer(t.nlargest(20, "novelty").item_id)
             images = [patches["patches"][int(i)] for i in rows]
-        return held, self.infer.settings["answered"], list(dict.fromkeys(said)), images, "cells", self.read_drift()
-
-    def read_drift(self) -> pd.DataFrame|None:
-        "How the new cells as a set differ from groups of the training; None: not looked at."
-        tables = [] if self.infer is None else sorted(self.infer.path.glob("drift*.csv"))
-        found = pd.concat([pd.read_csv(p) for p in tables]) if tables else None
-        return found if found is None else found.sort_values(["marks", "drifts"], ascending=False).drop_duplicates("name")
+        answered, drift = self.infer.settings["answered"], _read_drift(self.infer)
+        return held, answered, list(dict.fromkeys(said)), images, "cells", drift
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #d4c08ed8
 _FILES = {"items.csv": "one row a cell", "scores.csv": "all scores with intervals", "classes.csv": "class by class",
@@ -87,6 +82,12 @@ _FILES = {"items.csv": "one row a cell", "scores.csv": "all scores with interval
 _CITE = {"temperature scaling": "10.48550/arXiv.1706.04599",
          "states of nuclei in movies, by a network and tracking": "10.3389/fcomp.2021.734559",
          "the published protocol": "10.1007/978-1-0716-2221-6_3"}
+
+def _read_drift(infer) -> pd.DataFrame|None:
+    "How the new cells as a set differ from groups of the training, the worst of several movies; None: not looked at."
+    tables = [] if infer is None else [pd.read_csv(p) for p in sorted(infer.path.glob("drift*.csv"))]
+    if not tables: return None
+    return pd.concat(tables).sort_values(["marks", "drifts"], ascending=False).drop_duplicates("name")
 
 def _read_intervals(infer) -> dict: # movie: seconds between its frames, where its file says so
     table = infer.path/"movies.csv"
@@ -151,7 +152,7 @@ def run(
     question = "Which state is each nucleus in?" if set(f.classes) <= set(STATES) else "Which class is each cell?"
     verdict = make_verdict(find_score(f.scores, f.model), len(f.classes), f.practice)
     if f.infer is not None: verdict = choose_verdict(verdict, f.take_new(), f.infer.settings["answered"])
-    drift = f.read_drift()
+    drift = _read_drift(f.infer)
     verdict = to_warned(verdict, [*f.check_blank(), *([] if drift is None else say_drift(drift))])
     headline, lead = make_headline(f.scores, f.model, f.items), "Judged on groups the model has never seen"
     with step.write("report") as w:
