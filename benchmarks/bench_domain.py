@@ -47,9 +47,10 @@ SETS = {  # name: source, options of annotate, at most so many cells of a class
     "redcells": ("redcells/cells.csv", dict(label="name", group="block"), 10**6),
     "jurkat": ("jurkat/cells.npz", dict(group="index", blocks=10), 150),
     "zips": ("zips", {}, 10**6),
-    "jurkat_label_free": ("jurkat/cells.npz", dict(group="index", blocks=10, channels="0,2"), 150),
+    "jurkat_label_free": ("jurkat/cells.npz", dict(group="index", blocks=10), 150),
     "livecell": ("../cell_lines/livecell/manifest.csv", dict(label="cell_line", group="well"), 10**6),
 }
+CUT = {"jurkat_label_free": dict(channels="0,2")}  # options of patches
 AMOUNTS = {  # known changes, from weak to strong
     "camera": (0.5, 1.0, 1.5),
     "contrast": (0.7, 0.5),
@@ -113,7 +114,7 @@ def take(data, out, name):
     "pixels, valid, y, groups, classes, measurements of the cells that are used, blank of all of them."
     source, how, most = SETS[name]
     annotate.run(str(data / source), str(out / name / "21_annotate"), **how)
-    cut = patches.run(str(out / name / "21_annotate"), str(out / name / "22_patches"))
+    cut = patches.run(str(out / name / "21_annotate"), str(out / name / "22_patches"), **CUT.get(name, {}))
     order = np.random.default_rng(0).permutation(np.flatnonzero(cut.items.label != ""))
     rank = cut.items.label.iloc[order].groupby(cut.items.label.iloc[order]).cumcount().to_numpy()
     rows = np.sort(order[rank < most])
