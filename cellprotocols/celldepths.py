@@ -34,7 +34,7 @@ def find_depth_cells(
     planes:np.ndarray, # (H, W, 2), 0 to 1: inside, depth, as a network gives them
     least:float=0, # Smaller cells are dropped, px
     cut:float=.5, # Inside from here on
-    dent:float=.15, # Two hills are two cells if the saddle is lower than both by this much
+    dent:float=.08, # Two hills are two cells if the saddle is lower than both by this much
 ) -> np.ndarray: # Label image, (H, W) int32, 1, 2, ...
     "Number the cells that a network sees."
     x = np.asarray(planes)

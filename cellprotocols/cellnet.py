@@ -24,7 +24,7 @@ from .train import train_model
 from .unet import UNet, predict_field
 
 # %% ../nbs/cellnet.ipynb #ce11e007
-NUCLEUS_PX = 20 # Width of a nucleus as the network sees it, px
+NUCLEUS_PX = 24 # Width of a nucleus as the network sees it, px
 
 class CellNetError(UserError, ValueError): "Images or label images that a network cannot learn from."
 
@@ -108,7 +108,7 @@ def make_cell_net(
 
 def train_cell_net(
     fields:Sequence, # As for `cut_net_crops`
-    steps:int=600, # Of 8 squares each
+    steps:int=400, # Of 8 squares each
     out:str|Path|None=None, # Folder for checkpoints; call again to go on
     seed:int=0,
     device:str|None=None, # None: the fastest there is

@@ -224,6 +224,7 @@ def find_label_file(
         raise RegionError(f"{found[0].name} and {found[1].name}", "one label image for each field", file=folder)
     return found[0] if found else None
 
+# %% ../nbs/cellregions.ipynb #ce11f002
 def _read_labels(file) -> np.ndarray:
     "A label image, (H, W) int32, with the numbers of the file."
     with open_image(file) as img: labels, ids = to_labels(img.frame(), img.channels)

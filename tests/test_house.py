@@ -80,6 +80,7 @@ ROWS = [
     boxtracks
     burntin
     cellcrops
+    celldepths
     celledits
     cellfiles
     cellplanes
@@ -139,6 +140,7 @@ ROWS = [
     boxmap
     boxscorer
     cam
+    cellnet
     cellpool
     cellrules
     checkpoints
@@ -209,6 +211,7 @@ ROWS = [
     report
     review
     sections
+    segmenters
     serve
     steps
     stringexplorer
