@@ -101,15 +101,18 @@ ROWS = [
     exports
     fill
     flatfield
+    foundshapes
     framecuts
     framesets
     graphsegment
+    h5ad
     imagesets
     labelled
     levels
     light
     maskfiles
     movies
+    naparifiles
     objects
     patches
     patterns
@@ -201,6 +204,7 @@ ROWS = [
     maskverdict
     methods
     newfields
+    onnxparts
     opener
     painted
     places
@@ -210,9 +214,11 @@ ROWS = [
     review
     sections
     serve
+    share
     steps
     stringexplorer
     stringreport
+    zoo
     """,
     """
     cli
