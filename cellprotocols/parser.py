@@ -267,6 +267,7 @@ def _add_simple(sub):
     _add_always(demo)
     _add_share(sub)
 
+# %% ../nbs/parser.ipynb #0c7d8e9f
 def _add_group(sub, name, text, dest): # a command that wants another word
     words = dict(dest=dest, metavar=dest, required=True, prog=f"cellprotocols {name}")
     return sub.add_parser(name, help=text, description=text).add_subparsers(**words)
