@@ -102,15 +102,18 @@ ROWS = [
     exports
     fill
     flatfield
+    foundshapes
     framecuts
     framesets
     graphsegment
+    h5ad
     imagesets
     labelled
     levels
     light
     maskfiles
     movies
+    naparifiles
     objects
     patches
     patterns
@@ -202,6 +205,7 @@ ROWS = [
     maskverdict
     methods
     newfields
+    onnxparts
     opener
     painted
     places
@@ -211,9 +215,11 @@ ROWS = [
     review
     sections
     serve
+    share
     steps
     stringexplorer
     stringreport
+    zoo
     """,
     """
     cli
