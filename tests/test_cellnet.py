@@ -1,6 +1,7 @@
 "Outlines that a network has learned: planes and back, learning, the folder it is in, step 42 with corrected fields."
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,8 @@ def test_what_it_has_learned_is_worth_something_and_said(taught):
     (said,) = check_segmenter(segment)
     assert "kept aside its F1 at IoU 0.7 was" in said
     found = segment(**new.stains, px_um=new.px_um)
+    again = pickle.loads(pickle.dumps(segment))(**new.stains, px_um=new.px_um)  # as sent to other processes
+    assert (again.cells == found.cells).all()
     inner = found.nuclei > 0
     assert inner.any() and (found.nuclei[inner] == found.cells[inner]).all()
 

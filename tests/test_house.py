@@ -72,6 +72,7 @@ ROWS = [
     tiffpages
     vendors
     viz
+    workers
     writer
     """,
     """
@@ -102,15 +103,18 @@ ROWS = [
     exports
     fill
     flatfield
+    foundshapes
     framecuts
     framesets
     graphsegment
+    h5ad
     imagesets
     labelled
     levels
     light
     maskfiles
     movies
+    naparifiles
     objects
     patches
     patterns
@@ -203,6 +207,7 @@ ROWS = [
     maskverdict
     methods
     newfields
+    onnxparts
     opener
     painted
     places
@@ -213,9 +218,11 @@ ROWS = [
     sections
     segmenters
     serve
+    share
     steps
     stringexplorer
     stringreport
+    zoo
     """,
     """
     cli

@@ -7,6 +7,7 @@ __all__ = ['takes', 'practice', 'CHANNEL_ORDER', 'read_field', 'read_cell_field'
 
 # %% ../../nbs/organelles/42_patches.ipynb #407189b1
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -19,10 +20,10 @@ from ..cellregions import RegionError, measure_regions, read_regions
 from ..cells import match_cells
 from ..channelfiles import read_channels, to_image
 from .annotate import find_field_root
-from ..progress import track
 from ..segmenters import LearnField, check_segmenter, find_corrected, open_segmenter, train_segmenter
 from ..steps import Step
 from ..tables import read_row_log
+from ..workers import do_parts
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 practice = dict(size=64) # Practice is quick
@@ -101,6 +102,12 @@ def _cut(r, img, found, size, depth) -> tuple: # rows, crops, masks
     t.insert(0, "item_id", [f"{r.item_id}@{i}" for i in t.cell_id])
     return t.assign(field_id=r.item_id).drop(columns=["top", "left", "side"]), crops, masks
 
+def _do_field(r, labels, size, depth, masks, segment) -> tuple: # its `Regions`; rows, crops and masks of its cells
+    "Outline the cells of a field and cut them out."
+    img = read_field(labels, r.item_id)
+    found = _outline(img, r, masks, segment)
+    return found, *_cut(r, img, found, size, depth)
+
 # %% ../../nbs/organelles/42_patches.ipynb #f5f38293
 def find_segmenter(
     patches, # The `Dataset` of this step
@@ -138,22 +145,22 @@ def run(
     segmenter:str="", # The folder of a network that outlines: `segmenter` in a folder of this step
     corrected:str="", # Fields corrected on the page (its folder edited_01 ...): a network learns to outline from them
     lessons:int=400, # How long it learns, in steps of 8 squares
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data and the network
 ): # The cells, a `Dataset` with the arrays `patches` and `masks`; beside it masks/ and fields.csv
     "Outline every cell, measure it and cut it out of all channels."
-    step = Step("organelles.patches", run, locals(), paths=["masks", "segmenter", "corrected"])
+    step = Step("organelles.patches", run, locals(), ["masks", "segmenter", "corrected"], ["workers"])
     if segmenter and corrected: raise RegionError("a segmenter and corrected fields", "one of both")
     labels = step.read("source", "labels")
     root, depth = find_field_root(labels), _choose_depth(labels.items.dtype)
     if made := step.find_done(): return made
     with step.write("patches") as w:
+        log = w.folder.parent/"fields.jsonl"
         segmenter = _keep_segmenter(w, labels, segmenter, corrected, lessons, step)
         segment = open_segmenter(segmenter, nucleus_share=threshold, shift=shift, cell_min=smallest)
-        log = w.folder.parent/"fields.jsonl"
-        for r in track([r for r in labels.items.itertuples() if r.item_id not in w.done], "outlining cells"):
-            img = read_field(labels, r.item_id)
-            found = _outline(img, r, masks, segment)
-            rows, crops, own = _cut(r, img, found, size, depth)
+        do = partial(_do_field, labels=labels, size=size, depth=depth, masks=masks, segment=segment)
+        todo = [r for r in labels.items.itertuples() if r.item_id not in w.done]
+        for r, (found, rows, crops, own) in do_parts(do, todo, "outlining cells", workers):
             w.write_file(f"masks/{r.item_id}_cells.tif", to_label_tiff(found.cells))
             w.write_file(f"masks/{r.item_id}_nuclei.tif", to_label_tiff(found.nuclei))
             about = dict(field_id=r.item_id, n_cells=len(rows), nucleus_px=found.diameter)
