@@ -92,6 +92,7 @@ def _keep_segmenter(w, labels, segmenter, corrected, lessons, step):
         fields.append(LearnField(r.group, _split_stains(img), regions, max(0, np.nan_to_num(r.px_um))))
     return train_segmenter(fields, folder, w.folder.parent/"models", lessons, step.seed, step.practice)
 
+# %% ../../nbs/organelles/42_patches.ipynb #ce42f002
 def _cut(r, img, found, size, depth) -> tuple: # rows, crops, masks
     "The cells of a field as rows and crops."
     pad = max(1, round(.1 * found.diameter)) if found.diameter > 0 else 5
