@@ -72,6 +72,7 @@ ROWS = [
     tiffpages
     vendors
     viz
+    workers
     writer
     """,
     """

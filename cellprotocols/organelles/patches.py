@@ -6,6 +6,7 @@
 __all__ = ['takes', 'practice', 'CHANNEL_ORDER', 'read_field', 'read_cell_field', 'run']
 
 # %% ../../nbs/organelles/42_patches.ipynb #407189b1
+from functools import partial
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -17,9 +18,9 @@ from ..cellregions import RegionError, find_regions, measure_regions, read_regio
 from ..cells import match_cells
 from ..channelfiles import read_channels, to_image
 from .annotate import find_field_root
-from ..progress import track
 from ..steps import Step
 from ..tables import read_row_log
+from ..workers import do_parts
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 practice = dict(size=64) # Practice is quick
@@ -83,6 +84,12 @@ def _cut(r, img, found, size, depth) -> tuple: # rows, crops, masks
     t.insert(0, "item_id", [f"{r.item_id}@{i}" for i in t.cell_id])
     return t.assign(field_id=r.item_id).drop(columns=["top", "left", "side"]), crops, masks
 
+def _do_field(r, labels, size, depth, how) -> tuple: # its `Regions`; rows, crops and masks of its cells
+    "Outline the cells of a field and cut them out."
+    img = read_field(labels, r.item_id)
+    found = _outline(img, r, **how)
+    return found, *_cut(r, img, found, size, depth)
+
 # %% ../../nbs/organelles/42_patches.ipynb #f5f38293
 def _about_fields(items, fields) -> pd.DataFrame:
     "What later steps ask of each field."
@@ -110,19 +117,20 @@ def run(
     shift:float=-.3, # On the threshold of the cytoplasm; lower makes cells larger
     smallest:int=350, # Smaller cells are dropped, px where a nucleus is 48 px wide
     masks:str="", # A folder of label images, <ID>_cells.tif (and <ID>_nuclei.tif), instead of our outlines
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The cells, a `Dataset` with the arrays `patches` and `masks`; beside it masks/ and fields.csv
     "Outline every cell, measure it and cut it out of all channels."
-    step = Step("organelles.patches", run, locals(), paths=["masks"])
+    step = Step("organelles.patches", run, locals(), ["masks"], ["workers"])
     labels = step.read("source", "labels")
     root, depth = find_field_root(labels), _choose_depth(labels.items.dtype)
     if made := step.find_done(): return made
     with step.write("patches") as w:
         log = w.folder.parent/"fields.jsonl"
-        for r in track([r for r in labels.items.itertuples() if r.item_id not in w.done], "outlining cells"):
-            img = read_field(labels, r.item_id)
-            found = _outline(img, r, masks, threshold, shift, smallest)
-            rows, crops, own = _cut(r, img, found, size, depth)
+        how = dict(masks=masks, threshold=threshold, shift=shift, smallest=smallest)
+        do = partial(_do_field, labels=labels, size=size, depth=depth, how=how)
+        todo = [r for r in labels.items.itertuples() if r.item_id not in w.done]
+        for r, (found, rows, crops, own) in do_parts(do, todo, "outlining cells", workers):
             w.write_file(f"masks/{r.item_id}_cells.tif", to_label_tiff(found.cells))
             w.write_file(f"masks/{r.item_id}_nuclei.tif", to_label_tiff(found.nuclei))
             about = dict(field_id=r.item_id, n_cells=len(rows), nucleus_px=found.diameter)
