@@ -8,8 +8,9 @@ __all__ = ['make_calls', 'find_patch_side', 'choose_scale', 'make_answer', 'choo
 
 # %% ../nbs/calls.ipynb #54d578fe
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from .images import open_image, open_labels
 from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance,
     cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
 from .patches import cut_patches
-from .progress import track
 from .viz import show_channels, to_png
+from .workers import do_parts
 
 # %% ../nbs/calls.ipynb #dd3f260f
 def make_calls(
@@ -95,10 +96,10 @@ def choose_sides(
     return round(patches["patches"].shape[1]*factor), find_patch_side(bundle), bool(px == px and bundle.px_um)
 
 # %% ../nbs/calls.ipynb #a93111fd
-def _iter_scaled(patches, first, side, size) -> Iterator:
-    "Patches and their masks from piece `first` on, brought to the model's scale and size."
-    for i in range(first*512, len(patches), 512):
-        yield scale_patches(patches["patches"][i:i+512], patches["valid"][i:i+512], side, size)
+def _answer_piece(i, patches, answer, side, size, piece) -> tuple: # calls, dict(embedding=vectors)
+    "Patches from row `i` on, brought to the model's scale and size and called."
+    some = (patches[a][i:i+piece] for a in ("patches", "valid"))
+    return next(answer([scale_patches(*some, side, size)]))
 
 def _say_size(patches, side, size, scaled) -> tuple: # sentences; are cells cut off that nobody may judge, bool
     "What becomes of patches that are not of the model's size."
@@ -145,6 +146,8 @@ def write_patch_calls(
     seen:set=frozenset(), # item_ids the model has learned from
     device=None, # None: the fastest there is
     answered:float=.99, # Share of held-out training cells that count as like the training set
+    workers:str="", # As `do_parts` takes them
+    piece:int=512, # Patches at once
 ):
     "Call all patches, piece by piece; those the model has learned from are of the split `train`, the others `new`."
     side, size, scaled = choose_sides(bundle, patches)
@@ -155,11 +158,11 @@ def write_patch_calls(
     known = ("item_id", "group", "label", "field_id", "t", "y", "x", "blank")
     items = patches.items[[c for c in known if c in patches.items]]
     items = items.assign(split=np.where(items.item_id.isin(seen), "train", "new"))
-    done, n = len(w.done), -(-len(patches)//512)
-    answers = make_answer(bundle, device, answered, cut)(_iter_scaled(patches, done, side, size))
-    for k, (calls, arrays) in enumerate(track(answers, "classifying patches", total=n - done), done):
-        rows = items.iloc[512*k:512*k + len(calls)].reset_index(drop=True)
-        w.append(k, rows.join(calls), **arrays)
+    answer = make_answer(bundle, device, answered, cut)
+    left = [i for i in range(0, len(patches), piece) if i not in w.done]
+    do = partial(_answer_piece, patches=patches, answer=answer, side=side, size=size, piece=piece)
+    for i, (calls, arrays) in do_parts(do, left, "classifying patches", workers):
+        w.append(i, items.iloc[i:i+piece].reset_index(drop=True).join(calls), **arrays)
 
 # %% ../nbs/calls.ipynb #95e08b24
 def show_model_channels(

@@ -145,6 +145,12 @@ def _notebooks(folder, protocol):
     print(f"{len(made)} notebooks copied to {Path(folder).resolve()}{kept}. Edit Settings, and only that. "
           f"To open them: jupyter lab {folder}")
 
+def _share(folder, to, out, name, by):
+    from cellprotocols.share import share_folder
+    made, said = share_folder(folder, to, out or "", name, by)
+    for line in said: print(f"  {line}")
+    print(f"written to {made}")
+
 def _demo(protocol, out):
     from cellprotocols.steps import find_practice
     out = Path(out or ("work/demo" if protocol == "chromatin" else f"work/demo_{protocol}"))
@@ -237,7 +243,7 @@ def _run(command, given, quiet):
 def _dispatch(args):
     unasked = ("version", "debug", "quiet", "parser", "command")
     given = {k: v for k, v in vars(args).items() if k not in unasked}
-    commands = dict(list=_list, app=_app, doctor=_doctor, notebooks=_notebooks)
+    commands = dict(list=_list, app=_app, doctor=_doctor, notebooks=_notebooks, share=_share)
     if args.command in commands: return commands[args.command](**given) or 0
     return _run(args.command, given, getattr(args, "quiet", False))
 

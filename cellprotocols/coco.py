@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cellprotocols.boxes import (
@@ -26,12 +27,13 @@ def _coco_images(made, place):
         h, w = made.shapes[f]
         yield dict(id=i, file_name=f, height=h, width=w) | ({"t": t} if t else {})
 
-def _coco_boxes(made, place, number):
+def _coco_boxes(made, place, number, outlines):
     "The entries of all boxes."
     for i, b in enumerate(made.boxes.itertuples(), 1):
         bbox = [b.x0, b.y0, b.x1 - b.x0, b.y1 - b.y0]
         entry = dict(id=i, image_id=place[b.field, b.t], category_id=number[b.label], bbox=bbox)
-        entry |= dict(area=bbox[2]*bbox[3], iscrowd=0, segmentation=[])
+        drawn = [] if outlines is None else [np.asarray(outlines[i - 1], float).round(2).ravel().tolist()]
+        entry |= dict(area=bbox[2]*bbox[3], iscrowd=0, segmentation=drawn)
         yield entry if math.isnan(b.score) else entry | {"score": b.score}
 
 # %% ../nbs/coco.ipynb #2d176aee
@@ -40,13 +42,15 @@ def write_coco(
     boxes:pd.DataFrame, # field, label, y0, x0, y1, x1 (px); maybe t and score
     classes:Sequence, # The classes; numbered from 1 on
     shapes:Mapping, # field -> (H, W) px; also of fields without a box
+    outlines:Sequence|None=None, # (M, 2) points (x, y) px of each box, kept as its `segmentation`; None: boxes only
 ) -> Path: # The file
     "Write boxes as COCO: all of the file or nothing."
     made = check_boxes(boxes, classes, shapes)
     images = dict.fromkeys([*((f, 0) for f in made.shapes), *zip(made.boxes.field, made.boxes.t)])
     place, number = ({k: i for i, k in enumerate(keys, 1)} for keys in (images, made.classes))
     data = dict(info=dict(description="boxes in px: x, y, width, height"), images=[*_coco_images(made, place)],
-        categories=[dict(id=i, name=c) for c, i in number.items()], annotations=[*_coco_boxes(made, place, number)])
+        categories=[dict(id=i, name=c) for c, i in number.items()],
+        annotations=[*_coco_boxes(made, place, number, outlines)])
     write_whole(path, json.dumps(data, allow_nan=False, indent=1).encode())
     return Path(path)
 

@@ -165,15 +165,21 @@ class CultureClassifier(MeasuredClassifier):
         off = self.off.numpy() if "n_off" in self.config else None
         return to_corrected(numbers, off)
 
-    def answer(self, x, valid=None):
+    def to_numbers(self, x, valid=None): # Patches (N, 1, S, S) -> (N, D)
         grey = np.clip(x.permute(0, 2, 3, 1).cpu().numpy(), 0, 255).astype(np.uint8)
-        numbers = torch.from_numpy(self.correct(self.measure(grey))).to(x)
+        return torch.from_numpy(self.measure(grey)).to(x)
+
+    def judge_numbers(self, x): # (N, D) -> logits (N, K)
+        return self.judge(x - (x @ self.off[0].T) @ self.off[1] if "n_off" in self.config else x)
+
+    def answer(self, x, valid=None):
+        numbers = torch.from_numpy(self.correct(self.to_numbers(x).cpu().numpy())).to(x)
         return self.judge(numbers), self.scale(numbers)
 
+    @torch.inference_mode()
     def predict(self, numbers): # (N, D) -> logits (N, K), scaled numbers (N, D)
         parts = torch.from_numpy(self.correct(numbers)).split(8192)
-        with torch.inference_mode():
-            said = [(self.judge(t).numpy(), self.scale(t).numpy()) for t in parts]
+        said = [(self.judge(t).numpy(), self.scale(t).numpy()) for t in parts]
         return tuple(np.concatenate(v) for v in zip(*said))
 
 # %% ../nbs/cultures.ipynb #256c1267
@@ -262,6 +268,7 @@ def to_usual(
     parts = distance, doubt, 1 / n[ids] / len(n)
     return Usual(*(np.asarray(v, np.float32) for v in parts))
 
+# %% ../nbs/cultures.ipynb #6bcf50d9
 def score_unknown(
     usual:Usual, # From `to_usual`
     distance:np.ndarray, # (S,) of new sequences

@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from .images import open_image
+from .naparifiles import write_points
 from .overlays import show_points
 from .style import choose_class_colours
-from .tables import to_harmless
 from .viz import to_png
 
 # %% ../nbs/exports.ipynb #eccd1980
@@ -23,10 +23,8 @@ def write_napari(
     path:str|Path, # The .csv
     rows:pd.DataFrame, # t, y, x, state, predicted, track_id, confidence
 ):
-    "Write a table of points that napari opens by drag and drop."
-    place = {"index": range(len(rows)), "axis-0": rows.t, "axis-1": rows.y, "axis-2": rows.x}
-    table = pd.DataFrame(place).join(rows[["state", "predicted", "track_id", "confidence"]])
-    to_harmless(table).to_csv(path, index=False)
+    "Write the cells as points that napari opens by drag and drop."
+    write_points(path, rows, ["state", "predicted", "track_id", "confidence"], sync=False)
 
 # %% ../nbs/exports.ipynb #3d9f670e
 def _to_feature(r, colours) -> dict:

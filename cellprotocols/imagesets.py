@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_images', 'find_groups', 'read_image_set', 'read_checksums', 'drop_lost', 'say_lost', 'write_lost', 'keep_lost',
-           'read_lost', 'find_damage', 'leave_damaged', 'find_dark']
+           'try_image', 'read_lost', 'find_damage', 'leave_damaged', 'find_dark']
 
 # %% ../nbs/imagesets.ipynb #a1c08308
 import hashlib, os, re, warnings
@@ -169,6 +169,14 @@ def keep_lost(
     "Remember what cannot be read, so that a run that goes on later still knows it."
     why = str(error).splitlines()[0].replace(f"{Path(root)}{os.sep}", "")
     pd.DataFrame([dict(file=name, why=why)]).to_json(log, orient="records", lines=True, mode="a")
+
+def try_image(
+    part, # What is to be done, as `do` takes it
+    do:Callable, # What reads an image and gives a result
+): # The result, or the `ImageError`
+    "Do it; a file that cannot be read is an answer, too."
+    try: return do(part)
+    except ImageError as e: return e
 
 def read_lost(
     log:str|Path, # From `keep_lost`; need not be there

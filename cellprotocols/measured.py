@@ -98,7 +98,7 @@ class TreesHead(nn.Module):
         self.register_buffer("share", torch.zeros(n_nodes, n_classes))
 
     def forward(self, x):
-        at = self.root.long().expand(len(x), -1)
+        at = self.root.long().expand(x.shape[0], -1)
         for _ in range(self.depth):
             right = x.gather(1, self.feature[at].long()) > self.threshold[at]
             at = torch.where(right, self.right[at], self.left[at]).long()
@@ -173,10 +173,14 @@ class MeasuredClassifier(CellClassifier):
         "The same with these learners."
         return heads
 
-    def answer(self, x, valid=None):
+    def to_numbers(self, x, valid=None): # Patches (N, C, S, S), (N, S, S) -> (N, F)
         valid = None if valid is None else valid.cpu().numpy()
-        measured = torch.from_numpy(self.measure(x.permute(0, 2, 3, 1).cpu().numpy(), valid)).to(x)
-        return self.judge(measured), self.scale(measured)
+        return torch.from_numpy(self.measure(x.permute(0, 2, 3, 1).cpu().numpy(), valid)).to(x)
+    def judge_numbers(self, x): return self.judge(x) # What can run without this package: (N, F) -> logits (N, K)
+
+    def answer(self, x, valid=None):
+        numbers = self.to_numbers(x, valid)
+        return self.judge(numbers), self.scale(numbers)
 
 # %% ../nbs/measured.ipynb #443264de
 def train_learners(

@@ -22,10 +22,10 @@ USUAL = dict(
     artifacts="source out steps pattern log images views painted px_um".split(),
     strings="source out steps boxes wanted group clean interval log how".split(),
     cell_lines="source out steps pattern cut log images encoder px_um".split(),
-    organelles="source out steps labels pattern order log masks corrections px_um".split(),
+    organelles="source out steps labels pattern order log masks segmenter corrected corrections px_um".split(),
 )
 FILES = """source out log gate movie nuclei points images painted encoder adapt boxes drawn labels masks
-    corrections""".split()
+    corrections segmenter corrected""".split()
 
 # %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {
@@ -82,6 +82,12 @@ EXAMPLES = {
         "app organelles --source my_images --out work/my_images": "fields, to say where the protein is",
         "app organelles --source my_images --by anna": "who labels",
     },
+    "organelles patches": {
+        "organelles patches --source work/mine/41_annotate --corrected work/mine/exports/edited_01 --out work/taught":
+            "a network learns from fields corrected on the page, and outlines all",
+        "organelles patches --source work/new/41_annotate --segmenter work/taught/segmenter --out work/new/42_patches":
+            "and those of other images",
+    },
     "artifacts infer": {
         "artifacts infer --model work/mine/54_train --images more --out work/more": "masks of a folder of images",
     },
@@ -95,7 +101,9 @@ def _examples(command) -> dict:
     "Lines to copy and what each is for."
     found = EXAMPLES.get(command, {})
     protocol, step = command.split()
-    if protocol not in PROTOCOLS: return found
+    if protocol not in PROTOCOLS: # run or app
+        own = f"{command} --source my_data --out work/mine"
+        return found or {command: "practice (synthetic) data", own: "your own data"}
     inputs = {a: step_folder(protocol, maker) for a, maker in read_step(protocol, step).takes.items()}
     given = " ".join(f"--{a} work/mine/{folder}" for a, folder in inputs.items()) or "--source my_data"
     own = f"{command} {given} --out work/mine/{step_folder(protocol, step)}"
@@ -234,6 +242,21 @@ def _fill_app(p, protocol):
     _add_always(p)
 
 # %% ../nbs/parser.ipynb #035610e6
+_formats = "onnx bioimageio anndata napari coco yolo geojson".split() # those of `share.WAYS`
+
+def _add_share(sub):
+    "The export for other programs."
+    says = "what a step made, for other programs"
+    examples = "24_train --to bioimageio", "23_selfsupervise --to anndata", "55_infer --to coco"
+    lines = "\n".join(f"  cellprotocols share work/mine/{e}" for e in examples)
+    share = sub.add_parser("share", help=says, description=f"{says}\n\nexamples:\n{lines}")
+    share.add_argument("folder", metavar="FOLDER", help="the folder of a step, or a model")
+    share.add_argument("--to", metavar="FORMAT", choices=_formats, required=True, help=", ".join(_formats))
+    share.add_argument("--out", metavar="PATH", help="what is made (default: beside the folder, e.g. 24_train_onnx)")
+    share.add_argument("--name", metavar="TEXT", default="object", help="what masks show (default: object)")
+    share.add_argument("--by", metavar="TEXT", default="", help="who made the model, for bioimage.io")
+    _add_always(share)
+
 def _add_simple(sub):
     _add_always(sub.add_parser("list", help="the five protocols and their steps"))
     _add_always(sub.add_parser("doctor", help="is this machine ready?"))
@@ -248,7 +271,9 @@ def _add_simple(sub):
     copies.add_argument("--protocol", metavar="NAME", help=f"only those of one: {', '.join(built)} (default: all)")
     _add_always(copies)
     _add_always(demo)
+    _add_share(sub)
 
+# %% ../nbs/parser.ipynb #0c7d8e9f
 def _add_group(sub, name, text, dest): # a command that wants another word
     words = dict(dest=dest, metavar=dest, required=True, prog=f"cellprotocols {name}")
     return sub.add_parser(name, help=text, description=text).add_subparsers(**words)
@@ -303,7 +328,7 @@ def check_words(
     "Raise a `UserError` unless command, protocol and step exist."
     plain = [w for w in words if not w.startswith("-")]
     built = [n for n in PROTOCOLS if built_steps(n)]
-    known = ["list", "doctor", "demo", "notebooks", *_wanted, *built]
+    known = ["list", "doctor", "demo", "notebooks", "share", *_wanted, *built]
     if not plain: return
     if plain[0] not in known: return _check_command(plain[0], known)
     if plain[0] == "demo" and words[1:2] == plain[1:2] != []: return check_protocol(plain[1])

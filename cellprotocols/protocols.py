@@ -59,10 +59,10 @@ _masks = "no protocol, but its label images are read: cellprotocols chromatin in
 PROGRAMS = dict( # what is known of other programs
     cellpose=_masks, stardist=_masks, cellprofiler=_masks, ilastik=_masks, fiji=_masks, imagej=_masks,
     trackmate="no protocol, but a table of spots is read (t, y, x in px): cellprotocols chromatin infer --points FILE",
-    napari="no protocol, but the tables and masks that `infer` writes open there",
-    qupath="no protocol, but the tables and masks that `infer` writes open there",
-    yolo="no protocol; its boxes are read and written by the library: cellprotocols.yolo",
-    coco="no protocol; its boxes are read and written by the library: cellprotocols.coco",
+    napari="no protocol, but what was found opens there: cellprotocols share FOLDER --to napari",
+    qupath="no protocol, but what was found opens there: cellprotocols share FOLDER --to geojson",
+    yolo="no protocol; boxes are written with cellprotocols share FOLDER --to yolo, and read by cellprotocols.yolo",
+    coco="no protocol; boxes are written with cellprotocols share FOLDER --to coco, and read by cellprotocols.coco",
 )
 
 def _find_known(word) -> tuple: # a protocol or None, what is said of the word

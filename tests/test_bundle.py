@@ -17,7 +17,7 @@ from hypothesis import given, settings as hyp, strategies as st
 from test_domain import make_source
 from torch import nn
 
-from cellprotocols.bundle import FILES, BundleError, _write_sums, check_input, read_bundle, to_onnx, write_bundle
+from cellprotocols.bundle import FILES, BundleError, _write_sums, check_input, read_bundle, write_bundle
 from cellprotocols.chromatin import train
 from cellprotocols.errors import UserError
 from cellprotocols.synth import make_patches
@@ -366,26 +366,3 @@ def test_channels_and_unknown_sizes(folder):
     bundle.info["channels"] = ["H2B", "BF"]
     with pytest.raises(BundleError, match="in this order"):
         check_input(bundle, ["BF", "H2B"], 0.333)
-
-
-def test_onnx_is_optional(folder, tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(BundleError, match=r'pip install "cellprotocols\[onnx\]"'):
-        to_onnx(read_bundle(folder, REGISTRY), tmp_path / "m.onnx")
-
-
-@pytest.mark.slow
-def test_onnx_gives_the_same_scores_for_any_number_of_images(folder, tmp_path):
-    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
-    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    bundle = read_bundle(folder, REGISTRY)
-    path = to_onnx(bundle, tmp_path / "m.onnx")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "m.onnx"]
-    run = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(1).standard_normal((7, 1, 16, 16)).astype(np.float32)
-    with torch.inference_mode():
-        np.testing.assert_allclose(
-            run.run(None, {"images": x})[0], bundle.model(torch.from_numpy(x)).numpy(), atol=1e-4
-        )

@@ -196,5 +196,5 @@ def test_frames_of_a_movie_that_strings_are_looked_for_in(films, tmp_path):
 
     with DatasetWriter(tmp_path / "35", "predictions", "strings.infer", {}, {}, 0) as w:
         root = find_frame_root(films)
-        infer._find_all(w, films.items, root, Quiet(), 0.5, 0.5, 0.3)
+        infer._find_all(w, films.items, root, Quiet(), 0.5, 0.5, 0.3, "")
         assert len(w.rows()) == 16 and len(read_lost(w.folder.parent / "lost.jsonl")) == 2

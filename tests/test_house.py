@@ -72,6 +72,7 @@ ROWS = [
     tiffpages
     vendors
     viz
+    workers
     writer
     """,
     """
@@ -80,6 +81,7 @@ ROWS = [
     boxtracks
     burntin
     cellcrops
+    celldepths
     celledits
     cellfiles
     cellplanes
@@ -101,15 +103,18 @@ ROWS = [
     exports
     fill
     flatfield
+    foundshapes
     framecuts
     framesets
     graphsegment
+    h5ad
     imagesets
     labelled
     levels
     light
     maskfiles
     movies
+    naparifiles
     objects
     patches
     patterns
@@ -139,6 +144,7 @@ ROWS = [
     boxmap
     boxscorer
     cam
+    cellnet
     cellpool
     cellrules
     checkpoints
@@ -202,6 +208,7 @@ ROWS = [
     maskverdict
     methods
     newfields
+    onnxparts
     opener
     painted
     places
@@ -210,10 +217,13 @@ ROWS = [
     report
     review
     sections
+    segmenters
     serve
+    share
     steps
     stringexplorer
     stringreport
+    zoo
     """,
     """
     cli

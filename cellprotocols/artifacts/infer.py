@@ -27,10 +27,10 @@ from ..imagesets import find_dark, find_groups, find_images, leave_damaged, say_
 from ..origins import relative_to
 from ..light import cut_light, measure_stain, to_colours
 from ..maskfiles import check_names, name_mask, read_mask, write_mask
-from ..progress import track
 from ..published import fill_median_published
 from ..steps import Step
 from ..weak import score_tiles, to_probability
+from ..workers import do_parts
 
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 WAYS = FILLS | {"median_published": fill_median_published} # What may go in place of dirt
@@ -81,9 +81,12 @@ def _score_field(light, classifier, device) -> float: # Log odds above the thres
     tiles = cut_light(light, classifier.normalisation["size"], classifier.normalisation["overlap"])[1]
     return float(score_tiles(classifier.model, tiles, device).max() - classifier.thresholds["log_odds"])
 
-def _mask_image(path, bundle, classifier, limits, dust, s) -> tuple: # row of the table, mask, filled, its channels
-    "Mask and clean one image."
-    device, (was, channels, px, img, light) = s["device"] or None, _open_field(path, bundle, dust, s)
+def _dust_of(r, dust): return dust[r.dust] if r.dust >= 0 else None
+
+def _mask_image(r, root, bundle, classifier, limits, dust, s) -> tuple:
+    "Mask and clean one image: row of the table, mask, filled, its channels."
+    dust, device = _dust_of(r, dust), s["device"] or None
+    was, channels, px, img, light = _open_field(root/r.file, bundle, dust, s)
     prob = predict_dirt(bundle, img, px, device=device, views=s["views"], light=light)
     mask = to_mask(prob, s["threshold"] or bundle.thresholds["artifact"], s["min_area"], s["widen"])
     odds = _score_field(light, classifier, device)
@@ -98,7 +101,11 @@ def _mask_image(path, bundle, classifier, limits, dust, s) -> tuple: # row of th
     return row, mask, whole, channels
 
 # %% ../../nbs/artifacts/55_infer.ipynb #8ae54af9
-def _dust_of(r, dust): return dust[r.dust] if r.dust >= 0 else None
+def _find_dust(w, table, root, wanted, seed) -> tuple: # which dust each image has, -1: none; the dusts
+    none = np.full(len(table), -1), []
+    which, found = find_set_dust([root/f for f in table.file], seed=seed) if wanted else none
+    write_dust(w.folder, found)
+    return which, found
 
 def _look_first(w, table, root, bundle, dust, s, most=20) -> FieldLimits:
     "Say what differs from the images of the training, from some of these, on the screen and in a file."
@@ -113,8 +120,9 @@ def _look_first(w, table, root, bundle, dust, s, most=20) -> FieldLimits:
 # %% ../../nbs/artifacts/55_infer.ipynb #da6b5599
 def _mask_all(w, table, root, bundle, classifier, limits, dust, s):
     "Image after image; the files of one are on disk before its line is."
-    for r in track([r for r in table.itertuples() if r.item_id not in w.done], "masking images"):
-        row, mask, filled, channels = _mask_image(root/r.file, bundle, classifier, limits, _dust_of(r, dust), s)
+    mask_one = partial(_mask_image, root=root, bundle=bundle, classifier=classifier, limits=limits, dust=dust, s=s)
+    todo = [r for r in table.itertuples() if r.item_id not in w.done]
+    for r, (row, mask, filled, channels) in do_parts(mask_one, todo, "masking images", s["workers"]):
         px_um = None if np.isnan(row["px_um"]) else row["px_um"]
         write_mask(w.folder/"masks", r.file, mask, px_um=px_um)
         path = w.folder/"filled"/name_mask(r.file)
@@ -154,10 +162,11 @@ def run(
     series:str="", # Which image or place of files that hold several, from 0
     channels:str="", # Channels of `images` to read, by number or name; all if not given
     device:str="", # cpu, cuda or mps; the fastest there is if not given
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The masks, a `Dataset`; its folder holds masks/, filled/, qc in items.csv
     "Mask and clean every image."
-    step = Step("artifacts.infer", run, locals(), free=["device", "images"], practice=source is None and not images)
+    step = Step("artifacts.infer", run, locals(), [], ["device", "images", "workers"], source is None and not images)
     bundle, classifier = _open_models(step)
     _check_choices(fill, views)
     table, root = _list_images(None if images else step.read("source", "labels"), images, pattern)
@@ -172,8 +181,7 @@ def run(
         table, lost = leave_damaged(table, root, fits)
         write_lost(w, lost)
         check_names(table.file)
-        which, found = find_set_dust([root/f for f in table.file], seed=seed) if dust else (np.full(len(table), -1), [])
-        write_dust(w.folder, found)
+        which, found = _find_dust(w, table, root, dust, seed)
         table = table.assign(dust=which, part=_find_parts(table.group, bundle, not images))
         limits = _look_first(w, table, root, bundle, found, step.given)
         _mask_all(w, table, root, bundle, classifier, limits, found, step.given)

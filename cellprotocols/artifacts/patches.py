@@ -7,6 +7,7 @@ __all__ = ['takes', 'run', 'read_field_table']
 
 # %% ../../nbs/artifacts/52_patches.ipynb #296629d2
 from contextlib import suppress
+from functools import partial
 
 import numpy as np, pandas as pd
 
@@ -17,8 +18,8 @@ from ..images import open_image
 from ..imagesets import find_dark, leave_damaged, say_lost, write_lost
 from ..labelled import LabelledError
 from ..light import cut_light, measure_light, to_colours, to_light
-from ..progress import track
 from ..steps import Step
+from ..workers import do_parts
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 
@@ -65,10 +66,11 @@ def run(
     size:int=0, # Side of a tile, px after shrinking, a multiple of 32; 0: 288, or less where the fields are small
     overlap:int=32, # Shared by neighbouring tiles, px after shrinking
     dust:bool=True, # Look for dust at the same pixels in all images
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The tiles, a `Dataset` with the array `light`; beside it fields.csv and, if there is some, dust.tif
     "Bring fields to transmission and cut them into tiles."
-    step = Step("artifacts.patches", run, locals())
+    step = Step("artifacts.patches", run, locals(), free=["workers"])
     labels = step.read("source", "labels")
     root, items = find_image_root(labels), labels.items
     size = _choose_size(size, [root/f for f in items.file[:20]], shrink)
@@ -77,8 +79,9 @@ def run(
     with step.write("patches") as w:
         items, lost = leave_damaged(items, root, find_dark)
         write_lost(w, lost)
-        for row in track([r for r in items.itertuples() if r.item_id not in w.done], "cutting tiles"):
-            table, tiles = _cut_field(row, root, sigma, shrink, size, overlap)
+        cut = partial(_cut_field, root=root, sigma=sigma, shrink=shrink, size=size, overlap=overlap)
+        todo = [r for r in items.itertuples() if r.item_id not in w.done]
+        for row, (table, tiles) in do_parts(cut, todo, "cutting tiles", workers):
             w.append(row.item_id, table, light=tiles)
         w.write_file("fields.csv", _make_field_table(w.rows(), items, root))
         found = write_dust(w.folder, find_set_dust([root/f for f in items.file], seed=seed)[1] if dust else [])

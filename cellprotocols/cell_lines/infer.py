@@ -6,6 +6,7 @@
 __all__ = ['takes', 'make_practice_frames', 'run']
 
 # %% ../../nbs/cell_lines/15_infer.ipynb #4dd681d9
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,11 +25,11 @@ from ..hints import find_hints
 from ..images import write_image
 from ..levels import GreyRange
 from ..origins import is_practice, relative_to, write_practice_mark
-from ..progress import track
 from ..steps import Step, find_practice
 from ..tables import read_row_log
 from ..synth_cultures import LINES, iter_frames, make_cultures
 from ..viz import to_png
+from ..workers import do_parts
 
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 
@@ -86,7 +87,8 @@ def _name_sequence(
     rows:pd.DataFrame, # Frames of one sequence, with the columns of step 11
     root:Path, # The folder that the files are in
     model, # `CultureModel`
-) -> tuple: # one row; its frames; its patches with evidence; a figure, or None; the 3 strongest patches (1, 3, S, S)
+    drawn=(), # Names of the sequences that get a picture
+) -> tuple: # one row; its frames; its patches with evidence; a PNG, or None; the 3 strongest patches (1, 3, S, S)
     "Name one sequence."
     items, patches, cuts = _cut_sequence(rows, root, model)
     first = rows.iloc[0]
@@ -98,22 +100,27 @@ def _name_sequence(
     says = items.evidence if calls.attention is None else items.attention
     best = says.groupby(items.field_id).mean().idxmax()
     shown = says[items.field_id == best].to_numpy()
-    figure = show_answer(calls.sequences.iloc[0], calls.frames, *cuts[best], shown, model.bundle.classes,
-                         model.bundle.px_um)
+    picture = None
+    if first.sequence in drawn:
+        figure = show_answer(calls.sequences.iloc[0], calls.frames, *cuts[best], shown, model.bundle.classes,
+                             model.bundle.px_um)
+        picture = to_png(figure, dpi=110)
+        plt.close(figure)
     strong = patches[np.argsort(-calls.patches, kind="stable")[:3], ..., 0]
     top[0, :len(strong)] = strong
-    return calls.sequences, calls.frames, items, figure, top
+    return calls.sequences, calls.frames, items, picture, top
 
 # %% ../../nbs/cell_lines/15_infer.ipynb #973caafa
-def _name_all(w, t, root, m, seen, most=12):
+def _name_all(w, t, root, m, seen, workers, most=12):
     "Sequence after sequence; frames and patches of one are on disk before its row is."
-    for k, (name, rows) in enumerate(track(list(t.groupby("sequence", sort=False)), "naming cultures")):
-        if name in w.done: continue
-        table, frames, items, figure, top = _name_sequence(rows, root, m)
+    by = {name: rows for name, rows in t.groupby("sequence", sort=False)}
+    drawn, todo = list(by)[:most], [rows for name, rows in by.items() if name not in w.done]
+    name_one = partial(_name_sequence, root=root, model=m, drawn=drawn)
+    for rows, (table, frames, items, picture, top) in do_parts(name_one, todo, "naming cultures", workers):
+        name = rows.sequence.iloc[0]
         for what, part in dict(frames=frames, patches=items).items():
             if part is not None: part.to_json(w.folder.parent/f"{what}.jsonl", orient="records", lines=True, mode="a")
-        if figure is not None and k < most: w.write_file(f"sequence_{k + 1:02}.png", to_png(figure, dpi=110))
-        if figure is not None: plt.close(figure)
+        if picture: w.write_file(f"sequence_{drawn.index(name) + 1:02}.png", picture)
         split = "train" if seen and rows.label.iloc[0] else "new"
         w.append(name, table.drop(columns="seen").assign(label=rows.label.iloc[0], split=split), top=top)
     for what, key in dict(frames="field_id", patches="item_id").items():
@@ -149,13 +156,14 @@ def run(
     px_um:float=0., # Pixel size of new frames, um, where the files do not say or say it wrong
     axes:str="", # What the axes of new frames are, where the files do not say it: a letter each, e.g. "YXC"
     series:str="", # Which image or place of files that hold several, from 0
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The answers, a `Dataset`, one row a sequence; beside it frames.csv, patches.csv and pictures
     "Name the line of every sequence, and say how sure that is."
     practise = source is None and not images
     if practise: images = str(make_practice_frames(find_practice(out, seed)/"new frames", seed))
     practise = practise or bool(images) and is_practice(images)
-    step = Step("cell_lines.infer", run, locals(), ["images"], practice=practise)
+    step = Step("cell_lines.infer", run, locals(), ["images"], ["workers"], practise)
     m = _open_model(step)
     if images:
         step.tell(images)
@@ -167,7 +175,7 @@ def run(
     step.settings.update(classes=m.bundle.classes, root=relative_to(root, Path(out).resolve().parent))
     if made := step.find_done(): return made
     with step.write("predictions") as w:
-        _name_all(w, t, root, m, not images)
+        _name_all(w, t, root, m, not images, workers)
         write_lost(w, lost)
         made = w.commit()
     return step.end(made, *say_lost(lost, t.file.nunique() + len(lost)), *_say(made.items),

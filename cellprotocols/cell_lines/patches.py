@@ -6,6 +6,8 @@
 __all__ = ['takes', 'run', 'read_frame_table']
 
 # %% ../../nbs/cell_lines/12_patches.ipynb #0fb8d24c
+from functools import partial
+
 import numpy as np, pandas as pd
 
 from .annotate import find_frame_root
@@ -13,10 +15,10 @@ from ..confluency import ConfluencyError
 from ..framecuts import (KEPT, check_frame_scale, choose_frame_range, choose_px, cut_frame, make_patch_rows,
                                      open_frame, to_frame_limits)
 from ..levels import write_range
-from ..progress import track
 from ..sources import ImageError
 from ..steps import Step
 from ..tables import read_row_log
+from ..workers import do_parts
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 
@@ -50,10 +52,11 @@ def run(
     mode:str="default", # default, grid (everywhere, cells or not), faithful (as the published system)
     levels:str="common", # Frames of more than 8 bits: one range of grey levels for all (common), or by sequence
     px_um:float=0., # Bring all frames to this pixel size, um; 0: the usual one of the files
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The patches, a `Dataset` with the array `patches`; beside it frames.csv
     "Mask the cells of every frame and cut the patches that are worth looking at."
-    step = Step("cell_lines.patches", run, locals())
+    step = Step("cell_lines.patches", run, locals(), free=["workers"])
     frames = step.read("source", "labels")
     root, px = find_frame_root(frames), choose_px(frames.items, px_um)
     step.settings.update(px=px, classes=frames.settings["classes"])
@@ -61,8 +64,9 @@ def run(
     with step.write("patches") as w:
         log = w.folder.parent/"frames.jsonl"
         items = _choose_levels(w, frames.items, root, px, levels)
-        for row in track([r for r in items.itertuples() if r.item_id not in w.done], "cutting patches"):
-            rows, patches, about = _cut(row, root, px, size, n, mode)
+        cut = partial(_cut, root=root, px_um=px, size=size, n=n, mode=mode)
+        todo = [r for r in items.itertuples() if r.item_id not in w.done]
+        for row, (rows, patches, about) in do_parts(cut, todo, "cutting patches", workers):
             pd.DataFrame([about]).to_json(log, orient="records", lines=True, mode="a")
             if len(rows): w.append(row.item_id, rows, patches=patches)
         table = read_row_log(log, "field_id")

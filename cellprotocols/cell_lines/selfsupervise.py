@@ -6,6 +6,8 @@
 __all__ = ['takes', 'choose_seen', 'run']
 
 # %% ../../nbs/cell_lines/13_selfsupervise.ipynb #aed26c7c
+from functools import partial
+
 import numpy as np, pandas as pd
 
 from ..cultures import Encoder, choose_encoder, make_varied, read_encoder, to_scaled, write_encoder
@@ -13,8 +15,8 @@ from ..dataset import take_rows
 from ..dino import train_dino
 from ..maps import score_knn_purity
 from ..names import natural_key
-from ..progress import track
 from ..steps import Step
+from ..workers import do_parts
 
 takes = {"source": "patches"} # The earlier step that each argument reads
 
@@ -49,17 +51,19 @@ def _make_encoder(w, patches, seen, s) -> tuple: # `Encoder`, `Backbone` or None
     return Encoder(False, None, network.name.removeprefix("dino-"), network.digest, "Apache-2.0 (taught here)"), network
 
 # %% ../../nbs/cell_lines/13_selfsupervise.ipynb #26690848
-def _embed_all(w, patches, seen, encoder, network, vary, seed, piece=256):
+def _embed_piece(rows, patches, encoder, network, vary, seed) -> dict: # name of the array -> numbers
+    some, kind = take_rows(patches["patches"], rows), np.float32 if encoder.measured else np.float16
+    found = dict(embedding=some) | (dict(varied=make_varied(some, [seed, int(rows[0])])) if vary else {})
+    return {k: encoder.embed(v, network).astype(kind) for k, v in found.items()}
+
+def _embed_all(w, patches, seen, encoder, network, vary, seed, workers, piece=256):
     "Piece by piece; nothing is held longer than a piece."
-    kind = np.float32 if encoder.measured else np.float16
     columns = ["item_id", "group", "label", "batch", "field_id", "sequence", "hours", "confluency", "rank"]
     left = [i for i in range(0, len(patches), piece) if i not in w.done]
-    for i in track(left, "embedding patches"):
-        rows = np.arange(i, min(i + piece, len(patches)))
-        some = take_rows(patches["patches"], rows)
-        found = dict(embedding=some) | (dict(varied=make_varied(some, [seed, i])) if vary else {})
-        found = {k: encoder.embed(v, network).astype(kind) for k, v in found.items()}
-        w.append(i, patches.items.iloc[rows][columns].assign(seen=bool(encoder.dino) & seen[rows]), **found)
+    pieces = [np.arange(i, min(i + piece, len(patches))) for i in left]
+    embed = partial(_embed_piece, patches=patches, encoder=encoder, network=network, vary=vary, seed=seed)
+    for rows, found in do_parts(embed, pieces, "embedding patches", workers):
+        w.append(int(rows[0]), patches.items.iloc[rows][columns].assign(seen=bool(encoder.dino) & seen[rows]), **found)
 
 # %% ../../nbs/cell_lines/13_selfsupervise.ipynb #966a2f26
 def run(
@@ -72,10 +76,11 @@ def run(
     scope:str="train", # What dino learns from: train (one batch of each line is kept from it) or all (transductive)
     epochs:int=0, # Of dino; 0: the preset's own
     minutes:float=0., # Time budget of dino; 0: none
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of dino and of the practice data
 ): # A `Dataset` with the array `embedding`; with dino encoder.safetensors and health.csv
     "Turn every patch into numbers, without a label."
-    step = Step("cell_lines.selfsupervise", run, locals())
+    step = Step("cell_lines.selfsupervise", run, locals(), free=["workers"])
     patches = step.read("source", "patches")
     told = ("classes", "px", "size", "n", "mode")
     step.settings.update({f"cut_{k}" if k in ("size", "n", "mode") else k: patches.settings[k] for k in told})
@@ -85,7 +90,7 @@ def run(
     with step.write("embeddings") as w:
         how, network = _make_encoder(w, patches, seen, step.given)
         write_encoder(w, how, network)
-        _embed_all(w, patches, seen, how, network, vary, seed)
+        _embed_all(w, patches, seen, how, network, vary, seed, workers)
         made = w.commit()
     return step.end(made, _say(made))
 

@@ -155,12 +155,13 @@ def run(
     device:str="", # cpu, cuda or mps; the fastest there is if not given
     axes:str="", # What the axes of the movies are, where the files do not say it: a letter each, e.g. "TCYX"
     series:str="", # Which image or place of files that hold several, from 0
+    workers:str="", # Processes that share the work on patches, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The predictions, a `Dataset` with the array `embedding`
     "Name the state of every patch, or of every nucleus in whole movies."
     practise = source is None and not movie
     if practise: movie = str(make_practice_movie(find_practice(out, seed)/"movie", seed))
-    step = Step("chromatin.infer", run, locals(), ["movie", "nuclei", "points"], ["device"], practise)
+    step = Step("chromatin.infer", run, locals(), ["movie", "nuclei", "points"], ["device", "workers"], practise)
     bundle = _open_model(step)
     if movie: step.tell(movie, channels="", px_um=0.) # these are chosen below
     step.settings.update(classes=bundle.classes, mode="movies" if movie else "patches")
@@ -172,7 +173,7 @@ def run(
         if movie: rows = _infer_movies(w, bundle, movies, dict(step.given, device=device or None), lost)
         else:
             seen = _find_seen(bundle, step.inputs["model"], patches)
-            write_patch_calls(w, bundle, patches, seen, device or None, answered)
+            write_patch_calls(w, bundle, patches, seen, device or None, answered, workers)
         write_lost(w, lost)
         made = w.commit()
     said = _say_movies(rows, bundle.classes, smooth) if movie else _say_patches(made.items, bundle.classes)

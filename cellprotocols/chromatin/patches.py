@@ -6,17 +6,19 @@
 __all__ = ['takes', 'run']
 
 # %% ../../nbs/chromatin/22_patches.ipynb #e8151388
+from functools import partial
+
 import numpy as np, pandas as pd
 
 from ..pixels import has_clicks, read_shapes
 from ..movies import choose_channels
 from ..patches import to_px
-from ..progress import track
 from ..cellsets import (check_alike, check_contradictions, find_contradictions, find_label_root,
     iter_patches, measure_patches)
 from ..imagesets import drop_lost, say_lost, write_lost
 from ..sizes import check_plan, choose_pixel_sizes, choose_side, make_plan
 from ..steps import Step
+from ..workers import do_parts
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 
@@ -27,6 +29,11 @@ def _flag(table, patches, gate) -> pd.DataFrame:
     from cellprotocols.dirt import flag_dirty # networks: only where there is a gate
     px = float(table.px_um.median()) if table.px_um.notna().any() else None
     return table.join(flag_dirty(patches, gate, px_um=px, groups=table.group))
+
+def _measure(part, gate) -> pd.DataFrame:
+    "The table of a piece, with its quality."
+    _, rows, patches, valid = part
+    return _flag(measure_patches(rows, patches, valid), patches, gate)
 
 def _say(made) -> str:
     t, (n, side, _, channels) = made.items, made["patches"].shape
@@ -48,6 +55,7 @@ def _plan(items, root, size, size_um, lost) -> tuple:
     as_read = dict(height=shapes.height.to_numpy(), width=shapes.width.to_numpy())
     return names, items.assign(px_um=plan.px_um.to_numpy(), factor=plan.factor.to_numpy(), **as_read), side, said
 
+# %% ../../nbs/chromatin/22_patches.ipynb #f65ff425
 def _draw(w, name, items, column, title, *reading):
     "A picture of some cells as they are learned from, if there are any."
     if not len(items): return
@@ -72,10 +80,11 @@ def run(
     size_um:float=0., # Side of a patch, um, instead of `size`; the images must know their pixel size
     channels:str="", # Channels to keep, by number or name, e.g. "0,2"; all if not given
     gate:str="", # Folder of a model trained by the protocol artifacts: flag patches with dirt, and learn without them
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The patches, a `Dataset` with the arrays `patches` and `valid`
     "Cut or read one patch per labelled cell and measure its quality."
-    step = Step("chromatin.patches", run, locals(), paths=["gate"])
+    step = Step("chromatin.patches", run, locals(), ["gate"], ["workers"])
     labels = step.read("source", "labels")
     step.settings["classes"] = labels.settings["classes"]
     if made := step.find_done(): return made
@@ -85,9 +94,9 @@ def run(
     keep = choose_channels(names, channels)
     with step.write("patches") as w:
         pieces = iter_patches(items, root, side, len(names), keep, items.factor.to_numpy(), lost)
-        for k, (rows, patches, valid) in enumerate(track(pieces, "cutting patches")):
-            if k in w.done: continue
-            w.append(k, _flag(measure_patches(rows, patches, valid), patches, gate), patches=patches, valid=valid)
+        todo = ((k, *piece) for k, piece in enumerate(pieces) if k not in w.done)
+        for (k, _, patches, valid), table in do_parts(partial(_measure, gate=gate), todo, "cutting patches", workers):
+            w.append(k, table, patches=patches, valid=valid)
         w.write_file("channels.txt", "\n".join(names[c] for c in keep) + "\n")
         write_lost(w, lost)
         items = drop_lost(items, lost, root)

@@ -6,7 +6,8 @@
 __all__ = ['takes', 'embed_cells', 'run', 'show_suggestions', 'make_learner']
 
 # %% ../../nbs/chromatin/23_selfsupervise.ipynb #0f03c6d9
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,27 +22,30 @@ from ..maps import train_pca, score_knn_purity, to_map
 from ..suggest import choose_next
 from ..vicreg import train_encoder
 from ..features import measure_cells
-from ..progress import track
 from ..review import choose_palette, make_log_options
 from ..steps import Step
+from ..workers import do_parts
 from ..writer import DatasetWriter, is_done
 
 takes = {"source": "patches"} # The earlier step that each argument reads
 
 # %% ../../nbs/chromatin/23_selfsupervise.ipynb #99be12f5
-def _iter_pieces(patches, done, piece=256) -> Iterator:
-    "Patches and their masks, piece by piece, from piece `done` on."
-    for i in range(done*piece, len(patches), piece): yield patches["patches"][i:i+piece], patches["valid"][i:i+piece]
+def _measure(patches, valid) -> np.ndarray: return measure_cells(patches, valid)[0]
 
-def _embedder(method, patches, pretrained, epochs, seed, folder):
-    "What turns pieces into vectors, by the name of the method."
-    if method == "measure": return lambda pieces: (measure_cells(p, v)[0] for p, v in pieces)
+def _embed(patches, valid, network) -> np.ndarray: return next(embed_patches(network, [(patches, valid)]))
+
+def _make_embedder(method, patches, pretrained, epochs, seed, folder) -> Callable:
+    "What turns patches and their masks into vectors, by the name of the method."
+    if method == "measure": return _measure
     if method == "learned": net = train_encoder(patches["patches"], patches["valid"], epochs, seed=seed, out=folder)
     elif method in PACKAGED and pretrained:
         names = (patches.path/"channels.txt").read_text(encoding="utf-8").splitlines()
         net = make_view(method, names, patches["patches"].shape[1])[1]  # its middle stages, as in 24_train
     else: net = make_backbone(method, patches["patches"].shape[3], pretrained)
-    return lambda pieces: embed_patches(net, pieces)
+    return partial(_embed, network=net)
+
+def _embed_piece(i, patches, embed, piece) -> np.ndarray:
+    return embed(patches["patches"][i:i+piece], patches["valid"][i:i+piece]).astype(np.float32)
 
 def _list_suggestions(items, embedding, n, seed) -> pd.DataFrame:
     found = choose_next(embedding, items.label, items.group, n, seed)
@@ -66,16 +70,18 @@ def embed_cells(
     pretrained:bool=True, # With the weights of the timm network
     epochs:int=60, # Of "learned"
     seed:int=0, # Of "learned"
+    workers:str="", # As `do_parts` takes them
+    piece:int=256, # Patches at once
 ): # The vectors, a `Dataset` with the array `embedding` (N, D)
     "Embed all patches; resumes."
     settings = dict(method=method, pretrained=pretrained, epochs=epochs, patches=patches.fingerprint)
     if is_done(folder, "chromatin.embed_cells", settings, seed=seed): return read_dataset(folder, "embeddings")
-    embed = _embedder(method, patches, pretrained, epochs, seed, Path(folder).with_name("training"))
+    embed = _make_embedder(method, patches, pretrained, epochs, seed, Path(folder).with_name("training"))
     with DatasetWriter(folder, "embeddings", "chromatin.embed_cells", settings, seed=seed) as w:
-        done, n = len(w.done), -(-len(patches)//256)
-        for k, x in enumerate(track(embed(_iter_pieces(patches, done)), "embedding cells", total=n - done), done):
-            rows = patches.items[["item_id", "group"]].iloc[256*k:256*k + len(x)]
-            w.append(k, rows, embedding=x.astype(np.float32))
+        do = partial(_embed_piece, patches=patches, embed=embed, piece=piece)
+        left = [i for i in range(0, len(patches), piece) if i not in w.done]
+        for i, x in do_parts(do, left, "embedding cells", workers):
+            w.append(i, patches.items[["item_id", "group"]].iloc[i:i+piece], embedding=x)
         return w.commit()
 
 # %% ../../nbs/chromatin/23_selfsupervise.ipynb #c8b99ee2
@@ -88,16 +94,17 @@ def run(
     components:int=50, # Numbers a cell that are kept
     map_method:str="auto", # The map: umap, tsne, pca; auto takes umap if it is installed
     n_suggest:int=30, # Length of the list of suggestions
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the map, of "learned", and of the practice data
 ): # The embedding, a `Dataset` with the array `embedding`
     "Embed all cells without labels, lay them out on a map, suggest what to label or check next."
-    step = Step("chromatin.selfsupervise", run, locals())
+    step = Step("chromatin.selfsupervise", run, locals(), free=["workers"])
     patches, network = step.read("source", "patches"), method not in ("measure", "learned")
     learning = dict(pretrained=pretrained and network, learn_epochs=learn_epochs if method == "learned" else 0)
     step.settings.update(learning, classes=patches.settings["classes"])
     if made := step.find_done(): return made
     with step.write("embeddings") as w:
-        raw = embed_cells(patches, w.folder/"raw", method, *learning.values(), seed)["embedding"][:]
+        raw = embed_cells(patches, w.folder/"raw", method, *learning.values(), seed, workers)["embedding"][:]
         embedding = train_pca(raw, components, scale=method == "measure").transform(raw)
         kept = ("item_id", "group", "label", "field_id", "t", "y", "x", "blank")
         items = patches.items[[c for c in kept if c in patches.items]].reset_index(drop=True)

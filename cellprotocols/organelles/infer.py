@@ -6,6 +6,7 @@
 __all__ = ['takes', 'ABOUT', 'PROBS', 'make_cell_table', 'call_field', 'run']
 
 # %% ../../nbs/organelles/45_infer.ipynb #b0c45005
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np, pandas as pd
@@ -21,6 +22,7 @@ from ..progress import track
 from ..steps import Step
 from ..submissions import write_submission
 from ..tables import read_row_log, to_harmless
+from ..workers import do_parts
 
 takes = {"source": "patches", "model": "train"} # The earlier step that each argument reads
 
@@ -62,13 +64,19 @@ def _call(rows, seen, m, within, left_out) -> tuple: # rows with probabilities, 
     rows = rows[ABOUT].reset_index(drop=True).assign(**more, mean_green=green, nuc_cyto_ratio=ratio)
     return rows.join(pd.DataFrame(prob, columns=PROBS)), m.predict_images(z, rows.field_id)[1][0]
 
-def _call_all(w, patches, trained, m, within):
+def _call_field(rows, patches, known, view, m, within) -> tuple:
+    "The cells of one field, looked at now where the model did not learn from them."
+    seen = known.look(rows) if known else _look(rows, read_cell_field(patches, rows.field_id.iloc[0]), view, m)
+    return _call(rows, seen, m, within, known.left_out if known else {})
+
+def _call_all(w, patches, trained, m, within, workers):
     "Field after field; what is done is skipped."
     known, view = _find_known(trained, patches), m.open_view()
     by, log = dict(list(patches.items.groupby("field_id", sort=False))), w.folder.parent/"images.jsonl"
-    for name in track([k for k in by if k not in w.done], "calling cells"):
-        seen = known.look(by[name]) if known else _look(by[name], read_cell_field(patches, name), view, m)
-        rows, image = _call(by[name], seen, m, within, known.left_out if known else {})
+    call = partial(_call_field, patches=patches, known=known, view=view, m=m, within=within)
+    todo = [part for name, part in by.items() if name not in w.done]
+    for part, (rows, image) in do_parts(call, todo, "calling cells", workers):
+        name = part.field_id.iloc[0]
         about = pd.DataFrame([dict(image_id=name) | dict(zip(NAMES, image))])
         about.to_json(log, orient="records", lines=True, mode="a")
         w.append(name, rows)
@@ -141,17 +149,18 @@ def run(
     model:str="", # The folder made by `train`
     within:bool=False, # Call only what the label of the image says, where it has one
     files:bool=True, # Label images, outlines and submission.csv
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The calls, a `Dataset`; beside it cells.csv, images.csv, submission.csv and fields/
     "Call every cell of every field."
-    step = Step("organelles.infer", run, locals(), practice=source is None)
+    step = Step("organelles.infer", run, locals(), free=["workers"], practice=source is None)
     patches, trained = step.read("source", "patches"), step.read("model", "predictions")
     step.settings.update(multilabel=True)
     if made := step.find_done(): return made
     m, about = LocationModel(trained.path), dict(usecols=["field_id", "remarks"], dtype=str, keep_default_na=False)
     fields = pd.read_csv(patches.path/"fields.csv", **about)
     with step.write("predictions") as w:
-        image, rows = _call_all(w, patches, trained, m, within), w.rows()
+        image, rows = _call_all(w, patches, trained, m, within, workers), w.rows()
         w.write_file("cells.csv", to_harmless(make_cell_table(rows, m.thresholds)))
         w.write_file("images.csv", to_harmless(_make_image_table(rows, image, m, fields)))
         if files:

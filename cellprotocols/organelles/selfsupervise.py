@@ -6,15 +6,17 @@
 __all__ = ['takes', 'practice', 'KEPT', 'embed_field', 'run']
 
 # %% ../../nbs/organelles/43_selfsupervise.ipynb #b0c43005
+from functools import partial
+
 import numpy as np, pandas as pd
 
 from ..cellpool import choose_pool_scale, embed_cells
 from ..compartments import NUMBERS, measure_compartments
 from ..maps import score_knn_purity, to_map, train_pca
 from .patches import read_cell_field
-from ..progress import track
 from ..regions import make_region_view
 from ..steps import Step
+from ..workers import do_parts
 
 takes = {"source": "patches"} # The earlier step that each argument reads
 practice = dict(wide=32.) # Practice is quick
@@ -34,11 +36,14 @@ def embed_field(
     return t, x.astype(np.float16), t[list(NUMBERS)].to_numpy(np.float32)
 
 # %% ../../nbs/organelles/43_selfsupervise.ipynb #b0c43013
-def _embed_all(w, patches, view, full, wide):
+def _embed_named(name, patches, view, full, wide):
+    return embed_field(view, read_cell_field(patches, name), full, wide)
+
+def _embed_all(w, patches, view, full, wide, workers):
     "Field after field into the writer."
     by = dict(list(patches.items.groupby("field_id", sort=False)))
-    for name in track([k for k in by if k not in w.done], "looking at fields"):
-        t, x, q = embed_field(view, read_cell_field(patches, name), full, wide)
+    embed = partial(_embed_named, patches=patches, view=view, full=full, wide=wide)
+    for name, (t, x, q) in do_parts(embed, [k for k in by if k not in w.done], "looking at fields", workers):
         at = pd.Index(t.cell_id).get_indexer(by[name].cell_id)
         rows = by[name][KEPT].reset_index(drop=True).assign(mean_green=t.mean_green.to_numpy()[at])
         w.append(name, rows, embedding=x[at], numbers=q[at])
@@ -59,15 +64,16 @@ def run(
     network:str="auto", # A frozen network: auto (packaged), or one of timm
     wide:float=48., # A nucleus is so many px wide for the network; more is finer and slower
     full:float=0., # Grey level of full scale; 0: of the files' type. A camera of 12 bits: 4095
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The embeddings, a `Dataset` with the arrays `embedding` and `numbers`
     "Look at every field once; what was seen in each cell, and where in the cell the protein is."
-    step = Step("organelles.selfsupervise", run, locals())
+    step = Step("organelles.selfsupervise", run, locals(), free=["workers"])
     patches = step.read("source", "patches")
     view = make_region_view(network)
     step.settings.update(network=view.name, weights=view.digest, numbers=list(NUMBERS))
     if made := step.find_done(): return made
     with step.write("embeddings") as w:
-        _embed_all(w, patches, view, full, wide)
+        _embed_all(w, patches, view, full, wide, workers)
         made = w.commit()
     return step.end(made, _say(made))

@@ -7,6 +7,7 @@ __all__ = ['takes', 'Detector', 'measure_embryos', 'Seen', 'search_frame', 'run'
 
 # %% ../../nbs/strings/35_infer.ipynb #0258c472
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +20,9 @@ from ..boxscorer import choose_detections, predict_regions, score_boxes
 from ..boxtracks import link_boxes, measure_tracklets
 from ..boxscores import SIDES
 from ..coco import write_coco
-from ..imagesets import keep_lost, read_lost, write_lost
+from ..imagesets import keep_lost, read_lost, try_image, write_lost
 from ..embryosets import name_pixels, read_embryo_frame, read_embryo_set
 from ..origins import find_root, relative_to
-from ..progress import track
 from ..regions import RegionError, embed_once, make_region_view
 from ..screen import Screen
 from ..sources import ImageError
@@ -31,6 +31,7 @@ from .annotate import find_frame_root
 from .patches import propose_boxes
 from .selfsupervise import read_autoencoder, score_frames, to_small
 from ..tables import read_row_log, to_harmless
+from ..workers import do_parts
 
 takes = {"source": "annotate", "model": "train"} # The earlier step that each argument reads
 
@@ -112,16 +113,18 @@ def search_frame(
     return Seen(row, found, t.iloc[rows].reset_index(drop=True), x[rows[:MAPPED]])
 
 # %% ../../nbs/strings/35_infer.ipynb #5ea0f00e
-def _find_all(w, frames, root, d, gate, threshold, overlap):
+def _search(r, root, d, *how) -> Seen: return search_frame(d, read_embryo_frame(root, r), *how)
+
+def _find_all(w, frames, root, d, gate, threshold, overlap, workers):
     "Frame after frame; nothing is held but their rows."
-    log, cache = w.folder.parent/"detections.jsonl", w.folder.parent/"seen"
-    for r in track([r for r in frames.itertuples() if r.item_id not in w.done], "looking at frames"):
-        try: img = read_embryo_frame(root, r)
-        except ImageError as e:
-            keep_lost(w.folder.parent/"lost.jsonl", r.item_id, e, root)
+    log, how = w.folder.parent/"detections.jsonl", (w.folder.parent/"seen", gate, threshold, overlap)
+    search = partial(try_image, do=lambda r: _search(r, root, d, *how))
+    todo = [r for r in frames.itertuples() if r.item_id not in w.done]
+    for r, seen in do_parts(search, todo, "looking at frames", workers):
+        if isinstance(seen, ImageError):
+            keep_lost(w.folder.parent/"lost.jsonl", r.item_id, seen, root)
             w.append(r.item_id, pd.DataFrame())
             continue
-        seen = search_frame(d, img, cache, gate, threshold, overlap)
         about = dict(item_id=r.item_id, group=r.group, label=r.label, split=r.split, frame=r.frame, hours=r.hours)
         if len(seen.found):
             rows = seen.found.assign(**{k: about[k] for k in ("group", "frame", "hours")}, field=r.item_id)
@@ -165,10 +168,11 @@ def run(
     axes:str="", # What the axes of `images` are, where the files do not say it: a letter each, e.g. "TYX"
     series:str="", # Which image or place of files that hold several, from 0
     interval:float=0., # Hours between frames of `images`, where they are not said
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The frames, a `Dataset` with `candidates` and `embedding`; detections.csv, .json (COCO), tracklets.csv, embryos.csv
     "Screen every frame, detect strings in those that pass, follow them in time."
-    step = Step("strings.infer", run, locals(), free=["images"], practice=source is None and not images)
+    step = Step("strings.infer", run, locals(), free=["images", "workers"], practice=source is None and not images)
     trained = step.read("model", "predictions")
     frames, root, told, lost = _list_frames(step, images, interval)
     step.settings.update(root=relative_to(root, Path(out).resolve().parent), **told)
@@ -176,7 +180,7 @@ def run(
     d = Detector(trained.path)
     cut = _to_gate(gate, d.gate)
     with step.write("predictions") as w:
-        found = _find_all(w, frames, root, d, cut, threshold or d.threshold, overlap)
+        found = _find_all(w, frames, root, d, cut, threshold or d.threshold, overlap, workers)
         linked = link_boxes(found, gap=gap)
         tracklets, rows = measure_tracklets(linked), w.rows()
         embryos = measure_embryos(rows, tracklets)

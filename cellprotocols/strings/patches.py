@@ -6,19 +6,21 @@
 __all__ = ['takes', 'HOW', 'practice', 'KEPT', 'propose_boxes', 'read_frame_table', 'run']
 
 # %% ../../nbs/strings/32_patches.ipynb #a2835ad0
+from functools import partial
+
 import numpy as np, pandas as pd
 
 from ..boxscorer import to_region_labels
 from ..boxscores import SIDES, measure_iou
 from ..embryosets import EmbryoError, read_embryo_frame
-from ..imagesets import keep_lost, read_lost, say_lost, write_lost
-from ..progress import track
+from ..imagesets import keep_lost, read_lost, say_lost, try_image, write_lost
 from ..proposals import propose_regions
 from ..ridges import propose_ridges
 from ..sources import ImageError
 from ..steps import Step
 from .annotate import find_frame_root, read_truths
 from ..tables import read_row_log
+from ..workers import do_parts
 
 takes = {"source": "annotate"} # The earlier step that each argument reads
 HOW = ("ridges", "both", "regions") # Who proposes
@@ -71,21 +73,24 @@ def run(
     out:str="work/strings/32_patches", # Folder that is made
     how:str="ridges", # Who proposes: ridges (thin lines), regions (selective search), both
     most:int=200, # Boxes a frame, of each kind, at most
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of the practice data
 ): # The proposals, a `Dataset`; beside it frames.csv and recall.csv
     "Propose regions in every frame and label them by their overlap with true boxes."
-    step = Step("strings.patches", run, locals())
+    step = Step("strings.patches", run, locals(), free=["workers"])
     labels = step.read("source", "labels")
     root, truths = find_frame_root(labels), read_truths(labels)
     if made := step.find_done(): return made
     with step.write("boxes") as w:
         log, gone = w.folder.parent/"frames.jsonl", w.folder.parent/"lost.jsonl"
-        for r in track([r for r in labels.items.itertuples() if r.item_id not in w.done], "proposing regions"):
-            try: rows, about, best = _propose(r, root, truths, how, most)
-            except ImageError as e:
-                keep_lost(gone, r.item_id, e, root)
+        propose = partial(try_image, do=partial(_propose, root=root, truths=truths, how=how, most=most))
+        todo = [r for r in labels.items.itertuples() if r.item_id not in w.done]
+        for r, found in do_parts(propose, todo, "proposing regions", workers):
+            if isinstance(found, ImageError):
+                keep_lost(gone, r.item_id, found, root)
                 w.append(r.item_id, pd.DataFrame())
                 continue
+            rows, about, best = found
             pd.DataFrame([about | dict(best=" ".join(f"{v:.4f}" for v in best))]).to_json(log, orient="records",
                                                                                          lines=True, mode="a")
             w.append(r.item_id, rows if len(rows) else pd.DataFrame())

@@ -6,6 +6,8 @@
 __all__ = ['takes', 'practice', 'to_small', 'score_frames', 'run', 'read_autoencoder']
 
 # %% ../../nbs/strings/33_selfsupervise.ipynb #63b2d0be
+from functools import partial
+
 import cv2, numpy as np, pandas as pd
 from safetensors.torch import save
 
@@ -19,6 +21,7 @@ from ..smallframes import SmallFrames, write_array
 from ..steps import Step
 from .annotate import find_frame_root
 from .patches import read_frame_table
+from ..workers import do_parts
 
 takes = {"source": "patches"} # The earlier step that each argument reads
 practice = dict(side=256, epochs=6, ae_size=96) # A minute instead of many
@@ -54,20 +57,32 @@ def _read_missing(r, k, kept, root, size) -> np.ndarray:
     write_array(kept/f"{k}.small.npy", to_small(img, size))
     return img
 
-def _embed_all(w, patches, frames, root, view, size):
+def _embed_frame(part, kept, root, view, size) -> np.ndarray: # (N, D) of the regions
+    "One frame; its own embedding is written beside."
+    k, r, boxes = part
+    x, frame = embed_regions(view, _read_missing(r, k, kept, root, size), boxes)
+    write_array(kept/f"{k}.npy", frame)
+    return x
+
+# %% ../../nbs/strings/33_selfsupervise.ipynb #fdc8a652
+def _list_left(w, frames, kept, by) -> list: # (number, row, boxes (B, 4)) of each frame that is not done
+    "The frames that have to be looked at."
+    none = np.zeros((0, 4))
+    todo = [(k, r, by[r.item_id][SIDES].to_numpy(float) if r.item_id in by else none)
+            for k, r in enumerate(frames.itertuples())]
+    def is_kept(k): return (kept/f"{k}.npy").exists() and (kept/f"{k}.small.npy").exists()
+    return [part for part in todo if part[1].item_id not in w.done or not is_kept(part[0])]
+
+def _embed_all(w, patches, frames, root, view, size, workers):
     "Regions into the writer, frames and small frames beside it; what is done is skipped, each frame is read once."
     kept, by = w.folder.parent/"frames", dict(list(patches.items.groupby("field_id", sort=False)))
     kept.mkdir(exist_ok=True)
     columns = ["item_id", "group", "field_id", *SIDES, "iou", "target", "split"]
-    for k, r in enumerate(track(list(frames.itertuples()), "embedding frames")):
-        if r.item_id in w.done and (kept/f"{k}.npy").exists() and (kept/f"{k}.small.npy").exists(): continue
-        rows = by.get(r.item_id)
-        boxes = np.zeros((0, 4)) if rows is None else rows[SIDES].to_numpy(float)
-        x, frame = embed_regions(view, _read_missing(r, k, kept, root, size), boxes)
-        write_array(kept/f"{k}.npy", frame)
-        if r.item_id not in w.done:
-            if len(boxes): w.append(r.item_id, rows[columns], embedding=x)
-            else: w.append(r.item_id, pd.DataFrame())
+    embed = partial(_embed_frame, kept=kept, root=root, view=view, size=size)
+    for (_, r, boxes), x in do_parts(embed, _list_left(w, frames, kept, by), "embedding frames", workers):
+        if r.item_id in w.done: continue
+        if len(boxes): w.append(r.item_id, by[r.item_id][columns], embedding=x)
+        else: w.append(r.item_id, pd.DataFrame())
     return np.stack([np.load(kept/f"{k}.npy") for k in range(len(frames))])
 
 def _draw_all(w, frames, variant, epochs, size, seed):
@@ -96,10 +111,11 @@ def run(
     variant:str="denoise", # Autoencoder: denoise, bottleneck, faithful (as published)
     epochs:int=20, # Its passes; 0: none
     ae_size:int=256, # Side of its frames, px
+    workers:str="", # Processes that share the work, or the address of a Dask scheduler; one if not given
     seed:int=0, # Of weights, order, and of the practice data
 ): # The embeddings, a `Dataset`; beside it frames.csv, frames.npy, the autoencoder
     "Embed regions and frames by one look each, and learn what normal frames look like."
-    step = Step("strings.selfsupervise", run, locals())
+    step = Step("strings.selfsupervise", run, locals(), free=["workers"])
     patches = step.read("source", "boxes")
     labels, frames = patches.parent("source"), read_frame_table(patches)
     root = find_frame_root(labels)
@@ -108,7 +124,7 @@ def run(
     step.settings.update(network=view.name, weights=view.digest, **{k: patches.settings[k] for k in ("how", "most")})
     if made := step.find_done(): return made
     with step.write("embeddings") as w:
-        w.write_file("frames.npy", _embed_all(w, patches, frames, root, view, ae_size))
+        w.write_file("frames.npy", _embed_all(w, patches, frames, root, view, ae_size, workers))
         frames["residual"] = _draw_all(w, frames, variant, epochs, ae_size, seed)
         w.write_file("frames.csv", frames)
         made = w.commit()
