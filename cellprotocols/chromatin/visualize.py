@@ -89,6 +89,7 @@ def _read_drift(infer) -> pd.DataFrame|None:
     if not tables: return None
     return pd.concat(tables).sort_values(["marks", "drifts"], ascending=False).drop_duplicates("name")
 
+# %% ../../nbs/chromatin/26_visualize.ipynb #d1a00041
 def _read_intervals(infer) -> dict: # movie: seconds between its frames, where its file says so
     table = infer.path/"movies.csv"
     if not table.exists(): return {}
