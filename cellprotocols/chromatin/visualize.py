@@ -63,16 +63,15 @@ class Findings:
 
     def read_limits(self) -> tuple: # As `make_limits_section` takes them
         "What step 25 says of its own limits: held-out novelty, share, what differs, the most novel cells."
-        folder, t = self.infer.path, self.take_new()
+        folder, t, images = self.infer.path, self.take_new(), []
         held = pd.read_csv(folder/"held.csv") if (folder/"held.csv").exists() else None
         said = [s for p in sorted(folder.glob("differences*.txt")) for s in p.read_text(encoding="utf-8").splitlines()]
-        images = []
         if "novelty" in t and self.infer.settings["mode"] == "patches":
             patches = self.infer.parent("source", "patches")
             rows = patches.items.set_index("item_id").index.get_indexer(t.nlargest(20, "novelty").item_id)
             images = [patches["patches"][int(i)] for i in rows]
-        answered, drift = self.infer.settings["answered"], _read_drift(self.infer)
-        return held, answered, list(dict.fromkeys(said)), images, "cells", drift
+        said, answered = list(dict.fromkeys(said)), self.infer.settings["answered"]
+        return held, answered, said, images, "cells", _read_drift(self.infer)
 
 # %% ../../nbs/chromatin/26_visualize.ipynb #d4c08ed8
 _FILES = {"items.csv": "one row a cell", "scores.csv": "all scores with intervals", "classes.csv": "class by class",
