@@ -6,7 +6,7 @@ WORKERS ?= 2
 READY   = $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env demo test test-all test-slow check lab colab-env colab-test export pictures wheel clean
+.PHONY: help env demo test test-all test-slow check lab colab-env colab-test export pictures gallery wheel release-test share-test clean
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -49,8 +49,20 @@ pictures: $(READY) ## run the notebooks again and keep their output pictures
 	python tools/run_notebooks.py
 	python tools/make_strips.py
 
+gallery: $(READY) ## docs/gallery: a page a protocol from its notebooks, and the practice reports (runs the demos: half an hour)
+	python tools/make_gallery.py
+
 wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build
 
+PYTHONS ?= python3.11 python3.12 python3.13
+release-test: wheel ## the wheel in fresh environments of three Pythons (PYTHONS="..."), outside the source tree
+	sh tools/release_test.sh $(PYTHONS)
+
+share-test: $(READY) ## the exports of `share`, with the libraries of other programs in an environment of their own
+	python -m uv venv --quiet --clear .venv-share
+	python -m uv pip install --quiet --python .venv-share/bin/python -e ".[share,zoo]" pytest pycocotools
+	.venv-share/bin/python -m pytest -q -n 0 tests/test_share.py tests/test_stored.py
+
 clean:           ## remove the environment, what was built and what the notebooks have made
-	rm -rf $(VENV) .venv-colab build dist *.egg-info nbs/work nbs/*/work
+	rm -rf $(VENV) .venv-colab .venv-share build dist *.egg-info nbs/work nbs/*/work

@@ -188,7 +188,7 @@ def test_owner_name_and_tag_come_from_the_settings_alone(monkeypatch, editions):
 def test_the_badges_of_the_readme_are_those_of_the_protocols(monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for p in BUILT:
-        assert re.search(rf"^\| `{p}` \[!\[[^|]*\]\({re.escape(make_colab.edition_url(p))}\)", readme, re.M), (
+        assert re.search(rf"^\| [^|]+ \| `{p}` \[!\[[^|]*\]\({re.escape(make_colab.edition_url(p))}\)", readme, re.M), (
             f"{p} has no badge in the table"
         )
     monkeypatch.setattr(make_colab, "read_settings", lambda: dict(user="OWNER", repo="NAME", tag="TAG"))
