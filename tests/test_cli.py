@@ -1396,7 +1396,11 @@ def test_notebooks_are_copied_and_a_copy_with_own_settings_stays(tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "words", [("cell_lines", "selfsupervise", "--encoder", "measured"), ("strings", "infer", "--gate", "none")]
+    "words",
+    [
+        ("cell_lines", "selfsupervise", "--encoder", "measured"),
+        ("strings", "infer", "--gate", "none", "--model", "nowhere"),
+    ],
 )
 def test_a_word_is_no_file_whatever_its_option_is_called_elsewhere(words, tmp_path, capsys):
     assert main([*words, "--source", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 2
