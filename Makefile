@@ -61,7 +61,7 @@ release-test: wheel ## the wheel in fresh environments of three Pythons (PYTHONS
 
 share-test: $(READY) ## the exports of `share`, with the libraries of other programs in an environment of their own
 	python -m uv venv --quiet --clear .venv-share
-	python -m uv pip install --quiet --python .venv-share/bin/python -e ".[share,zoo]" pytest pycocotools
+	python -m uv pip install --quiet --python .venv-share/bin/python -e ".[share,zoo]" pytest hypothesis pycocotools
 	.venv-share/bin/python -m pytest -q -n 0 tests/test_share.py tests/test_stored.py
 
 clean:           ## remove the environment, what was built and what the notebooks have made

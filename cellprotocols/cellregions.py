@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORK_PX', 'WORK_UM', 'CELL_ENDS', 'RegionError', 'to_scale', 'Regions', 'find_regions', 'measure_regions',
-           'read_regions']
+           'find_label_file', 'read_regions']
 
 # %% ../nbs/cellregions.ipynb #3af7fb82
 from dataclasses import dataclass, field
@@ -213,13 +213,18 @@ def measure_regions(
 # %% ../nbs/cellregions.ipynb #339daa93
 CELL_ENDS = ("cells", "cell", "cellmask", "predictedmask", "cp_masks", "masks", "mask", "labels")
 
-def _find_mask(folder, name, ends) -> Path|None:
-    "The label image of a field; two of them are refused."
+def find_label_file(
+    folder:str|Path, # With `<name>_cells.tif` (or .png, or another of `CELL_ENDS`)
+    name:str, # Of the field
+    ends:tuple=CELL_ENDS, # What follows its name
+) -> Path|None: # None: there is none; `RegionError` where there are two
+    "The label image of a field."
     found = [f for e in ends for x in (".tif", ".tiff", ".png") if (f := Path(folder) / f"{name}_{e}{x}").is_file()]
     if len(found) > 1:
         raise RegionError(f"{found[0].name} and {found[1].name}", "one label image for each field", file=folder)
     return found[0] if found else None
 
+# %% ../nbs/cellregions.ipynb #ce11f002
 def _read_labels(file) -> np.ndarray:
     "A label image, (H, W) int32, with the numbers of the file."
     with open_image(file) as img: labels, ids = to_labels(img.frame(), img.channels)
@@ -231,7 +236,7 @@ def read_regions(
     found:Regions|None=None, # Of `find_regions`: its nuclei are used where there is no file of them
 ) -> Regions: # `RegionError` where there is no file, or one of another size
     "The cells of a field as another program has outlined them."
-    file, nucleus_file = _find_mask(folder, name, CELL_ENDS), _find_mask(folder, name, ("nuclei", "nucleus"))
+    file, nucleus_file = find_label_file(folder, name), find_label_file(folder, name, ("nuclei", "nucleus"))
     if file is None: raise RegionError(f"no label image of {name}", f"{name}_cells.tif or .png", file=folder)
     cells = _read_labels(file)
     nuclei = found.nuclei if found is not None else np.zeros_like(cells)

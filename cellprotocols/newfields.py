@@ -18,12 +18,13 @@ from fastcore.basics import patch_to
 from .app import choose_run
 from .celleditor import CellPicture, to_shown
 from .cellpage import make_views
-from .cellregions import Regions, find_regions
+from .cellregions import Regions
 from .channelfiles import (ChannelError, measure_channels, read_channel_name, read_channel_set,
                                         read_channels, to_image)
 from .errors import UserError
 from .files import write_whole
 from .locations import CHANNELS
+from .segmenters import open_segmenter
 
 # %% ../nbs/newfields.ipynb #c0fa0007
 MOST_MB = 9. # A message of Jupyter holds 10 MB
@@ -62,8 +63,10 @@ class NewFields(widgets.VBox):
     def __init__(self,
         call:Callable, # call(folder, threshold=, shift=, smallest=, px_um=): calls all fields, gives what is to be said
         folder:str|Path, # Uploaded files are kept in it
+        segmenter:str="", # The folder of a network that outlines; "": none, and the sliders count
     ):
         self.call, self.folder, self.source, self.fields, self.img = call, Path(folder), None, None, None
+        self.segmenter = segmenter
         self.quiet = False # while the list of fields changes
         wide = widgets.Layout(width="560px", max_width="98%")
         self.path = widgets.Text(description="folder", placeholder="a folder of images on this computer", layout=wide)
@@ -87,6 +90,7 @@ def _arrange(self) -> list:
     note = (f"<p>Or one field as four files, {MOST_MB:.0f} MB together at the most: the connection of the page "
             "carries no more. Larger ones: write their folder above.</p>")
     hint = "<p>um a pixel: 0 if the files say it, or nobody knows. The page waits until all fields are called.</p>"
+    if self.segmenter: hint += "<p>A network outlines the cells: the first three sliders change nothing.</p>"
     return [self.path, widgets.HTML(note), line(*self.slots.values()), line(self.buttons["Check"], self.field),
             line(*self.sliders.values()), widgets.HTML(hint), self.buttons["Call every cell"], self.said, self.picture]
 
@@ -141,7 +145,8 @@ def outline(self) -> Regions|None: # None: no field is shown
     px_um = s["px_um"] or (self.px_um if self.px_um > 0 else None)
     red, _, blue, yellow = np.moveaxis(self.img, -1, 0)
     red, yellow = (x if np.ptp(x) else None for x in (red, yellow))
-    found = find_regions(blue, red, yellow, px_um, s["threshold"], shift=s["shift"], cell_min=int(s["smallest"]))
+    how = dict(nucleus_share=s["threshold"], shift=s["shift"], cell_min=int(s["smallest"]))
+    found = open_segmenter(self.segmenter, **how)(blue, red, yellow, px_um)
     ids = np.setdiff1d(np.unique(found.cells), 0)
     rows = pd.DataFrame(dict(cell_id=ids, called="not called yet", edited=""))
     self.picture.shown = to_shown(make_views(self.img)["all channels"], found.cells, rows, {})

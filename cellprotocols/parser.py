@@ -22,10 +22,10 @@ USUAL = dict(
     artifacts="source out steps pattern log images views painted px_um".split(),
     strings="source out steps boxes wanted group clean interval log how".split(),
     cell_lines="source out steps pattern cut log images encoder px_um".split(),
-    organelles="source out steps labels pattern order log masks corrections px_um".split(),
+    organelles="source out steps labels pattern order log masks segmenter corrected corrections px_um".split(),
 )
 FILES = """source out log gate movie nuclei points images painted encoder adapt boxes drawn labels masks
-    corrections""".split()
+    corrections segmenter corrected""".split()
 
 # %% ../nbs/parser.ipynb #683e2943
 EXAMPLES = {
@@ -81,6 +81,12 @@ EXAMPLES = {
         "app organelles": "practice (synthetic) fields",
         "app organelles --source my_images --out work/my_images": "fields, to say where the protein is",
         "app organelles --source my_images --by anna": "who labels",
+    },
+    "organelles patches": {
+        "organelles patches --source work/mine/41_annotate --corrected work/mine/exports/edited_01 --out work/taught":
+            "a network learns from fields corrected on the page, and outlines all",
+        "organelles patches --source work/new/41_annotate --segmenter work/taught/segmenter --out work/new/42_patches":
+            "and those of other images",
     },
     "artifacts infer": {
         "artifacts infer --model work/mine/54_train --images more --out work/more": "masks of a folder of images",

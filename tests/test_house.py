@@ -81,6 +81,7 @@ ROWS = [
     boxtracks
     burntin
     cellcrops
+    celldepths
     celledits
     cellfiles
     cellplanes
@@ -143,6 +144,7 @@ ROWS = [
     boxmap
     boxscorer
     cam
+    cellnet
     cellpool
     cellrules
     checkpoints
@@ -214,6 +216,7 @@ ROWS = [
     report
     review
     sections
+    segmenters
     serve
     share
     steps

@@ -25,7 +25,7 @@ from ..methods import make_last_sections, name_data
 from . import annotate, infer, patches
 from .annotate import find_field_root
 from .infer import PROBS, call_field, make_cell_table
-from .patches import read_cell_field
+from .patches import find_segmenter, read_cell_field
 from ..steps import Step
 
 takes = {"source": "infer", "train": "train"} # The earlier step that each argument reads
@@ -122,7 +122,7 @@ def call_new_fields(
     model:str, # The folder made by step 44
     out:str, # Folder for 41_annotate, 42_patches, 45_infer
     px_um:float=0., # Pixel size, um, where the files do not say it or say it wrong
-    **outlines, # threshold, shift, smallest: settings of step 42
+    **outlines, # threshold, shift, smallest, segmenter: settings of step 42
 ): # The calls, a `Dataset`
     "Bring new images together, outline their cells, and call them with a model that is there."
     folders = {k: str(Path(out)/k) for k in ("41_annotate", "42_patches", "45_infer")}
@@ -142,13 +142,15 @@ def make_explorer(
     from cellprotocols.newfields import NewFields
     found = find_newest(out, "45_infer/dataset.json")
     if not found: return None
+    answers = read_dataset(found[0], "predictions", "organelles.infer")
+    segmenter = find_segmenter(answers.parent("source"))
     def edit(answers): return CellEditor(read_cell_run(answers), open_edits(answers, by))
     def call(source, **how):
-        model = read_dataset(found[0], "predictions", "organelles.infer").parent("model").path
-        made = call_new_fields(source, str(model), choose_run(out, "applied"), **how)
+        made = call_new_fields(source, str(answers.parent("model").path), choose_run(out, "applied"),
+                               segmenter=segmenter, **how)
         page.children = [edit(made), below]
         return f"{len(made)} cells are called; they are shown above, their files are in {made.path}"
-    below = w.Accordion(children=[NewFields(call, out)], selected_index=None)
+    below = w.Accordion(children=[NewFields(call, out, segmenter)], selected_index=None)
     below.set_title(0, "New images")
-    page = w.VBox([edit(read_dataset(found[0], "predictions", "organelles.infer")), below])
+    page = w.VBox([edit(answers), below])
     return page
