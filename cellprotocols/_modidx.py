@@ -3308,6 +3308,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cellprotocols.parser._reader': ('parser.html#_reader', 'cellprotocols/parser.py'),
                                       'cellprotocols.parser.check_words': ('parser.html#check_words', 'cellprotocols/parser.py'),
                                       'cellprotocols.parser.complete_words': ('parser.html#complete_words', 'cellprotocols/parser.py'),
+                                      'cellprotocols.parser.is_file': ('parser.html#is_file', 'cellprotocols/parser.py'),
                                       'cellprotocols.parser.make_parser': ('parser.html#make_parser', 'cellprotocols/parser.py'),
                                       'cellprotocols.parser.read_words': ('parser.html#read_words', 'cellprotocols/parser.py'),
                                       'cellprotocols.parser.reading_options': ('parser.html#reading_options', 'cellprotocols/parser.py'),

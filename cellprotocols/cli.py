@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .errors import UserError, os_errors, propose_word
-from .parser import FILES, READING, THINGS, complete_words, make_parser, read_words
+from .parser import FILES, READING, THINGS, complete_words, is_file, make_parser, read_words
 from .protocols import PROTOCOLS, built_steps, check_step, read_step, step_folder
 
 # %% ../nbs/cli.ipynb #f4d51739
@@ -168,11 +168,11 @@ def _run_one(protocol, step, **options):
     return Path(options["out"])
 
 # %% ../nbs/cli.ipynb #9b2f6fa9
-def _check_files(given):
-    "Name the option whose file or folder is missing. (What `source` may be, its step knows.)"
+def _check_files(given, words):
+    "Name the option whose file or folder is missing; `words` are none. (What `source` may be, its step knows.)"
     for name in FILES[1:]:
         path = Path(given.get(name) or ".")
-        if path.exists() or name == "out": continue
+        if path.exists() or name == "out" or name in words: continue
         from cellprotocols.filenames import is_template # only now: the door stays quick
         if is_template(path): continue # its reader looks for files of such names
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -192,9 +192,9 @@ def _check_choices(given, options):
 
 def _check_run(protocol, steps, given):
     "Look at the options of all steps before the first one runs."
-    _check_files(given)
-    for step in steps:
-        text = read_step(protocol, step)
+    texts = [read_step(protocol, step) for step in steps]
+    _check_files(given, {o.name for text in texts for o in text.options if o.type is str and not is_file(o)})
+    for text in texts:
         _check_choices(given, [o for o in text.options if o.name not in text.takes])
 
 # %% ../nbs/cli.ipynb #2c9be0f4

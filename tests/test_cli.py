@@ -1393,3 +1393,16 @@ def test_notebooks_are_copied_and_a_copy_with_own_settings_stays(tmp_path, capsy
     assert "stay as they are" in cli(capsys, "notebooks", "my work")[1]
     code, _, err = cli(capsys, "notebooks", own)
     assert code == 2 and "this is a file" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cell_lines", "selfsupervise", "--encoder", "measured"),
+        ("strings", "infer", "--gate", "none", "--model", "nowhere"),
+    ],
+)
+def test_a_word_is_no_file_whatever_its_option_is_called_elsewhere(words, tmp_path, capsys):
+    assert main([*words, "--source", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "nowhere" in said and words[2] not in said

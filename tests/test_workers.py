@@ -4,35 +4,19 @@ import os
 import signal
 import warnings
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("distributed")
 
+from small_runs import MAKE, list_steps, run_step
+
 from cellprotocols.errors import UserError
-from cellprotocols.hints import Notes, find_hints, give_hints, Hints, take_note
-from cellprotocols.protocols import step_folder
-from cellprotocols.steps import make_practice_step
+from cellprotocols.hints import Hints, Notes, find_hints, give_hints, take_note
 from cellprotocols.workers import WorkerError, do_parts
 
-STEPS = [
-    ("cell_lines", "patches"),
-    ("cell_lines", "selfsupervise"),
-    ("cell_lines", "infer"),
-    ("chromatin", "patches"),
-    ("chromatin", "selfsupervise"),
-    ("chromatin", "infer"),
-    ("strings", "patches"),
-    ("strings", "selfsupervise"),
-    ("strings", "infer"),
-    ("organelles", "patches"),
-    ("organelles", "selfsupervise"),
-    ("organelles", "infer"),
-    ("artifacts", "patches"),
-    ("artifacts", "infer"),
-]
+SHARED = {"patches", "selfsupervise", "infer"}  # the steps that take workers
 
 
 def look(n, folder):
@@ -104,16 +88,14 @@ def read_all(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("protocol", "step"), STEPS)
-def test_steps_write_the_same_bytes_on_two_workers(tmp_path_factory, monkeypatch, protocol, step):
-    home = tmp_path_factory.getbasetemp() / f"workers_{protocol}" / "practice"
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    module = import_module(f"cellprotocols.{protocol}.{step}")
-    quick, out = getattr(module, "practice", {}), home / f"seed_0/{step_folder(protocol, step)}"
-    if (protocol, step) == ("chromatin", "infer"):  # movies are followed frame by frame
-        quick = {k: str(make_practice_step(protocol, before, out)) for k, before in module.takes.items()}
-    made = [module.run(**dict(source=None, out=f"{out}_{w or 1}", workers=w) | quick) for w in ("", "2")]
-    one, two = (read_all(m.path) for m in made)
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
-    assert len(made[0]) == len(made[1]) > 0
+@pytest.mark.parametrize("protocol", MAKE)
+def test_steps_write_the_same_bytes_on_two_workers(tmp_path, protocol):
+    MAKE[protocol](tmp_path / "images")
+    for step in list_steps(protocol):
+        alone = run_step(protocol, step, tmp_path)
+        if step in SHARED:
+            shared = run_step(protocol, step, tmp_path, f"shared_{step}", workers="2")
+            one, two = read_all(alone.path), read_all(shared.path)
+            assert one.keys() == two.keys() and len(alone) == len(shared) > 0
+            assert [name for name in one if one[name] != two[name]] == [], step
+            assert alone.fingerprint == shared.fingerprint
