@@ -4298,6 +4298,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'cellprotocols/submissions.py'),
                                            'cellprotocols.submissions._read_calls': ( 'submissions.html#_read_calls',
                                                                                       'cellprotocols/submissions.py'),
+                                           'cellprotocols.submissions._text_errors': ( 'submissions.html#_text_errors',
+                                                                                       'cellprotocols/submissions.py'),
                                            'cellprotocols.submissions.make_prediction_text': ( 'submissions.html#make_prediction_text',
                                                                                                'cellprotocols/submissions.py'),
                                            'cellprotocols.submissions.read_submission': ( 'submissions.html#read_submission',

@@ -132,10 +132,10 @@ def say_drift(
     said = []
     for r in found[found.drifts | found.mixed].itertuples():
         what = f"{r.name} is {r.ratio:.2f} times that of the training images ({r.same:.2f} class by class)"
-        do = "label some and adapt the model (--adapt)"
+        do = "label some and adapt the model"
         if r.name == "size":
             what = f"these {noun} are {r.ratio:.2f} times the size of those learned ({r.same:.2f} class by class)"
-            do = f"give the pixel size (--px-um), or {do}"
+            do = f"give the pixel size (px_um), or {do}"
         if r.marks: do = f"all {noun} are marked as unlike; {do}"
         if r.mixed: do = f"if the classes are not just in another mix, {do}"
         said.append(f"{what}; {_say_usual(r)}; {do}")

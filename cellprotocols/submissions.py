@@ -8,6 +8,7 @@ __all__ = ['HEADER', 'SubmissionError', 'make_prediction_text', 'write_submissio
 # %% ../nbs/submissions.ipynb #af8d1ed2
 import csv
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,13 @@ def _read_calls(text, name) -> pd.DataFrame:
         raise SubmissionError(f"the class {bad[0]} in the row of {name}", "0 to 18")
     return pd.DataFrame(dict(class_id=ids, confidence=sure, text=words[2::3]))
 
+@contextmanager
+def _text_errors(path):
+    "What is no text, or no table, is said."
+    try: yield
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise SubmissionError(f"no table of text: {e}", "a .csv in UTF-8", "save it again as CSV UTF-8", path) from None
+
 def _iter_rows(f):
     "Rows of any length, a row holds every mask of its field; the limit of `csv`, which all of Python shares, stays."
     rows = csv.reader(f)
@@ -90,7 +98,7 @@ def read_submission(
     path:str|Path, # The .csv
 ) -> Iterator[SubmittedField]: # One field at a time; `SubmissionError` names the row
     "Read a submission."
-    with open(path, encoding="utf-8-sig", newline="") as f:
+    with _text_errors(path), open(path, encoding="utf-8-sig", newline="") as f:
         rows = _iter_rows(f)
         head = next(rows, [])
         if head != HEADER:

@@ -12,15 +12,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from memory import measure_peak
+from tifffile import imwrite
 from torch import nn
 
 from cellprotocols.bundle import read_bundle, write_bundle
 from cellprotocols.centres import read_points
+from cellprotocols.channelfiles import read_weak_labels
 from cellprotocols.clicks import read_annotation_zip, write_annotation_zip
 from cellprotocols.coco import read_coco, write_coco
+from cellprotocols.corrections import read_corrections
 from cellprotocols.dataset import check_dataset, make_fingerprint
+from cellprotocols.embryosets import read_embryo_set
 from cellprotocols.errors import UserError
+from cellprotocols.framesets import read_frames
 from cellprotocols.labelled import read_cells_npz
+from cellprotocols.masktext import to_mask_text
+from cellprotocols.submissions import read_submission
 from cellprotocols.writer import write_dataset
 from cellprotocols.yolo import read_yolo, write_yolo
 
@@ -99,12 +106,61 @@ def make_model(folder):
     return folder / "b"
 
 
+def make_corrections(folder):
+    t = pd.DataFrame(dict(image_id=["a", "a", "b"], cell_id=[1, 2, 1], labels=["0", "1|5", "18"], user="me", time=""))
+    t.to_csv(folder / "corrections.csv", index=False)
+    return folder / "corrections.csv"
+
+
+def make_submission(folder):
+    cells = np.zeros((16, 12), np.int32)
+    cells[2:8, 2:8], cells[9:14, 3:9] = 1, 2
+    text = " ".join(f"{c} 0.5 {to_mask_text(cells == i)}" for i, c in ((1, 0), (2, 16)))
+    lines = ["ID,ImageWidth,ImageHeight,PredictionString", f"a,12,16,{text}", f"b,12,16,{text}"]
+    (folder / "submission.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "submission.csv"
+
+
+def read_whole_submission(path):
+    return [f.masks() for f in read_submission(path)]
+
+
+def make_frames(folder):
+    (folder / "films").mkdir()
+    for name in "12":
+        imwrite(folder / "films" / f"{name}.tif", np.zeros((8, 8), np.uint8))
+    t = dict(file=["1.tif", "2.tif"], line="A", batch=["x", "y"], sequence=["p", "q"], hours=[0.0, 4.5])
+    pd.DataFrame(t).to_csv(folder / "films" / "frames.csv", index=False)
+    return folder / "films"
+
+
+def make_weak_labels(folder):
+    pd.DataFrame(dict(ID=["a", "b"], Label=["0|3", "18"])).to_csv(folder / "train.csv", index=False)
+    return folder / "train.csv"
+
+
+def make_embryos(folder):
+    (folder / "set").mkdir()
+    for name in "ab":
+        imwrite(folder / "set" / f"{name}.tif", np.arange(2400, dtype=np.uint8).reshape(40, 60))
+    frames = pd.DataFrame(dict(file=["a.tif", "b.tif"], embryo=["E1", "E2"], hours=[1.0, 2.5], label=["", "normal"]))
+    frames.to_csv(folder / "set" / "frames.csv", index=False)
+    boxes = pd.DataFrame(dict(file=["a.tif"], y0=[4], x0=[5], y1=[20], x1=[30], label="string"))
+    boxes.to_csv(folder / "set" / "boxes.csv", index=False)
+    return folder / "set"
+
+
 KINDS = {
     "coco": (make_coco, read_coco),
     "yolo": (make_yolo, lambda p: read_yolo(p, SHAPES)),
     "points": (make_points, read_points),
     "annotation zip": (make_zip, read_annotation_zip),
     "npz": (make_npz, read_cells_npz),
+    "corrections": (make_corrections, read_corrections),
+    "submission": (make_submission, read_whole_submission),
+    "frames": (make_frames, lambda p: read_frames(p / "frames.csv")),
+    "weak labels": (make_weak_labels, read_weak_labels),
+    "embryos": (make_embryos, read_embryo_set),
     "dataset": (make_dataset, check_dataset),
     "bundle": (make_model, lambda p: use(read_bundle(p, {"Tiny": Tiny}))),
 }

@@ -54,7 +54,7 @@ def test_another_size_is_found_said_and_marks_all(known, factor):
     (said,) = say_drift(found)
     assert f"these cells are {r.ratio:.2f} times the size" in said
     assert ("none of the 20 training groups strays so far" in said) == (factor in (0.7, 1.5))
-    assert "--px-um" in said and "--adapt" in said and "all cells are marked as unlike" in said
+    assert "px_um" in said and "adapt the model" in said and "all cells are marked as unlike" in said
 
 
 def test_sets_like_the_training_are_left_alone():
