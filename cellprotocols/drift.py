@@ -178,6 +178,6 @@ def show_drift(
     ax.set_xticks([], minor=True)
     ax.set_xticks(ticks, [f"{v:g}" for v in ticks])
     tidy_axes(ax, "times what is usual")
-    good = "good: every diamond lies in its bar (groups of the training)"
+    good = "good: all diamonds are blue; bars are groups of the training, orange is further than chance"
     show_title(ax, f"Are these {noun}, as a set, like those learned?", good)
     return ax
