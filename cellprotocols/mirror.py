@@ -49,11 +49,24 @@ def iter_units(
     return walk(Path(folder))
 
 # %% ../nbs/mirror.ipynb #652fb285
-def _copy_whole(source, target):
-    "Copy a file or folder; `target` appears when it is complete. A file that is there is replaced, a folder is not."
+def _make_room(folder, home):
+    "Make the folders between `home` and this one, never `home` itself: a disk that has gone is not made anew."
+    if not home.is_dir(): raise FileNotFoundError(errno.ENOENT, f"{home} is gone")
+    for name in folder.relative_to(home).parts: (home := home/name).mkdir(exist_ok=True)
+
+def _copy_tree(source, target):
+    "A folder and all in it; unlike those of `shutil.copytree`, its folders are made one by one."
+    target.mkdir()
+    for p in sorted(source.iterdir()):
+        if p.is_dir(): _copy_tree(p, target/p.name)
+        else: shutil.copy2(p, target/p.name)
+
+def _copy_whole(source, target, home):
+    "Copy a file or folder to below `home`; it appears when complete. A file that is there is replaced, a folder is not."
+    _make_room(target.parent, home)
     _clear_parts(target)
     with whole_file(target) as part:
-        if source.is_dir(): shutil.copytree(source, part)
+        if source.is_dir(): _copy_tree(source, part)
         else: shutil.copy2(source, part)
 
 def _clear_parts(target):
@@ -134,7 +147,7 @@ def _copy_dataset(self, path):
             told = f"{there} is another {path.name} than the one here; both are left alone."
             self._say(f"{told} Choose another folder for the copy.")
         return False
-    _copy_whole(here, there)
+    _copy_whole(here, there, self.to)
     archive = there.with_name(f".{path.name}.partial.tar")
     archive.unlink(missing_ok=True)
     _clear_parts(archive)
@@ -146,7 +159,7 @@ def _copy_partial(self, path):
     "Copy an unfinished dataset as one archive; None: it has changed meanwhile."
     with tempfile.TemporaryDirectory() as d:
         if not _pack(self.home/path, Path(d)/"archive"): return None
-        _copy_whole(Path(d)/"archive", self.to/path.with_name(f"{path.name}.tar"))
+        _copy_whole(Path(d)/"archive", self.to/path.with_name(f"{path.name}.tar"), self.to)
     return True
 
 @patch_to(Mirror)
@@ -159,7 +172,7 @@ def _copy_file(self, path):
             self._say(f"{told}; both are left alone.")
             return False
         if there.stat().st_size == here.stat().st_size: return False
-    _copy_whole(here, there)
+    _copy_whole(here, there, self.to)
     return True
 
 # %% ../nbs/mirror.ipynb #07befa13
@@ -229,7 +242,7 @@ def bring_back(self) -> list: # What was brought back, relative paths
         if not self._lacks(path, kind): continue
         here = path.with_suffix("") if kind == "archive" else path
         if kind == "archive": _unpack(self.to/path, self.home/here)
-        else: _copy_whole(self.to/path, self.home/here)
+        else: _copy_whole(self.to/path, self.home/here, self.home)
         brought.append(here)
     return brought
 

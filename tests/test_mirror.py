@@ -142,16 +142,16 @@ def test_the_disk_drops_out_and_comes_back(disks, capsys):
 def test_the_disk_drops_out_in_the_middle_of_a_folder(disks, monkeypatch):
     work, to = disks
     finish(work / "11_annotate", "a")
-    m, real = Mirror(work, to), shutil.copytree
+    m, real = Mirror(work, to), mirror_module._copy_tree
 
     def broken(a, b):
         b.mkdir()
         (b / "items.csv").write_bytes(b"ha")
         raise OSError(107, "Transport endpoint is not connected")
 
-    monkeypatch.setattr(shutil, "copytree", broken)
+    monkeypatch.setattr(mirror_module, "_copy_tree", broken)
     assert m.copy() == [] and not (to / "11_annotate").exists()
-    monkeypatch.setattr(shutil, "copytree", real)
+    monkeypatch.setattr(mirror_module, "_copy_tree", real)
     assert names(m.copy()) == ["11_annotate"]
     check_dataset(to / "11_annotate")
     assert [p.name for p in to.iterdir()] == ["11_annotate"]
@@ -201,3 +201,29 @@ def test_keep_copy_twice_takes_over(disks):
 
 def test_units_of_an_empty_folder(tmp_path):
     assert list(iter_units(tmp_path)) == []
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_disk_that_goes_during_a_round_is_not_made_anew(disks, tmp_path, monkeypatch, capsys, at):
+    "A folder in its place would be a copy on the machine that is lost, called the one that lasts."
+    work, to = disks
+    for k in range(2):
+        report = finish(work / f"1{k}_annotate", "a")
+        (report.path / "figures").mkdir()
+        (report.path / "figures" / "1.png").write_bytes(b"picture")
+    mirror, copied, real = Mirror(work, to), [], shutil.copy2
+
+    def copy2(a, b):
+        copied.append(a)
+        if len(copied) == at:
+            to.parent.rename(tmp_path / "away")
+        return real(a, b)
+
+    monkeypatch.setattr(shutil, "copy2", copy2)
+    mirror.copy()
+    assert not to.parent.exists() and not mirror.reached and "cannot be reached" in capsys.readouterr().out
+    (tmp_path / "away").rename(to.parent)
+    mirror.copy()
+    assert mirror.reached and {p.name for p in to.iterdir() if p.name[0] != "."} == {"10_annotate", "11_annotate"}
+    assert state(to / "10_annotate") == state(work / "10_annotate")
+    assert not [p for p in to.rglob("*") if p.name.endswith(".part")]
