@@ -62,7 +62,7 @@ def _copy_tree(source, target):
         else: shutil.copy2(p, target/p.name)
 
 def _copy_whole(source, target, home):
-    "Copy a file or folder to below `home`; it appears when complete. A file that is there is replaced, a folder is not."
+    "Copy a file or folder below `home`; it appears when complete. A file that is there is replaced, a folder is not."
     _make_room(target.parent, home)
     _clear_parts(target)
     with whole_file(target) as part:
