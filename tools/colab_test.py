@@ -190,7 +190,7 @@ def main():
         for part in ("tests", "benchmarks"):  # not the library: what they import is the installed package
             shutil.copytree(ROOT / part, d / "outside" / part)
         left_out = [
-            f"--ignore=tests/{t}.py" for t in ("test_house", "test_colab", "test_own_data")
+            f"--ignore=tests/{t}.py" for t in ("test_house", "test_colab", "test_gallery", "test_own_data")
         ]  # these are about the source tree
         library = subprocess.Popen(
             [
