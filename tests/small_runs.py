@@ -25,14 +25,17 @@ QUICK = {
 }
 
 
-def make_cells(folder, n=48, side=24):
-    "Three classes in four slides."
+def make_cells(folder, shuffled=False, n=48, side=24):
+    "Three classes in four slides; with `shuffled` the classes are names only."
     rng = np.random.default_rng(0)
     for i in range(n):
-        disc = np.hypot(*(np.mgrid[:side, :side] - side / 2)) < side * (0.2 + 0.06 * (i % 3))
-        path = folder / "ABC"[i % 3] / f"slide{i // 3 % 4}" / f"{i:03d}.png"
+        k, slide = i % 3, i // 3 % 4
+        seen = int(rng.integers(3)) if shuffled else k
+        disc = np.hypot(*(np.mgrid[:side, :side] - side / 2)) < side * (0.2 + 0.06 * seen)
+        img = np.clip(rng.normal(30 + 120 * disc, 9), 0, 255).astype(np.uint8)
+        path = folder / "ABC"[k] / f"slide{slide}" / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.clip(rng.normal(30 + 120 * disc, 9), 0, 255).astype(np.uint8)).save(path)
+        Image.fromarray(img).save(path)
 
 
 def make_fields(folder):
@@ -76,23 +79,21 @@ def list_steps(protocol):
     return [s for s in STEPS if (protocol, s) != ("artifacts", "selfsupervise")]
 
 
-def list_options(protocol, step):
-    "What the step is told, in a folder that holds `images` and the results of earlier steps."
+def list_paths(protocol, step):
+    "What the step reads and writes, in a folder that holds `images` and the results of earlier steps."
     takes = getattr(import_module(f"cellprotocols.{protocol}.{step}"), "takes", {})
     given = {k: step_folder(protocol, before) for k, before in takes.items()} or dict(source="images")
-    return given | dict(out=step_folder(protocol, step)) | QUICK.get((protocol, step), {})
+    return given | dict(out=step_folder(protocol, step))
 
 
 def to_words(protocol, step):
-    "The same as a command line."
-    options = list_options(protocol, step).items()
-    return [protocol, step, *(w for k, v in options for w in (f"--{k.replace('_', '-')}", str(v)))]
+    "The step as a command line, in that folder."
+    options = list_paths(protocol, step) | QUICK.get((protocol, step), {})
+    return [protocol, step, *(w for k, v in options.items() for w in (f"--{k.replace('_', '-')}", str(v)))]
 
 
 def run_step(protocol, step, home, name="", **more):
     "One step in `home`; its result is called as usual, or `name`."
-    options = list_options(protocol, step)
-    paths = {k: str(Path(home) / v) for k, v in options.items() if k in ("source", "out", "model")}
-    if name:
-        paths["out"] = str(Path(home) / name)
-    return import_module(f"cellprotocols.{protocol}.{step}").run(**options | paths | more)
+    paths = list_paths(protocol, step) | (dict(out=name) if name else {})
+    paths = {k: str(Path(home) / v) for k, v in paths.items()}
+    return import_module(f"cellprotocols.{protocol}.{step}").run(**paths, **QUICK.get((protocol, step), {}), **more)

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_runs import make_cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 STOPPED = "Stopped. The same line again goes on from here."
@@ -113,19 +114,6 @@ def test_labels_that_were_acknowledged_survive_every_kill(tmp_path):
 # --- runs
 
 
-def make_cells(folder, shuffled=False, n=120, side=24):
-    "Three classes in four slides; with `shuffled` the classes are names only."
-    rng = np.random.default_rng(0)
-    for i in range(n):
-        k, slide = i % 3, i // 3 % 4
-        seen = int(rng.integers(3)) if shuffled else k
-        disc = np.hypot(*(np.mgrid[:side, :side] - side / 2)) < side * (0.2 + 0.06 * seen)
-        img = np.clip(rng.normal(30 + 120 * disc, 9), 0, 255).astype(np.uint8)
-        path = folder / "ABC"[k] / f"slide{slide}" / f"{i:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(img).save(path)
-
-
 WORDS = ["--model", "probe", "--folds", "2", "--map-method", "pca"]
 MADE = {"21_annotate", "22_patches", "23_selfsupervise", "24_train"}
 
@@ -148,7 +136,7 @@ def preload():
 def homes(tmp, *names):
     for name in names:
         (tmp / name).mkdir()
-        make_cells(tmp / name / "cells")
+        make_cells(tmp / name / "cells", n=120)
     return [tmp / name for name in names]
 
 
@@ -166,30 +154,39 @@ def count_events(most=10**9, then=None):
     return seen
 
 
-def stopped_run(home, at, sent):
+def stopped(run, at, sent):
+    "A run that gets a signal at its `at`-th event."
     count_events(at, lambda: os.kill(os.getpid(), sent))
-    return run_in(home)
+    return run()
 
 
-def counted_run(home, into):
+def counted(run, into):
+    "A run; its number of events goes into a file."
     seen = count_events()
-    code = run_in(home)
+    code = run()
     into.write_text(str(seen[0]))
     return code
+
+
+def limited(run, most):
+    "A run in which no file may grow beyond `most` bytes."
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    return run()
 
 
 def stop_the_run(tmp):
     "Two runs, stopped again and again at random moments by kill, SIGTERM and Ctrl+C; each ends as the undisturbed one."
     preload()
     calm, *others = homes(tmp, "calm", "one", "two")
-    pid = child(lambda: counted_run(calm, tmp / "events"), tmp / "said")
+    pid = child(lambda: counted(lambda: run_in(calm), tmp / "events"), tmp / "said")
     assert ended(pid) == 0, (tmp / "said").read_text()
     events, rng, stops = int((tmp / "events").read_text()), random.Random(0), 0
     for home in others:
         for k in range(24):  # Ctrl+C last: where Python is cleaning up it is not heard, and the run goes on to its end
             at = rng.randrange(1, events // 6)
             sent = (signal.SIGKILL, signal.SIGTERM)[k % 2] if k < 10 else signal.SIGINT
-            pid = child(lambda: stopped_run(home, at, sent), tmp / "said")
+            pid = child(lambda: stopped(lambda: run_in(home), at, sent), tmp / "said")
             code, said = ended(pid), (tmp / "said").read_text()
             assert code in (0, -sent, 130) and "Traceback" not in said, (code, said)
             assert code != 130 or STOPPED in said, said
@@ -212,14 +209,9 @@ def fill_the_disk(tmp):
     calm, home = homes(tmp, "calm", "full")
     assert ended(child(lambda: run_in(calm), tmp / "said")) == 0, (tmp / "said").read_text()
 
-    def limited(most):
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        return run_in(home)
-
     refused = 0
     for most in (0, 100, 600, 1500, 3000, 8000, 20000, 60000, 200_000):
-        code = ended(child_unlimited(lambda: limited(most), tmp / "pipe"))
+        code = ended(child_unlimited(lambda: limited(lambda: run_in(home), most), tmp / "pipe"))
         said = (tmp / "pipe").read_text()
         assert code in (0, 2) and "Traceback" not in said and "should not happen" not in said, (most, code, said)
         refused += code == 2
@@ -354,7 +346,7 @@ def test_damaged_inputs_end_in_a_sentence(tmp_path):
 def noise(tmp_path_factory):
     "A run on images whose classes are names only."
     home = tmp_path_factory.mktemp("noise")
-    make_cells(home / "cells", shuffled=True)
+    make_cells(home / "cells", shuffled=True, n=120)
     from cellprotocols.cli import main
 
     for step in ("..train", "visualize"):

@@ -5,16 +5,16 @@ Small sets, quick settings. Each protocol runs in a process of its own that fork
 import os
 import random
 import re
-import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from small_runs import MAKE, list_steps, to_words
-from test_faults import child, child_unlimited, count_events, differing, ended
+from test_faults import child, child_unlimited, counted, differing, ended, limited, stopped
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 SENT = (signal.SIGKILL, signal.SIGTERM)
@@ -36,24 +36,6 @@ def run_in(home, protocol, step):
     return main(to_words(protocol, step))
 
 
-def stopped_run(home, at, sent, *names):
-    count_events(at, lambda: os.kill(os.getpid(), sent))
-    return run_in(home, *names)
-
-
-def counted_run(home, into, *names):
-    seen = count_events()
-    code = run_in(home, *names)
-    into.write_text(str(seen[0]))
-    return code
-
-
-def limited_run(home, most, *names):
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    return run_in(home, *names)
-
-
 def run_all(protocol, tmp):
     "Each step calm in one folder; in another on a disk that fills up, then stopped twice, then to its end."
     preload(protocol)
@@ -63,20 +45,22 @@ def run_all(protocol, tmp):
         MAKE[protocol](home / "images")
     rng, refused, stops = random.Random(0), 0, 0
     for step in list_steps(protocol):
-        assert ended(child(lambda: counted_run(calm, tmp / "events", protocol, step), said)) == 0, said.read_text()
+        run = partial(run_in, rough, protocol, step)
+        calmly = partial(run_in, calm, protocol, step)
+        assert ended(child(lambda: counted(calmly, tmp / "events"), said)) == 0, said.read_text()
         events = int((tmp / "events").read_text())
         for most in SIZES:
-            code = ended(child_unlimited(lambda: limited_run(rough, most, protocol, step), said))
+            code = ended(child_unlimited(lambda: limited(run, most), said))
             text = said.read_text()
             assert code in (0, 2) and "Traceback" not in text and "should not happen" not in text, (step, most, text)
             assert code == 0 or re.search("disk|larger", text), (step, most, text)
             refused += code == 2
         for sent in SENT:
             at = rng.randrange(1, max(2, events))
-            code = ended(child(lambda: stopped_run(rough, at, sent, protocol, step), said))
+            code = ended(child(lambda: stopped(run, at, sent), said))
             assert code in (0, -sent) and "Traceback" not in said.read_text(), (step, at, code, said.read_text())
             stops += code != 0
-        assert ended(child(lambda: run_in(rough, protocol, step), said)) == 0, said.read_text()
+        assert ended(child(run, said)) == 0, said.read_text()
         assert not differing(calm, rough), step
     assert {p.name for p in calm.iterdir()} == {p.name for p in rough.iterdir()}
     assert refused >= len(list_steps(protocol)) and stops >= len(list_steps(protocol)), (refused, stops)
