@@ -1419,6 +1419,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'cellprotocols/cultures.py'),
                                         'cellprotocols.cultures.CultureClassifier.correct': ( 'cultures.html#cultureclassifier.correct',
                                                                                               'cellprotocols/cultures.py'),
+                                        'cellprotocols.cultures.CultureClassifier.correct_tensor': ( 'cultures.html#cultureclassifier.correct_tensor',
+                                                                                                     'cellprotocols/cultures.py'),
                                         'cellprotocols.cultures.CultureClassifier.judge_numbers': ( 'cultures.html#cultureclassifier.judge_numbers',
                                                                                                     'cellprotocols/cultures.py'),
                                         'cellprotocols.cultures.CultureClassifier.measure': ( 'cultures.html#cultureclassifier.measure',

@@ -40,7 +40,8 @@ def write_cell_files(
     colours = {place.name: place.colour for place in LOCATIONS}
     for kind, labels in dict(cells=cells, nuclei=nuclei).items():
         write(f"fields/{name}_{kind}.tif", to_label_tiff(labels))
-    called = {r.cell_id: r.called.split("|")[0] for r in rows.itertuples()}
+    called = dict(zip(rows.cell_id, rows.called)) # all of it; the colour is that of the first
+    colours |= {c: colours[c.split("|")[0]] for c in called.values() if c}
     polygons = find_polygons(cells)
     write(f"fields/{name}_cells.geojson", lambda path: write_cell_geojson(path, polygons, called, colours))
     text = make_prediction_text(cells, rows.cell_id, rows[PROBS].to_numpy(float))

@@ -39,7 +39,7 @@ class BagCultures(CultureClassifier):
     def judge(self, x): return self.net(x, torch.arange(x.shape[0], device=x.device), x.shape[0])
 
     def judge_numbers(self, x): # The patches of one culture, (N, D) -> logits (1, K)
-        x = x - (x @ self.off[0].T) @ self.off[1] if "n_off" in self.config else x
+        x = self.correct_tensor(x)
         return self.net(x, torch.zeros(x.shape[0], dtype=torch.int64, device=x.device), 1)
 
     def pool(self, numbers, of): # (N, D), (N,) int, bag of each, 0 to n-1, none empty -> logits (n, K), attention (N,)

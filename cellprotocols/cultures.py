@@ -169,8 +169,10 @@ class CultureClassifier(MeasuredClassifier):
         grey = np.clip(x.permute(0, 2, 3, 1).cpu().numpy(), 0, 255).astype(np.uint8)
         return torch.from_numpy(self.measure(grey)).to(x)
 
-    def judge_numbers(self, x): # (N, D) -> logits (N, K)
-        return self.judge(x - (x @ self.off[0].T) @ self.off[1] if "n_off" in self.config else x)
+    def correct_tensor(self, x): # The same as `correct`, (N, D) -> (N, D)
+        return x - (x @ self.off[0].T) @ self.off[1] if "n_off" in self.config else x
+
+    def judge_numbers(self, x): return self.judge(self.correct_tensor(x)) # (N, D) -> logits (N, K)
 
     def answer(self, x, valid=None):
         numbers = torch.from_numpy(self.correct(self.to_numbers(x).cpu().numpy())).to(x)

@@ -41,7 +41,7 @@ def _iter_masks(ds, name):
 
 def _iter_cells(ds, name):
     "Label images of cells, called in the table where a step called them."
-    called = ds.items.get("called", pd.Series(name, ds.items.index)).fillna("").astype(str).str.split("|").str[0]
+    called = ds.items.get("called", pd.Series(name, ds.items.index)).fillna("").astype(str)
     for field, rows in ds.items.assign(called=called).groupby("field_id", sort=False):
         with open_labels(ds.path/f"fields/{field}_cells.tif") as img: labels = np.asarray(img.frame()).squeeze()
         yield LabelImage(str(field), labels.astype(np.int32), dict(zip(rows.cell_id, rows.called)))

@@ -66,7 +66,7 @@ class NewFields(widgets.VBox):
         segmenter:str="", # The folder of a network that outlines; "": none, and the sliders count
     ):
         self.call, self.folder, self.source, self.fields, self.img = call, Path(folder), None, None, None
-        self.segmenter = segmenter
+        self.network = open_segmenter(segmenter) if segmenter else None # opened once, not with every slider
         self.quiet = False # while the list of fields changes
         wide = widgets.Layout(width="560px", max_width="98%")
         self.path = widgets.Text(description="folder", placeholder="a folder of images on this computer", layout=wide)
@@ -90,7 +90,7 @@ def _arrange(self) -> list:
     note = (f"<p>Or one field as four files, {MOST_MB:.0f} MB together at the most: the connection of the page "
             "carries no more. Larger ones: write their folder above.</p>")
     hint = "<p>um a pixel: 0 if the files say it, or nobody knows. The page waits until all fields are called.</p>"
-    if self.segmenter: hint += "<p>A network outlines the cells: the first three sliders change nothing.</p>"
+    if self.network: hint += "<p>A network outlines the cells: the first three sliders change nothing.</p>"
     return [self.path, widgets.HTML(note), line(*self.slots.values()), line(self.buttons["Check"], self.field),
             line(*self.sliders.values()), widgets.HTML(hint), self.buttons["Call every cell"], self.said, self.picture]
 
@@ -146,7 +146,7 @@ def outline(self) -> Regions|None: # None: no field is shown
     red, _, blue, yellow = np.moveaxis(self.img, -1, 0)
     red, yellow = (x if np.ptp(x) else None for x in (red, yellow))
     how = dict(nucleus_share=s["threshold"], shift=s["shift"], cell_min=int(s["smallest"]))
-    found = open_segmenter(self.segmenter, **how)(blue, red, yellow, px_um)
+    found = (self.network or open_segmenter(**how))(blue, red, yellow, px_um)
     ids = np.setdiff1d(np.unique(found.cells), 0)
     rows = pd.DataFrame(dict(cell_id=ids, called="not called yet", edited=""))
     self.picture.shown = to_shown(make_views(self.img)["all channels"], found.cells, rows, {})

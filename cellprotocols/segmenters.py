@@ -36,7 +36,7 @@ class NetSegmenter:
         device:str|None=None, # None: the fastest there is
     ):
         if not str(bundle.info["purpose"]).startswith(PURPOSE):
-            raise RegionError("a model that does not outline cells", "`segmenter` of a step 42", file=bundle.folder)
+            raise RegionError("a model that does not outline cells", "one of `train_segmenter`", file=bundle.folder)
         self.bundle, self.device = bundle, device
 
     def __call__(self,
@@ -64,7 +64,7 @@ def open_segmenter(
     if not name: return partial(find_regions, **settings)
     if Path(name).is_dir(): return NetSegmenter(read_bundle(name), device)
     raise RegionError(f"there is no segmenter {name!r}", "the folder of a network, or nothing",
-                      "train one: name the corrected fields as corrected in step 42")
+                      "train one on corrected fields")
 
 # %% ../nbs/segmenters.ipynb #ce12e010
 def find_corrected(

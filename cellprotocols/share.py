@@ -92,7 +92,12 @@ def _to_anndata(folder, out, name, by):
     write_anndata(out, ds)
     return [f"{len(ds)} items"]
 
-def _to_stem(field): return str(field).replace("/", "_").replace("\\", "_")
+def _to_stem(field, taken) -> str: # `taken`: {what a file is called: its field} so far
+    "What the file of a field is called; two of one name are refused."
+    stem = str(field).replace("/", "_").replace("\\", "_")
+    other = taken.setdefault(stem, field)
+    if other == field: return stem
+    raise ShareError(f"{other!r} and {field!r} would have one file, {stem}", "another name for one of them")
 
 def _write_places(made, t, tail) -> list:
     "Points, and tracks where there are some."
@@ -103,22 +108,23 @@ def _write_places(made, t, tail) -> list:
 
 def _to_napari(folder, out, name, by):
     "Points and tracks of each movie or field, label images of each field."
-    ds, said = read_dataset(folder), []
+    ds, said, taken, images = read_dataset(folder), [], {}, 0
     with whole_file(out) as made:
         made.mkdir()
         if {"y", "x"} <= set(ds.items):
             key = next((k for k in ("movie", "field_id", "file") if k in ds.items), "group")
             several = ds.items[key].nunique() > 1
             for field, t in ds.items.groupby(key, sort=False):
-                said += [f"{field}: {s}" for s in _write_places(made, t, f"_{_to_stem(field)}" if several else "")]
-        images = 0
+                tail = f"_{_to_stem(field, taken)}" if several else ""
+                said += [f"{field}: {s}" for s in _write_places(made, t, tail)]
         for images, one in enumerate(iter_labels(ds, name), 1):
-            write_labels(made/f"labels_{_to_stem(Path(one.field).with_suffix(''))}.tif", one.labels)
+            write_labels(made/f"labels_{_to_stem(one.field, taken)}.tif", one.labels)
         if not said and not images:
             need = "a folder with cells at y and x, or with masks, such as those of steps infer"
             raise ShareError(f"{ds.path.name} holds neither places nor masks", need, file=ds.path)
-        (made/"README.md").write_text(f"Drag points and labels into napari. Tracks, in its console:\n\n"
-                                      f"    import numpy\n    {SHOW_TRACKS}\n", encoding="utf-8")
+        tracks = "".join(f"    {SHOW_TRACKS.replace('tracks.csv', p.name)}\n" for p in sorted(made.glob("tracks*.csv")))
+        how = f" Tracks, in its console:\n\n    import numpy\n{tracks}" if tracks else "\n"
+        (made/"README.md").write_text(f"Drag points and labels into napari.{how}", encoding="utf-8")
     return said[:5] + [f"{images} label images"]*bool(images)
 
 # %% ../nbs/share.ipynb #0f6a7b13
@@ -144,10 +150,11 @@ def _to_geojson(folder, out, name, by):
         frames.setdefault((b.field, b.t), {})[k + 1] = b.label, _to_corners(b) if outlines is None else outlines[k]
     with whole_file(out) as made:
         made.mkdir()
+        taken = {}
         for (field, t), there in frames.items():
             shapes, classes = ({k: v[i] for k, v in there.items()} for i in (1, 0))
             tail = f"_t{t:04d}" if t else ""
-            write_cell_geojson(made/f"{_to_stem(field)}{tail}.geojson", shapes, classes, colours)
+            write_cell_geojson(made/f"{_to_stem(field, taken)}{tail}.geojson", shapes, classes, colours)
     return _count(found)
 
 # %% ../nbs/share.ipynb #0f6a7b15

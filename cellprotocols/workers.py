@@ -62,7 +62,9 @@ def open_workers(
 def _stream(client, do, parts) -> Iterator: # (part, what `_do_there` gives), in order
     "Keep all workers busy, but no more than two parts ahead of each."
     from distributed.scheduler import KilledWorker
-    client.wait_for_workers(1, timeout=600)
+    try: client.wait_for_workers(1, timeout=600)
+    except TimeoutError:
+        raise WorkerError("no worker has come in ten minutes", "at least one", "is `dask worker` running?") from None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph")
         sent = client.submit(lambda: do, pure=False) # once a worker, not once a part; a lost copy is made again

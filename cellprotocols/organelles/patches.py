@@ -19,6 +19,7 @@ from ..cellfiles import to_label_tiff
 from ..cellregions import RegionError, measure_regions, read_regions
 from ..cells import match_cells
 from ..channelfiles import read_channels, to_image
+from ..files import whole_file
 from .annotate import find_field_root
 from ..segmenters import LearnField, check_segmenter, find_corrected, open_segmenter, train_segmenter
 from ..steps import Step
@@ -82,8 +83,10 @@ def _keep_segmenter(w, labels, segmenter, corrected, lessons, step):
     "The folder of the network, in the results: copied, or learned from corrected fields; or what else is meant."
     folder = w.folder/"segmenter"
     if folder.exists(): return folder
-    if segmenter and Path(segmenter).is_dir(): shutil.copytree(read_bundle(segmenter).folder, folder)
-    if not corrected: return folder if folder.exists() else segmenter
+    if segmenter and Path(segmenter).is_dir():
+        with whole_file(folder) as part: shutil.copytree(read_bundle(segmenter).folder, part)
+        return folder
+    if not corrected: return segmenter
     place, names = find_corrected(corrected, labels.items.item_id.tolist())
     fields = []
     for r in labels.items[labels.items.item_id.isin(names)].itertuples():
