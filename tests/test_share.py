@@ -92,12 +92,13 @@ def test_napari_gets_points_tracks_and_labels(cells, masks, tmp_path):
         "tracks_a.tif.csv",
         "tracks_b.tif.csv",
     ]
+    assert all(f'loadtxt("tracks_{f}.tif.csv"' in (made / "README.md").read_text() for f in "ab")
     t = pd.read_csv(made / "points_b.tif.csv")
     assert t.columns[:4].tolist() == ["index", "axis-0", "axis-1", "axis-2"] and "'=dead" in set(t.state)
     np.testing.assert_allclose(t[["axis-0", "axis-1", "axis-2"]], cells.items[["t", "y", "x"]][6:])
     assert np.loadtxt(made / "tracks_a.tif.csv", delimiter=",", skiprows=1).shape == (6, 4)
     made, _ = share_folder(masks[0].path, "napari", tmp_path / "m")
-    labels = tifffile.imread(made / "labels_p_a.png.tif")
+    labels = tifffile.imread(made / "labels_p_a.tif.tif")
     assert labels.dtype == np.int32 and ((labels > 0) == masks[1]).all() and labels.max() == 2
 
 
