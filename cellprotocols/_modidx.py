@@ -5004,6 +5004,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'cellprotocols/writer.py'),
                                       'cellprotocols.writer.DatasetWriter.flush': ( 'writer.html#datasetwriter.flush',
                                                                                     'cellprotocols/writer.py'),
+                                      'cellprotocols.writer.DatasetWriter.list_left': ( 'writer.html#datasetwriter.list_left',
+                                                                                        'cellprotocols/writer.py'),
                                       'cellprotocols.writer.DatasetWriter.rows': ( 'writer.html#datasetwriter.rows',
                                                                                    'cellprotocols/writer.py'),
                                       'cellprotocols.writer.DatasetWriter.write_file': ( 'writer.html#datasetwriter.write_file',

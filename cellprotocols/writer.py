@@ -468,6 +468,14 @@ def rows(self) -> pd.DataFrame: # Empty, without columns, before the first part
     with self._writing(): self._csv.flush()
     return self._read_table()
 
+# %% ../nbs/writer.ipynb #c1f0aa32
+@patch_to(DatasetWriter)
+def list_left(self,
+    items:pd.DataFrame, # A table with `item_id`, of which every row becomes one part with this key
+) -> list: # Named tuples, in the order of the table
+    "The rows whose part is not there yet: all at first, none at the end."
+    return [row for row in items.itertuples() if row.item_id not in self.done]
+
 # %% ../nbs/writer.ipynb #de3bb120
 @patch_to(DatasetWriter)
 def write_file(self,

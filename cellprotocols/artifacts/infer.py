@@ -121,7 +121,7 @@ def _look_first(w, table, root, bundle, dust, s, most=20) -> FieldLimits:
 def _mask_all(w, table, root, bundle, classifier, limits, dust, s):
     "Image after image; the files of one are on disk before its line is."
     mask_one = partial(_mask_image, root=root, bundle=bundle, classifier=classifier, limits=limits, dust=dust, s=s)
-    todo = [r for r in table.itertuples() if r.item_id not in w.done]
+    todo = w.list_left(table)
     for r, (row, mask, filled, channels) in do_parts(mask_one, todo, "masking images", s["workers"]):
         px_um = None if np.isnan(row["px_um"]) else row["px_um"]
         write_mask(w.folder/"masks", r.file, mask, px_um=px_um)

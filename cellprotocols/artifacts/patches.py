@@ -80,7 +80,7 @@ def run(
         items, lost = leave_damaged(items, root, find_dark)
         write_lost(w, lost)
         cut = partial(_cut_field, root=root, sigma=sigma, shrink=shrink, size=size, overlap=overlap)
-        todo = [r for r in items.itertuples() if r.item_id not in w.done]
+        todo = w.list_left(items)
         for row, (table, tiles) in do_parts(cut, todo, "cutting tiles", workers):
             w.append(row.item_id, table, light=tiles)
         w.write_file("fields.csv", _make_field_table(w.rows(), items, root))

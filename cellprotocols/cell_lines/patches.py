@@ -65,7 +65,7 @@ def run(
         log = w.folder.parent/"frames.jsonl"
         items = _choose_levels(w, frames.items, root, px, levels)
         cut = partial(_cut, root=root, px_um=px, size=size, n=n, mode=mode)
-        todo = [r for r in items.itertuples() if r.item_id not in w.done]
+        todo = w.list_left(items)
         for row, (rows, patches, about) in do_parts(cut, todo, "cutting patches", workers):
             pd.DataFrame([about]).to_json(log, orient="records", lines=True, mode="a")
             if len(rows): w.append(row.item_id, rows, patches=patches)

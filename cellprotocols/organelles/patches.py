@@ -163,7 +163,7 @@ def run(
         segmenter = _keep_segmenter(w, labels, segmenter, corrected, lessons, step)
         segment = open_segmenter(segmenter, nucleus_share=threshold, shift=shift, cell_min=smallest)
         do = partial(_do_field, labels=labels, size=size, depth=depth, masks=masks, segment=segment)
-        todo = [r for r in labels.items.itertuples() if r.item_id not in w.done]
+        todo = w.list_left(labels.items)
         for r, (found, rows, crops, own) in do_parts(do, todo, "outlining cells", workers):
             w.write_file(f"masks/{r.item_id}_cells.tif", to_label_tiff(found.cells))
             w.write_file(f"masks/{r.item_id}_nuclei.tif", to_label_tiff(found.nuclei))

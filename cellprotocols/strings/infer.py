@@ -119,7 +119,7 @@ def _find_all(w, frames, root, d, gate, threshold, overlap, workers):
     "Frame after frame; nothing is held but their rows."
     log, how = w.folder.parent/"detections.jsonl", (w.folder.parent/"seen", gate, threshold, overlap)
     search = partial(try_image, do=lambda r: _search(r, root, d, *how))
-    todo = [r for r in frames.itertuples() if r.item_id not in w.done]
+    todo = w.list_left(frames)
     for r, seen in do_parts(search, todo, "looking at frames", workers):
         if isinstance(seen, ImageError):
             keep_lost(w.folder.parent/"lost.jsonl", r.item_id, seen, root)

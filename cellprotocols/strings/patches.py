@@ -84,7 +84,7 @@ def run(
     with step.write("boxes") as w:
         log, gone = w.folder.parent/"frames.jsonl", w.folder.parent/"lost.jsonl"
         propose = partial(try_image, do=partial(_propose, root=root, truths=truths, how=how, most=most))
-        todo = [r for r in labels.items.itertuples() if r.item_id not in w.done]
+        todo = w.list_left(labels.items)
         for r, found in do_parts(propose, todo, "proposing regions", workers):
             if isinstance(found, ImageError):
                 keep_lost(gone, r.item_id, found, root)
