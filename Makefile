@@ -22,11 +22,12 @@ lab: $(READY)    ## JupyterLab on the notebooks
 	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 export: $(READY) ## write cellprotocols/ and colab/ from nbs/
-	nbdev-clean && nbdev-export && ruff format -q && python tools/make_colab.py
+	nbdev-clean && python tools/fold_cells.py && nbdev-export && ruff format -q && python tools/make_colab.py
 
 check: $(READY)  ## are the notebooks clean, the library the one they export, tests and tools formatted?
 	ruff format --check -q
 	python tools/check_generated.py
+	python tools/fold_cells.py --check
 	python tools/make_colab.py --check
 
 test: check      ## what a contributor needs, in minutes (WORKERS=8: on eight cores)
