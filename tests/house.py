@@ -27,6 +27,10 @@ COLUMNS = (
 )
 
 
+def read_cells(nb):
+    return json.loads(nb.read_text(encoding="utf-8"))["cells"]
+
+
 def text_of(cell):
     return "".join(cell["source"])
 
@@ -79,7 +83,7 @@ def is_shown(cells, i):
 
 def measure(nb):
     "One row of the table; None: a page that exports nothing."
-    cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
+    cells = read_cells(nb)
     exported = [(i, text_of(c)) for i, c in enumerate(cells) if is_exported(c) and c["cell_type"] == "code"]
     if not exported:
         return None

@@ -1,7 +1,6 @@
 "The house: every module has one notebook of its name, imports point down, nothing unpickles, nothing heavy at the front door."
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
-from house import NBS, ROOT, measure, read_table, write_table
+from house import NBS, ROOT, definitions, is_exported, marks, measure, read_cells, read_table, text_of, write_table
 
 MODULES = sorted(p for p in (ROOT / "cellprotocols").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 PROTOCOLS = {"cell_lines": 1, "chromatin": 2, "strings": 3, "organelles": 4, "artifacts": 5}
@@ -236,7 +235,7 @@ ROW = {name: i for i, row in enumerate(ROWS) for name in row.split()}
 
 
 def default_exp(nb):
-    for cell in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
+    for cell in read_cells(nb):
         if m := re.search(r"^#\|\s*default_exp\s+(\S+)", "".join(cell["source"]), re.M):
             return m[1]
 
@@ -276,7 +275,7 @@ def test_notebook_sits_where_its_module_does(nb):
 
 @pytest.mark.parametrize("nb", NBS, ids=lambda p: p.relative_to(ROOT / "nbs").as_posix())
 def test_stored_pictures_are_small(nb):
-    outputs = [o for c in json.loads(nb.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+    outputs = [o for c in read_cells(nb) for o in c.get("outputs", [])]
     sizes = [len(v) * 3 // 4 for o in outputs for k, v in o.get("data", {}).items() if k.startswith("image/")]
     assert max(sizes, default=0) <= 150_000, "python tools/run_notebooks.py stores them small"
 
@@ -290,7 +289,7 @@ def test_every_module_has_its_notebook_and_no_two_share_one():
 
 def test_no_cell_exports_into_another_module_or_imports_everything():
     for nb in NBS:
-        for cell in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
+        for cell in read_cells(nb):
             src = "".join(cell["source"])
             assert not re.search(r"^#\|\s*export[ \t]+\S", src, re.M), f"{nb.name}: a cell exports into another module"
             if re.search(r"^#\|\s*exporti?\b", src, re.M):
@@ -450,6 +449,32 @@ def test_code_reads_like_the_rest(nb):
             f"a step of {row['exports']} exported cells, {row['lines']} lines: move what it does into tools"
         )
         assert row["cells"] <= 36, f"a step notebook of {row['cells']} cells"
+
+
+HEADINGS = ["Settings", "Load", "Do", "Look", "Check", "Save", "If it went wrong"]
+STEP_NBS = [n for n in NBS if len(n.relative_to(ROOT / "nbs").parts) == 2]
+
+
+@pytest.mark.parametrize("nb", STEP_NBS, ids=lambda p: p.stem)
+def test_a_step_reads_like_a_protocol(nb):
+    "A sentence before each definition; tests and imports are folded; examples have a value; the same headings everywhere."
+    cells = read_cells(nb)
+    heads = re.findall(r"^## (.+)$", "\n".join(text_of(c) for c in cells if c["cell_type"] == "markdown"), re.M)
+    if nb.stem.endswith("annotate"):  # a person looks, then labels
+        assert sorted(heads) == sorted(HEADINGS), heads
+    else:
+        assert heads == HEADINGS, heads
+    for before, cell in zip(cells, cells[1:], strict=False):
+        text = text_of(cell)
+        if cell["cell_type"] != "code":
+            continue
+        assert "__doc__" not in text, f"an example that prints a docstring: {text[:60]}"
+        folded = bool(marks(cell) & {"export", "hide", "default_exp"})
+        assert cell["metadata"] == ({"jupyter": {"source_hidden": True}} if folded else {}), "run `make export`"
+        if is_exported(cell) and definitions(text):
+            assert before["cell_type"] == "markdown", f"no sentence before {definitions(text)[0].name}"
+        if not folded:
+            assert not re.search(r"^(test_\w+|expect_fail)\(", text, re.M), f"a test that is not folded: {text[:60]}"
 
 
 def wide_lines(py):
