@@ -14,6 +14,7 @@ from safetensors.torch import save
 from ..boxscorer import (ScorerError, choose_detections, choose_exponent, predict_regions, score_boxes,
                                      train_boxscorer)
 from ..boxscores import SIDES, make_hits, score_ap, score_froc
+from ..errors import warn_once
 from ..operating import OperatingPoint, choose_operating_point
 from ..screen import Screen, score_screen, train_screen
 from ..steps import Step
@@ -134,7 +135,7 @@ def run(
     if (frames.split == "new").all():
         raise ScorerError("fewer than three labelled embryos", "three at least, better ten", "label more in step 31")
     if out_ := step.find_done(): return out_
-    with step.write("predictions") as w:
+    with step.write("predictions") as w, warn_once():
         model, curve, regions, a = _learn_boxes(made, truths, frames, step.given, w.folder.parent/"scorer")
         screen, table, frames = _learn_frames(frames, embedding, regions)
         judge = frames[(frames.split == "valid") & (frames.label != "")]

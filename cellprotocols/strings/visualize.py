@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..dataset import read_dataset
 from ..embryosets import name_pixels, read_embryo_frame, read_embryo_set
-from ..errors import UserError
+from ..errors import UserError, warn_once
 from ..files import find_newest
 from ..hints import give_hints, to_hints
 from ..images import open_image
@@ -83,7 +83,7 @@ def run(
         headline = make_string_numbers(scores, ap, chosen)
     facts = {"frames": len(answers.items), "embryos": answers.items.group.nunique(),
              "data": name_data(step.practice, find_frame_root(answers))}
-    with step.write("report") as w:
+    with step.write("report") as w, warn_once():
         sections = [*_make_sections(answers, trained, proposals),
                     *_make_last(answers, trained, proposals, chosen, out)]
         return step.write_page(w, answers.items, title or "Which embryos have strings?", sections,
