@@ -43,6 +43,23 @@ def to_anybody(value, folder):
     return [to_anybody(v, folder) for v in value] if isinstance(value, list) else value
 
 
+def keep_first(outputs):
+    "Outputs in which every warning stands once, however many places it comes from."
+    seen, kept = set(), []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            parts = re.split(r"(?m)^(?=\S.*Warning: )", "".join(output["text"]))
+            output["text"] = []
+            for part in parts:
+                words = part.partition("Warning: ")[2].split("\n")[0] or part
+                if words not in seen:
+                    output["text"] += part.splitlines(keepends=True)
+                seen.add(words)
+        if output.get("text", True):
+            kept.append(output)
+    return kept
+
+
 def tidy_output(output, folder):
     "Small pictures, no paths of this machine."
     if "text" in output:
@@ -61,6 +78,7 @@ def tidy(nb):
     for cell in (c for c in book["cells"] if "outputs" in c):
         widgets = "application/vnd.jupyter.widget-view+json"
         cell["outputs"] = [o for o in cell["outputs"] if widgets not in o.get("data", {})]
+        cell["outputs"] = keep_first(cell["outputs"])
         for output in cell["outputs"]:
             tidy_output(output, nb.parent)
     nb.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -44,7 +44,6 @@ def make_practice_movie(
         write_image(path, m.frames, px_um=m.px_um)
     return path
 
-# %% ../../nbs/chromatin/25_infer.ipynb #bdd783e7
 def choose_allowed(
     classes:list, # K names
     allowed:str="", # The user's choice, e.g. "A>B,B>C,any>D"; "": the cell cycle for the published states

@@ -125,7 +125,7 @@ def show_suggestions(
     from cellprotocols.galleries import show_patches # pictures: only where somebody looks
     first = todo[:12]
     rows = patches.items.set_index("item_id").index.get_indexer(first.item_id)
-    def say(label, reason): return f"{label[:5]} > {reason.split()[-2][:5]}" if label else reason.split()[0]
+    def say(label, reason): return f"{label[:5]} > {reason.split()[-2][:5]}" if label else reason.split()[0].rstrip(":")
     captions = list(map(say, first.label, first.reason))
     images, px_um = [patches["patches"][i] for i in rows], patches.items.px_um.iloc[0]
     return show_patches(images, captions=captions, columns=6, px_um=px_um, title=title)
