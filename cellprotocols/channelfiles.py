@@ -37,6 +37,7 @@ def read_channel_name(
     "What the end of a file name says."
     m = re.fullmatch(r"(.+)[_\-. ]([A-Za-z]+)", re.sub(r"\.(ome\.)?\w{3,4}$", "", Path(name).name))
     colour = COLOUR_WORDS.get(m[2].lower(), "") if m else ""
+    if colour and re.search(r"[_\-. ](red|green|blue|yellow)$", m[1], re.I): return "", "" # all of them in one picture
     return (m[1], colour) if colour else ("", "")
 
 def read_sample_name(
@@ -218,7 +219,6 @@ def _read_known(t, path) -> tuple: # the table with labels and samples, sentence
         raise ChannelError(f"no image for any ID, such as {known.id[0]!r}", f"IDs such as {t.id[0]!r}", file=path)
     told = t.merge(known, how="left", on="id").fillna(dict(label="", sample=""))
     return told, _say(absent, "rows of the table have no image", known.id)
-
 
 # %% ../nbs/channelfiles.ipynb #006db739
 def read_channel_set(

@@ -184,6 +184,7 @@ def _read_drawn(path, frames):
     sides = pd.DataFrame(said.box.tolist() if len(said) else [], columns=SIDES, dtype=float)
     return sides.assign(field=names)
 
+# %% ../nbs/embryosets.ipynb #5084d8f3
 def _read_yolo(path, sizes, wanted):
     "A YOLO folder; where nothing names its classes, its boxes are strings."
     try: return read_yolo(path, sizes)

@@ -111,7 +111,7 @@ _LITTER = {
     "$recycle.bin", "recycler", "recycled", "system volume information", "found.000", # Windows
     "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@synoeastream", "lost+found", # network disks
     "~snapshot", "lost.dir", "@tmp", "_vti_cnf", # file servers, Android
-    "thumbs", "thumbnails", ".thumbnails", "__pycache__", "node_modules",
+    "thumbnails", "__pycache__", "node_modules",
 } # Names of files and folders, in lower case
 
 def is_litter(

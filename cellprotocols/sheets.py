@@ -175,6 +175,7 @@ def _join_numbers(names):
     mixed = whole & set(plain.values()) or len(set(plain.values())) < len(found)
     return [plain.get(n, n) for n in names] if mixed else names
 
+# %% ../nbs/sheets.ipynb #0063210e
 _LOOK_ALIKES = str.maketrans("АВЕКМНОРСТУХаеорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧβ‘’´`\u2010\u2011\u2012\u2013\u2014\u2212",
                              "ABEKMHOPCTYXaeopcyxABEZHIKMNOPTYXß''''------") # Cyrillic, Greek, quotes, dashes
 _JOINTS = re.compile(r"(?<=[^\W\d_])[_-]+(?=[^\W_])|(?<=\d)[_-]+(?=[^\W\d_])") # G1_phase, but not 1-1

@@ -196,3 +196,10 @@ def test_masks_beside_the_fields_are_no_fields(tmp_path, masks, stack):
     assert t.id.tolist() == ["a"] and bool(t.stackfile[0]) == stack
     if not stack:
         assert any("masks or small pictures" in s for s in said), said
+
+
+def test_a_composite_of_all_channels_is_no_field(tmp_path):
+    for end in (*CHANNELS, "blue_red_green"):
+        cv2.imwrite(str(tmp_path / f"7_A1_1_{end}.png"), np.zeros((20, 20), np.uint8))
+    fields, said = read_channel_set(tmp_path)
+    assert fields.id.tolist() == ["7_A1_1"] and "1 images are no channel: not read" in " ".join(said)
