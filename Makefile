@@ -6,7 +6,7 @@ WORKERS ?= 2
 READY   = $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env demo test test-all test-slow check lab colab-env colab-test export pictures gallery wheel release-test share-test clean
+.PHONY: help env demo test test-all test-slow check lab colab-env colab-test export pictures gallery bench quality wheel release-test share-test clean
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
@@ -52,6 +52,13 @@ pictures: $(READY) ## run the notebooks again and keep their output pictures
 
 gallery: $(READY) ## docs/gallery: a page a protocol from its notebooks, and the practice reports (runs the demos: half an hour)
 	python tools/make_gallery.py
+
+bench: $(READY)  ## docs/bench.md: every benchmark that needs no data of others, in one table (half an hour on a quiet machine)
+	OMP_NUM_THREADS=1 CELLPROTOCOLS_QUIET=1 python benchmarks/bench_all.py
+
+quality: $(READY) ## the tables of docs/quality.md on real cells: make quality DATA=folder (hours)
+	python benchmarks/bench_quality.py --data "$(DATA)" --out work/quality | tee work/quality.md
+	python benchmarks/bench_domain.py --data "$(DATA)" --out work/domain | tee work/domain.md
 
 wheel: $(READY)  ## build the wheel and the source package
 	rm -rf build && python -m build

@@ -16,6 +16,7 @@ from skimage.feature import canny, local_binary_pattern
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 
+from rows import add_row
 from cellprotocols.clusters import choose_clusters, choose_published_clusters
 from cellprotocols.confluency import find_cells, find_published_cells
 from cellprotocols.framecuts import read_grey
@@ -148,6 +149,13 @@ def main():
             f"{name[:28]} | {ms[0]}, {ms[1]} ms | {ms[2]}, {ms[3]} ms | {(a + b) / (c + d):.1f} | "
             f"{ms[4]}, {ms[5]} ms | {(a + b) / (e + f):.1f} | mask {same[0]}, boxes {same[1]}",
             flush=True,
+        )
+        add_row(
+            f"cell mask and patches, faithful, {name[:28]}; value: times as fast",
+            f"{c + d:.2f} s",
+            f"the published rule written plainly {a + b:.2f} s",
+            (a + b) / (c + d),
+            at_least=10,
         )
 
 

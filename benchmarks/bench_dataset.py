@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, zarr
 
+from rows import add_row
 from cellprotocols.dataset import read_dataset
 from cellprotocols.writer import DatasetWriter, write_dataset
 from cellprotocols.labellog import write_label
@@ -25,8 +26,10 @@ def best(f, n=3):
     return min(timed(lambda: f(i))[0] for i in range(n))
 
 
-def show(what, ours, plain=None):
+def show(what, ours, plain=None, at_most=None):
     print(f"| {what} | {ours:.2f} s |" + (f" {plain:.2f} s | {ours / plain:.2f} |" if plain else " | |"), flush=True)
+    if plain:
+        add_row(what, f"{ours:.2f} s", f"{plain:.2f} s", ours / plain, at_most=at_most)
 
 
 def main(n=1_000_000):
@@ -51,11 +54,13 @@ def main(n=1_000_000):
             "write the table (pandas to_csv), checked and read back",
             best(lambda i: write_dataset(tmp / f"w{i}", "patches", items, "bench")),
             plain,
+            2,
         )
         show(
             "read the table (pandas read_csv), verified and checked",
             best(lambda i: read_dataset(tmp / "w0")),
             best(lambda i: pd.read_csv(tmp / "plain.csv")),
+            2,
         )
 
         m = min(n, 100_000)
@@ -72,6 +77,7 @@ def main(n=1_000_000):
                 lambda i: write_dataset(tmp / f"p{i}", "patches", items[:m], "bench", arrays=dict(patches=patches)), 2
             ),
             plain,
+            2,
         )
 
         def in_parts(i, size=20):

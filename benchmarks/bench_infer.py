@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 import numpy as np, pandas as pd, torch
 from bench_patches import write_movie
+from rows import add_row
 from cellprotocols.bundle import write_bundle
 from cellprotocols.chromatin import infer
 from cellprotocols.classify import NetClassifier
@@ -126,6 +127,13 @@ def compare(kind, n):
         f"{kind:9} {n} patches on {pick_device().type}: alone {max(bare):8.0f} patches/s; step 25 {max(step):8.0f} patches/s; ratio {max(step) / max(bare):.2f}",
         flush=True,
     )
+    add_row(
+        f"step 25 beside the bare model, {kind}",
+        f"{max(step):.0f} patches/s",
+        f"{max(bare):.0f} patches/s",
+        max(step) / max(bare),
+        at_least=0.8,
+    )
 
 
 def peak_memory(n_frames, folder) -> tuple:
@@ -155,12 +163,21 @@ def main():
         write_bundle(
             d / "bundle", model, "NetClassifier", model.config, STATES, ["gray"], to_images(patches[:1]), px_um=0.333
         )
+        found = []
         for n in (a.long // 10, a.long):
             mb, s, cells = peak_memory(n, d)
+            found.append(mb)
             print(
                 f"movie of {n:5} frames, 256 x 256: {mb:5.0f} MB, {n / s:5.1f} frames/s, {cells / s:6.0f} nuclei/s",
                 flush=True,
             )
+    add_row(
+        f"memory of classifying a movie, {a.long} frames beside {a.long // 10}",
+        f"{found[1]:.0f} MB",
+        f"{found[0]:.0f} MB",
+        found[1] / found[0],
+        at_most=1.2,
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from rows import add_row
 from cellprotocols.protocols import built_steps
 
 RUN = "import sys; from cellprotocols.cli import main; sys.exit(main())"
@@ -76,6 +77,7 @@ def main():
             words = ["run", "chromatin", "--source", str(images), "--out", str(home / f"out_{args.images}"), "--quiet"]
             cpu, wall, gb = measure([*words, "--steps", step, *(["--model", args.model] if step == "train" else [])])
             print(f"| {step} | {cpu:.1f} | {wall:.1f} | {gb:.2f} |", flush=True)
+            add_row(f"chromatin {step}, {args.images:,} small images", f"{cpu:.1f} s of processor time, {gb:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rows import add_row
 from cellprotocols.dataset import read_dataset
 from cellprotocols.embed import embed_patches
 from cellprotocols.embedded import make_view
@@ -33,6 +34,7 @@ def timed(what, n):
     spent = time.process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{what}: {1e3 * spent / n:.4f} ms an item, {spent:.1f} s; peak {peak:.2f} GB", flush=True)
+    add_row(f"{what}, {n:,}", f"{1e3 * spent / n:.4f} ms an item, peak {peak:.2f} GB")
 
 
 def make_rows(first, n):
@@ -77,6 +79,9 @@ def bench_work(n):
     same = all(np.array_equal(a, b) for a, b in zip(found[""], found["2"], strict=True))
     ratio = spent[""] / spent["2"]
     print(f"two workers, their start of some seconds included: {ratio:.2f} times as fast, same numbers: {same}")
+    add_row(
+        "embedding by two workers, their start included; value: times as fast", f"same numbers: {same}", value=ratio
+    )
 
 
 if __name__ == "__main__":

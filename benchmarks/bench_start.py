@@ -1,11 +1,13 @@
-"""How long until the package is imported and the command line answers? Whole processes, best of several, printed beside bare Python.
+"""How long until the package is imported and the command line answers? Processor time of whole processes, best of several, printed beside bare Python.
 
 python benchmarks/bench_start.py
 """
 
+import os
 import subprocess
 import sys
-import time
+
+from rows import add_row
 
 COMMANDS = {
     "bare Python": ["-c", "pass"],
@@ -20,9 +22,11 @@ COMMANDS = {
 
 
 def seconds(arguments):
-    start = time.perf_counter()
+    "Processor time of a whole process."
+    before = os.times()
     subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=False)
-    return time.perf_counter() - start
+    after = os.times()
+    return sum(after[2:4]) - sum(before[2:4])
 
 
 def main():
@@ -30,6 +34,10 @@ def main():
     print("| command | s | times bare Python |\n|---|---|---|")
     for name, s in best.items():
         print(f"| {name} | {s:.3f} | {s / best['bare Python']:.1f} |")
+        if "cellprotocols" in name:
+            add_row(
+                f"{name}, s of processor time", f"{s:.3f} s", f"bare Python {best['bare Python']:.3f} s", s, at_most=0.3
+            )
 
 
 if __name__ == "__main__":

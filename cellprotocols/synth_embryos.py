@@ -235,7 +235,7 @@ def make_embryo_set(
         for t, f in enumerate(iter_embryo(e, n_frames, size, gap, seed*1000 + k)):
             name = f"{e.name}/{e.name}_t{t:03}.tif"
             (folder/name).parent.mkdir(exist_ok=True)
-            write_image(folder/name, f.image)
+            write_image(folder/name, f.image, px_um=150/(2*Embryo.radius*size)) # a blastocyst measures about 150 um
             label = "string" if len(f.boxes) else "normal"
             rows.append([name, e.name, f.hours, label, len(f.boxes), *np.round(f.circle, 1)])
             boxes += [[name, *b, s] for b, s in zip(f.boxes.tolist(), f.strings)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.ndimage import find_objects, gaussian_filter
 
 from .locations import CHANNELS, LOCATIONS, NEGATIVE, to_label, to_names
@@ -302,7 +303,9 @@ def write_organelle_set(
     (folder / "truth").mkdir(parents=True, exist_ok=True)
     rows = []
     for name, field in zip(table.id, fields):
-        for colour in CHANNELS: cv2.imwrite(str(folder / f"{name}_{colour}.png"), getattr(field, colour))
+        for colour in CHANNELS:
+            file = folder / f"{name}_{colour}.png"
+            Image.fromarray(getattr(field, colour)).save(file, dpi=(25_400/field.px_um,)*2)
         for kind in ("cells", "nuclei"):
             cv2.imwrite(str(folder / "truth" / f"{name}_{kind}.png"), getattr(field, kind).astype(np.uint16))
         rows += [(name, k + 1, to_label(np.flatnonzero(row))) for k, row in enumerate(field.truth)]

@@ -27,7 +27,7 @@ from ..levels import GreyRange
 from ..origins import is_practice, relative_to, write_practice_mark
 from ..steps import Step, find_practice
 from ..tables import read_row_log
-from ..synth_cultures import LINES, iter_frames, make_cultures
+from ..synth_cultures import LINES, PX_UM, iter_frames, make_cultures
 from ..viz import to_png
 from ..workers import do_parts
 
@@ -48,7 +48,7 @@ def make_practice_frames(
             for f in iter_frames(LINES[k], culture, 3, (260, 340), 77_000 + seed * 10 + k):
                 file = folder/name/"new"/f"P1_{int(f.hours)//24:02}d{int(f.hours) % 24:02}h00m.tif"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_image(file, f.image)
+                write_image(file, f.image, px_um=PX_UM)
             rows.append(dict(sequence=f"{name}/new/P1", line=LINES[k].name))
         write_practice_mark(folder)
         write_whole(folder/"truth.csv", pd.DataFrame(rows))
