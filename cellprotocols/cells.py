@@ -261,8 +261,9 @@ def check_labels(
         seen = f"no 0 among the labels, and one of {n} objects covers {most:.0%} of the image"
         raise CellError(seen, "0 where nothing is", "is it inverted? Save the background as 0")
     if n > 9 and (thin := _count_thin(labels, n)) > n/2:
-        seen = f"{thin} of {n} objects are thinner than 3 px: numbers were mixed when it was resized, or saved as a JPEG"
-        raise CellError(seen, "label images as they were made", "export them again, as TIFF; resize by nearest neighbour")
+        seen = f"{thin} of {n} objects are thinner than 3 px: numbers mix where it is resized, or saved as a JPEG"
+        do = "export them again, as TIFF; resize by nearest neighbour"
+        raise CellError(seen, "label images as they were made", do)
 
 # %% ../nbs/cells.ipynb #91fb7482
 def find_centroids(

@@ -101,8 +101,7 @@ def _measure(t, root):
         with open_image(path) as img: sizes.append((img.shape[0], *img.shape[2:4]))
     t[["n", "height", "width"]] = sizes
     many = (t.n > 1) & ~t.told & t.group.duplicated(keep=False)
-    own = t.file.map(lambda f: Path(f).stem)
-    whole = t.file.map(lambda f: Path(f).with_suffix("").as_posix())
+    own, whole = t.file.map(lambda f: Path(f).stem), t.file.map(lambda f: Path(f).with_suffix("").as_posix())
     return t.assign(group=t.group.mask(many, whole if own[many].duplicated().any() else own))
 
 def _put_in_time(t):
@@ -115,9 +114,8 @@ def _open_all(t, root, interval):
     rows = []
     for r in _measure(t.copy(), root).itertuples(index=False):
         names = [r.file] if r.n == 1 else [f"{r.file}#t{k:04}" for k in range(r.n)]
-        who = r.group or Path(r.file).stem
-        rows += [dict(item_id=i, file=r.file, t=k, group=who, hours=r.hours, label=r.label, height=r.height,
-                      width=r.width) for k, i in enumerate(names)]
+        same = dict(file=r.file, group=r.group or Path(r.file).stem, hours=r.hours, label=r.label)
+        rows += [dict(item_id=i, t=k, height=r.height, width=r.width) | same for k, i in enumerate(names)]
     made = _put_in_time(pd.DataFrame(rows))
     both = made.drop_duplicates(["file", "group"]).file.duplicated()
     if both.any() or made.item_id.duplicated().any():

@@ -25,7 +25,8 @@ from .sheets import SheetError, check_groups, find_column, make_names_alike, rea
 COLUMNS = ["file", "line", "group", "batch", "sequence", "hours"]
 
 _no_line = re.compile(r"(train|test|valid?|validation|training|testing)|"
-    r"(batch|plate|day|date|exp|experiment|run|passage|replicate|rep|week|slide|flask)[ _-]?\d+|\d{4}-?\d\d-?\d\d|\d{6}", re.I)
+    r"(batch|plate|day|date|exp|experiment|run|passage|replicate|rep|week|slide|flask)[ _-]?\d+|"
+    r"\d{4}-?\d\d-?\d\d|\d{6}", re.I)
 
 # %% ../nbs/framesets.ipynb #13e0ac08
 def _read_folders(files):
@@ -42,8 +43,7 @@ def _check_tops(files):
     "Folders at the top that are parts, days or batches, with the same folders inside each, are no lines."
     places = [Path(f).parts[:-1] for f in files]
     tops, inner = {p[0] for p in places if p}, {p[:2] for p in places if len(p) > 1}
-    shared = len({p[1] for p in inner}) < len(inner)
-    if len(tops) < 2 or not shared or not all(map(_no_line.fullmatch, tops)): return
+    if len({p[1] for p in inner}) == len(inner) or not all(map(_no_line.fullmatch, tops)): return
     named = ", ".join(sorted(tops, key=natural_key)[:3])
     depth = "/(?P<position>[^/]+)" if any(len(p) > 2 for p in places) else ""
     example = rf"(?P<culture>[^/]+)/(?P<line>[^/]+){depth}/" + (r"[^/]+\.\w+" if depth else r"(?P<position>[^/]+)\.\w+")

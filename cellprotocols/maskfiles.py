@@ -60,7 +60,8 @@ def read_mask(
     between = (x > 0) & (x < x.max(initial=0))
     if x.shape[2] == 1 and between.mean() > .3 and len(np.unique(x[between])) > 40:
         seen = f"{between.mean():.0%} of its pixels lie between black and white"
-        raise MaskFileError(seen, "a mask: black where nothing is", "is it an image, or probabilities? Threshold it", file)
+        do = "is it an image, or probabilities? Threshold it"
+        raise MaskFileError(seen, "a mask: black where nothing is", do, file)
     return (x > 0).any(2)
 
 # %% ../nbs/maskfiles.ipynb #7020d55c

@@ -105,11 +105,12 @@ def read_submission(
         head = next(rows, [])
         if head != HEADER:
             raise SubmissionError(f"the header {','.join(head)[:80]}", ",".join(HEADER), "rename the columns", path)
-        seen_ids = set()
+        known = set()
         for number, row in enumerate(rows, 2):
             if not row: continue
-            if row[0] in seen_ids: raise SubmissionError(f"a second row of {row[0]}", "one row for each field", file=path)
-            seen_ids.add(row[0])
+            if row[0] in known:
+                raise SubmissionError(f"a second row of {row[0]}", "one row for each field", file=path)
+            known.add(row[0])
             if len(row) != 4 or not (row[1].isdecimal() and row[2].isdecimal()):
                 seen = f"row {number} begins {','.join(row)[:40]!r}"
                 raise SubmissionError(seen, "id, width, height and calls", file=path)
