@@ -67,6 +67,8 @@ def _advice(y0, x0, y1, x1, h, w):
     starts_inside = 0 <= y0 < h and 0 <= x0 < w
     if starts_inside and y1 > 0 and x1 > 0 and y0 + y1 <= h and x0 + x1 <= w:
         return "it would fit if the last two were height and width: give y1 = y0 + height and x1 = x0 + width"
+    if starts_inside and y0 < y1 - y0 <= h and x0 < x1 - x0 <= w:
+        return "it would fit if its width and height were the far corner: subtract the near one from them"
     return "look whether the sizes are those of these images"
 
 def _refuse(bad, t, say, file):

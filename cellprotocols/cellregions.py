@@ -19,9 +19,9 @@ from skimage.measure import label, regionprops_table
 from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
-from .cells import to_labels
+from .cells import CellError, check_labels, to_labels
 from .errors import UserError
-from .images import open_image
+from .images import open_labels
 
 # %% ../nbs/cellregions.ipynb #e39ec8a4
 class RegionError(UserError, ValueError):
@@ -227,7 +227,9 @@ def find_label_file(
 # %% ../nbs/cellregions.ipynb #ce11f002
 def _read_labels(file) -> np.ndarray:
     "A label image, (H, W) int32, with the numbers of the file."
-    with open_image(file) as img: labels, ids = to_labels(img.frame(), img.channels)
+    with open_labels(file) as img: labels, ids = to_labels(img.frame(), img.channels)
+    try: check_labels(labels)
+    except CellError as e: raise RegionError(e.seen, e.need, e.do, file) from None
     return np.r_[0, ids].astype(np.int32)[labels] if not len(ids) or ids[-1] < 2**31 else labels
 
 def read_regions(

@@ -28,6 +28,13 @@ _place = re.compile(rf"(?:pos(?:ition)?[ _])?(?P<axis>[yx])(?:[ _]?[\[(]?(?P<uni
 
 def _rank(m): return m["unit"] is not None, len(m[0])
 
+def _find_numbered(names):
+    "Columns such as axis-0, axis-1 of napari and centroid-0, centroid-1 of scikit-image: the last are y and x."
+    for word, axes in (("axis", "tyx"), ("centroid", "zyx")):
+        found = [n for n in names if re.fullmatch(rf"{word}[-_ ][0-2]", str(n).strip(), re.I)]
+        if len(found) > 1: return dict(zip(sorted(found, key=lambda n: str(n).strip()[-1]), axes[-len(found):]))
+    return {}
+
 def find_places(
     names:Iterable, # The columns of a table
 ) -> tuple: # {column: t, y or x}, the unit they say: "px", "um" or ""
@@ -37,8 +44,10 @@ def find_places(
         axis = m["axis"].lower()
         if axis not in found or _rank(m) < _rank(found[axis]): found[axis] = m
     units = {{"": "", "p": "px"}.get((m["unit"] or "")[:1].lower(), "um") for m in found.values()}
-    t = find_column(names, "t") or find_column(names, "frame")
+    t = next((c for n in ("t", "frame", "slice") if (c := find_column(names, n))), None)
     columns = {next(n for n in names if str(n).strip() == m[0]): axis for axis, m in found.items()}
+    if not found: columns = {n: a for n, a in _find_numbered(names).items() if a != "z"}
+    if "t" in columns.values(): t = None
     if len(units) > 1:
         seen = f"the columns {' and '.join(map(repr, columns))} differ in their unit"
         raise CentreError(seen, "one unit for both")

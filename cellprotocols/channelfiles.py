@@ -37,6 +37,7 @@ def read_channel_name(
     "What the end of a file name says."
     m = re.fullmatch(r"(.+)[_\-. ]([A-Za-z]+)", re.sub(r"\.(ome\.)?\w{3,4}$", "", Path(name).name))
     colour = COLOUR_WORDS.get(m[2].lower(), "") if m else ""
+    if colour and re.search(r"[_\-. ](red|green|blue|yellow)$", m[1], re.I): return "", "" # all of them in one picture
     return (m[1], colour) if colour else ("", "")
 
 def read_sample_name(
@@ -132,23 +133,32 @@ def _check_sizes(planes, name):
         seen = ", ".join(f"{c} {h} x {w} px" for c, (h, w) in shapes.items())
         raise ChannelError(seen, "one size for all channels of a field", "are they of the same field?", name)
 
+def _read_planes(row, root, order) -> dict:
+    "The channels of a field as they are stored."
+    if row.stackfile: return _read_stack(Path(root) / row.stackfile, order)
+    files, planes = {c: getattr(row, c) for c in CHANNELS}, {}
+    if not files["blue"]:
+        raise ChannelError("no file of the channel blue (nuclei)", "four files for each field",
+                           f"add {row.id}_blue.png", row.id)
+    for colour, file in files.items():
+        if not file: continue
+        with open_image(Path(root) / file) as img: planes[colour] = _flatten(img)
+    return planes
+
+def _to_black(x) -> np.ndarray:
+    "What is no number becomes the darkest number of the channel, for nothing is there."
+    bad = ~np.isfinite(x)
+    return np.where(bad, x[~bad].min(initial=np.inf) if not bad.all() else 0, x).astype(x.dtype) if bad.any() else x
+
 def read_channels(
     row, # A row of `find_channel_files`: anything with id, red, green, blue, yellow and stackfile
     root:str|Path, # The folder that paths are relative to
     order:str="", # What the channels of a stack are, e.g. "RGBY"; "": as the file says
 ) -> dict: # red, green, blue, yellow (those there are) -> (H, W), the files' own dtype
-    "The channels of a field."
-    if row.stackfile: planes = _read_stack(Path(root) / row.stackfile, order)
-    else:
-        files, planes = {c: getattr(row, c) for c in CHANNELS}, {}
-        if not files["blue"]:
-            raise ChannelError("no file of the channel blue (nuclei)", "four files for each field",
-                               f"add {row.id}_blue.png", row.id)
-        for colour, file in files.items():
-            if not file: continue
-            with open_image(Path(root) / file) as img: planes[colour] = _flatten(img)
+    "The channels of a field; pixels that are no number are black."
+    planes = _read_planes(row, root, order)
     _check_sizes(planes, row.id)
-    return planes
+    return {c: _to_black(x) for c, x in planes.items()}
 
 # %% ../nbs/channelfiles.ipynb #bd76a59a
 def measure_channels(
@@ -157,10 +167,13 @@ def measure_channels(
     order:str="", # As for `read_channels`
 ) -> dict: # height, width (px), dtype, px_um (um; NaN: unknown), remarks (sentences, joined)
     "Look at a field once, whole."
-    planes = read_channels(row, root, order)
+    stored = _read_planes(row, root, order)
+    _check_sizes(stored, row.id)
+    planes, none = {c: _to_black(x) for c, x in stored.items()}, {c: np.isnan(x).mean() for c, x in stored.items()}
     with _open(Path(root) / (row.stackfile or row.blue)) as img: px_um = img.px_um or np.nan
     (h, w), kinds = planes["blue"].shape, {x.dtype.name for x in planes.values()}
-    said = check_channels(planes) + ([f"channels of {' and '.join(sorted(kinds))}"] if len(kinds) > 1 else [])
+    said = [f"{c}: {share:.0%} of its pixels hold no number and count as black" for c, share in none.items() if share]
+    said += check_channels(planes) + ([f"channels of {' and '.join(sorted(kinds))}"] if len(kinds) > 1 else [])
     return dict(height=h, width=w, dtype=to_image(planes).dtype.name, px_um=px_um, remarks="; ".join(said))
 
 def to_image(
@@ -218,7 +231,6 @@ def _read_known(t, path) -> tuple: # the table with labels and samples, sentence
         raise ChannelError(f"no image for any ID, such as {known.id[0]!r}", f"IDs such as {t.id[0]!r}", file=path)
     told = t.merge(known, how="left", on="id").fillna(dict(label="", sample=""))
     return told, _say(absent, "rows of the table have no image", known.id)
-
 
 # %% ../nbs/channelfiles.ipynb #006db739
 def read_channel_set(

@@ -91,11 +91,15 @@ def _entries(data, part, keys, file) -> dict:
 
 def _sizes(images, file):
     "field -> (H, W); the same field may come several times, as frames of a movie."
-    shapes = {}
+    shapes, seen = {}, set()
     for m in images.values():
         name = _text(m["file_name"], "a file_name", file)
         size = check_shape(name, (m["height"], m["width"]))
         if shapes.setdefault(name, size) != size: raise BoxError(f"{name!r} is there in two sizes", file=file)
+        if (key := (name, str(m.get("t", 0)))) in seen:
+            do = "write file_name with its folders; a frame of a movie has its number as `t`"
+            raise BoxError(f"two entries of `images` are called {name!r}", "a name of its own for each image", do, file)
+        seen.add(key)
     return shapes
 
 # %% ../nbs/coco.ipynb #408d7fec
@@ -126,8 +130,7 @@ def _rotation(a):
 def _sides(a):
     "(x, y, width, height) in px of one annotation; a `BoxError` where it says no such box."
     need = "[x, y, width, height] in px"
-    try: box = [float(v) for v in a["bbox"]]
-    except KeyError: box = _outline_box(a.get("segmentation")) or []
+    try: box = [float(v) for v in a.get("bbox") or _outline_box(a.get("segmentation")) or []]
     except (TypeError, ValueError, OverflowError): box = []
     mode = a.get("bbox_mode", 1) # of Detectron2: 0 is two corners, 1 is this one, others are shares or turned
     if len(box) != 4 or isinstance(a.get("bbox"), str) or mode not in (0, 1):
@@ -136,12 +139,26 @@ def _sides(a):
     if mode == 0: box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
     return _turned_box(*box, _rotation(a))
 
+def _is_corners(a):
+    "Does the outline, or the area, say that the bbox is two corners? None where it does not tell."
+    try: x, y, u, v = (float(n) for n in a["bbox"])
+    except (KeyError, TypeError, ValueError, OverflowError): return None
+    around, area = _outline_box(a.get("segmentation")), a.get("area")
+    if a.get("bbox_mode", 1) != 1 or not (u > x and v > y): return None
+    def is_so(w, h):
+        if around: return max(abs(p - q) for p, q in zip(around, (x, y, w, h))) <= 2
+        return isinstance(area, (int, float)) and math.isclose(area, w*h, rel_tol=.01)
+    own, corners = is_so(u, v), is_so(u - x, v - y)
+    return corners if own != corners else None
+
 # %% ../nbs/coco.ipynb #57afc5f0
 def _score(a):
     "The score of an annotation, NaN where there is none; a `BoxError` where it is none."
     score = a.get("score")
     if score is None: return math.nan
-    if isinstance(score, (int, float)) and 0 <= score <= 1: return float(score)
+    try: found = float(score)
+    except (TypeError, ValueError, OverflowError): found = math.nan
+    if 0 <= found <= 1: return found
     raise BoxError(f"annotation {a['id']} has the score {str(score)[:40]}", "a score from 0 to 1")
 
 # %% ../nbs/coco.ipynb #55d51b75
@@ -156,11 +173,19 @@ def _coco_row(a, images, kinds, file):
     return field, label, image.get("t", 0), y, x, y + h, x + w, _score(a)
 
 # %% ../nbs/coco.ipynb #11a42fca
+def _is_set(value):
+    "Is a mark set? Some programs write it as text."
+    return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
+
 def _coco_rows(annotations, images, kinds, file):
     "The rows, what each is called; odd ones and crowds are left out with a warning."
     rows, names, odd, crowds, turned = [], [], [], [], []
+    told = [said for a in annotations.values() if (said := _is_corners(a)) is not None]
+    if told and all(told):
+        do = "write width and height: the last two minus the first two"
+        raise BoxError("by their areas or outlines, the bbox are two corners", "[x, y, width, height] in px", do, file)
     for a in annotations.values():
-        if a.get("iscrowd") or a.get("ignore"): crowds.append(f"annotation {a['id']}")
+        if _is_set(a.get("iscrowd")) or _is_set(a.get("ignore")): crowds.append(f"annotation {a['id']}")
         else:
             try: rows.append(_coco_row(a, images, kinds, file))
             except BoxError as e: odd.append(BoxError(e.seen, e.need, e.do, file))

@@ -8,12 +8,14 @@ __all__ = ['SAYS', 'EmbryoError', 'read_embryo_frame', 'read_frame_px', 'name_pi
 # %% ../nbs/embryosets.ipynb #0deb9b85
 import hashlib
 import re
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from .boxes import BoxError
 from .boxscores import SIDES
 from .coco import read_coco
 from .errors import UserError, propose_word
@@ -35,25 +37,42 @@ def _first(t, *names):
     "The first of some columns that a table has, whatever their case."
     return next((c for n in names if (c := find_column(t.columns, n))), None)
 
-def _from_name(file):
+_TIMES = re.compile(r"[_ -](?:t|time|frame|z|slice|plane|c|ch|channel)[_ -]?\d+$", re.I)
+_LAST = re.compile(r"[_ -]*t?\d+(?:\.\d+)? ?(?:h|hrs?|hours?|hpi|hpf|min)?$", re.I)
+
+def _to_embryo(stem):
+    "A name without the time, plane and channel at its end, or without its last number."
+    name = stem
+    while _TIMES.search(name): name = _TIMES.sub("", name)
+    return (name if name != stem else _LAST.sub("", stem)) or stem
+
+def _choose_words(files):
+    "The names of folders that are labels: 0 and 1 only where both are there, and no other number."
+    numbers = {d for f in files for d in Path(f).parts[:-1] if d.isdigit()}
+    return SAYS if numbers == {"0", "1"} else {k: v for k, v in SAYS.items() if not k[0].isdigit()}
+
+def _from_name(file, words=SAYS):
     "Embryo and label that folders and name say."
     p = Path(file)
-    label = next((SAYS[d.lower()] for d in p.parts[:-1] if d.lower() in SAYS), "")
-    folders = [d for d in p.parts[:-1] if d.lower() not in {*SAYS, "train", "val", "valid", "test", "images", "frames"}]
-    return "/".join(folders) or re.sub(r"[_ -]*[tT]?\d+$", "", p.stem) or p.stem, label
+    label = next((words[d.lower()] for d in p.parts[:-1] if d.lower() in words), "")
+    around = {*words, "train", "val", "valid", "test", "images", "frames"}
+    folders = [d for d in p.parts[:-1] if d.lower() not in around]
+    return "/".join(folders) or _to_embryo(p.stem), label
 
 # %% ../nbs/embryosets.ipynb #9934c92f
 def _read_list(source, group, anywhere):
-    "Frames as a table, a tree or one image or movie says them: file, group, hours, label."
+    "Frames as a table, a tree or one image or movie says them: file, group (told: by a table), hours, label."
     alone = source.is_file() and is_image_name(source)
     usual = [p for n in ("frames.csv", "images.csv") if (p := source/n).exists()]
     tables = [] if alone else [source] if source.is_file() else usual
     if not tables:
-        files = [source.name] if alone else sorted(find_images(source), key=natural_key)
-        t = pd.DataFrame(dict(file=files))
+        files = [source.name] if alone else find_images(source)
+        words = _choose_words(files)
+        def place(f): return natural_key("/".join(d for d in Path(f).parts if d.lower() not in words)), natural_key(f)
+        t = pd.DataFrame(dict(file=sorted(files, key=place)))
         if not len(t): raise EmbryoError("no frames here", "a folder of images, or a .csv with file", file=source)
-        t["group"], t["label"] = zip(*map(_from_name, t.file))
-        return t.assign(hours=np.nan)
+        t["group"], t["label"] = zip(*(_from_name(f, words) for f in t.file))
+        return t.assign(hours=np.nan, told=False)
     return _read_table(tables[0], group, anywhere)
 
 def _read_table(path, group, anywhere):
@@ -68,24 +87,36 @@ def _read_table(path, group, anywhere):
     said = t[label].str.strip().str.lower() if label else pd.Series("", t.index)
     if odd := sorted(set(said) - {*SAYS, ""}):
         raise EmbryoError(f"the label {odd[0]!r}", "string, normal, or nothing", file=path)
-    groups = check_groups(t[who], path) if who else [_from_name(f)[0] for f in files]
+    groups = check_groups(t[who], path) if who else [_from_name(f, _choose_words(files))[0] for f in files]
     times = to_numbers(t[hours], path, "hours", gaps=True) if hours else np.nan
-    made = pd.DataFrame(dict(file=files, group=groups, hours=times, label=[SAYS.get(s, "") for s in said]))
-    return made.reset_index(drop=True)
+    said = [SAYS.get(s, "") for s in said]
+    return pd.DataFrame(dict(file=files, group=groups, hours=times, label=said, told=bool(who))).reset_index(drop=True)
 
 # %% ../nbs/embryosets.ipynb #4470823c
+def _measure(t, root):
+    "The length and the size of each file; movies of one place are an embryo each, unless a table says otherwise."
+    sizes = []
+    for path in (root/f for f in t.file):
+        if not path.is_file(): raise EmbryoError("there is no such frame", "the files named in the table", file=path)
+        with open_image(path) as img: sizes.append((img.shape[0], *img.shape[2:4]))
+    t[["n", "height", "width"]] = sizes
+    many = (t.n > 1) & ~t.told & t.group.duplicated(keep=False)
+    own, whole = t.file.map(lambda f: Path(f).stem), t.file.map(lambda f: Path(f).with_suffix("").as_posix())
+    return t.assign(group=t.group.mask(many, whole if own[many].duplicated().any() else own))
+
+def _put_in_time(t):
+    "The frames of each embryo together, by their hours where all are known."
+    when = t.groupby("group").hours.transform(lambda h: h if h.notna().all() else 0.)
+    return t.iloc[np.lexsort((when, pd.factorize(t.group)[0]))].reset_index(drop=True)
+
 def _open_all(t, root, interval):
     "A row a frame: movies are taken apart; sizes, places in time."
     rows = []
-    for r in t.itertuples(index=False):
-        path = root/r.file
-        if not path.is_file(): raise EmbryoError("there is no such frame", "the files named in the table", file=path)
-        with open_image(path) as img: n, (h, w) = img.shape[0], img.shape[2:4]
-        names = [r.file] if n == 1 else [f"{r.file}#t{k:04}" for k in range(n)]
-        who = r.group if n == 1 or r.group else Path(r.file).stem
-        rows += [dict(item_id=i, file=r.file, t=k, group=who, hours=r.hours, label=r.label, height=h, width=w)
-                 for k, i in enumerate(names)]
-    made = pd.DataFrame(rows)
+    for r in _measure(t.copy(), root).itertuples(index=False):
+        names = [r.file] if r.n == 1 else [f"{r.file}#t{k:04}" for k in range(r.n)]
+        same = dict(file=r.file, group=r.group or Path(r.file).stem, hours=r.hours, label=r.label)
+        rows += [dict(item_id=i, t=k, height=r.height, width=r.width) | same for k, i in enumerate(names)]
+    made = _put_in_time(pd.DataFrame(rows))
     both = made.drop_duplicates(["file", "group"]).file.duplicated()
     if both.any() or made.item_id.duplicated().any():
         raise EmbryoError("a frame is there twice, or in two embryos", "every frame once, in one embryo")
@@ -119,8 +150,13 @@ def name_pixels(
 # %% ../nbs/embryosets.ipynb #5084d8ee
 def _take_wanted(t, wanted, path):
     "The boxes that count; a word that no box carries is a mistake, not an empty set."
-    if not wanted: return t
-    called = t.label.astype(str)
+    called = t.get("label", pd.Series("", t.index)).astype(str)
+    if not wanted:
+        there = ", ".join(f"{k or 'none'} ({n})" for k, n in called.value_counts().head(8).items())
+        if called.nunique() > 1:
+            told = f"{path.name}: boxes of all labels count alike: {there}; if one of them is meant, say it with wanted"
+            warnings.warn(told, stacklevel=5)
+        return t
     if len(t) and not called.eq(wanted).any():
         there = ", ".join(f"{k} ({n})" for k, n in called.value_counts().head(8).items())
         raise EmbryoError(f"no box is called {wanted!r}; there are {there}", "the label of the boxes that count",
@@ -153,34 +189,71 @@ def _read_drawn(path, frames):
     sides = pd.DataFrame(said.box.tolist() if len(said) else [], columns=SIDES, dtype=float)
     return sides.assign(field=names)
 
+# %% ../nbs/embryosets.ipynb #5084d8f3
+def _read_yolo(path, sizes, wanted):
+    "A YOLO folder; where nothing names its classes, its boxes are strings."
+    try: return read_yolo(path, sizes)
+    except BoxError as e:
+        if wanted or not e.seen.startswith("there are no class names"): raise
+    return read_yolo(path, sizes, ["string"])
+
+def _check_scale(shapes, sizes, frames, path):
+    "Boxes that were drawn on images of another size are not those of these frames."
+    for (name, size), i in zip(shapes.items(), _match(shapes, frames)):
+        if not i or sizes[i] == tuple(size): continue
+        (h, w), (real_h, real_w) = size, sizes[i]
+        seen = f"{name} has {h} x {w} px there, and {real_h} x {real_w} px as a file"
+        do = "take the images that were annotated, or scale the boxes"
+        raise EmbryoError(seen, "boxes in px of these very images", do, path)
+
 def _read_boxes(path, frames, wanted):
-    "Boxes from CSV, COCO, YOLO or the log of the widget; the frames that are explicitly without one."
+    "Boxes from a table, COCO, YOLO or the log of the widget; the frames that are explicitly without one."
     if path.suffix.lower() == ".jsonl": return _read_drawn(path, frames), set()
-    if path.suffix.lower() == ".csv": return _read_box_table(path, wanted), set()
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"): return _read_box_table(path, wanted), set()
     sizes = {r.item_id: (r.height, r.width) for r in frames.itertuples()}
-    found = read_coco(path) if path.is_file() else read_yolo(path, sizes, ["string"] if not wanted else None)
+    found = read_coco(path) if path.is_file() else _read_yolo(path, sizes, wanted)
+    if path.is_file(): _check_scale(found.shapes, sizes, frames, path)
     t = _take_wanted(found.boxes, wanted, path)
     listed = set(found.shapes) if path.is_file() else {
         i for i in sizes if _has_file(path, Path(i).with_suffix(".txt"))}
     return t[["field", *SIDES]], listed
 
 # %% ../nbs/embryosets.ipynb #9ea60162
+def _bare(name): return name[:-len(Path(name).suffix)] if is_image_name(name) else name
+
 def _match(names, frames):
-    "Names in a file of boxes to item_id: whole, or by the file name alone where that is clear."
-    whole, short = set(frames.item_id), frames.item_id.map(lambda f: Path(f).name)
-    clear = dict(zip(short[~short.duplicated(False)], frames.item_id[~short.duplicated(False)]))
-    return [n if n in whole else clear.get(Path(n).name, "")
-            for n in (str(name).strip().replace("\\", "/") for name in names)]
+    "Names in a file of boxes to item_id: whole, or without folders or suffix where that is clear."
+    ways = str, lambda n: Path(n).name, _bare, lambda n: Path(_bare(n)).name
+    found = [""]*len(names := [str(n).strip().replace("\\", "/") for n in names])
+    for way in ways:
+        keys = frames.item_id.map(way)
+        clear = dict(zip(keys[~keys.duplicated(False)], frames.item_id[~keys.duplicated(False)]))
+        found = [f or clear.get(way(n), "") for f, n in zip(found, names)]
+    return found
 
 # %% ../nbs/embryosets.ipynb #918ba81a
-def _cut_boxes(t, frames):
+def _check_any(lost, out, t, frames, path):
+    "A file of boxes of which none can be used is a mistake, not an empty set."
+    if len(lost) and lost.all():
+        seen = f"none of {len(lost)} boxes names a frame that is here: {t.field.iloc[0]!r}, for one"
+        raise EmbryoError(seen, f"names such as {frames.item_id.iloc[0]!r}", file=path)
+    if not len(out) or not out.all(): return
+    first, here = t[SIDES].iloc[0].tolist(), t.iloc[0]
+    seen = f"none of {len(out)} boxes lies in its frame: y0, x0, y1, x1 = {', '.join(f'{v:g}' for v in first)}, for one"
+    shares = t[SIDES].to_numpy().max() <= 1
+    do = "these are shares: multiply them by the width and height" if shares else "look at the order of the columns"
+    raise EmbryoError(seen, f"px, with y0 < y1 and x0 < x1, in {here.height} x {here.width} px", do, path)
+
+def _cut_boxes(t, frames, path):
     "Boxes inside their frames, and what is odd about the others."
     t = t.assign(item_id=_match(t.field, frames))
     lost = t.item_id == ""
+    if path.suffix.lower() != ".jsonl": _check_any(lost, [], t, frames, path)
     t = t[~lost].merge(frames[["item_id", "height", "width"]], on="item_id")
     cut = np.c_[t[["y0", "x0"]].to_numpy().clip(0),
                 np.minimum(t[["y1", "x1"]].to_numpy(), t[["height", "width"]].to_numpy())]
     out = ((cut[:, 2:] - cut[:, :2]) < 1).any(1)
+    if path.suffix.lower() != ".jsonl": _check_any([], out, t, frames, path)
     said = [f"{lost.sum()} boxes name no frame that is here"] if lost.any() else []
     if out.any(): said.append(f"{out.sum()} boxes lie outside their frames and are left out")
     if n := ((cut != t[SIDES].to_numpy()).any(1) & ~out).sum():
@@ -219,7 +292,7 @@ def read_embryo_set(
     truths, said = pd.DataFrame(columns=["item_id", *SIDES]), []
     if found:
         raw, listed = _read_boxes(found, frames, wanted)
-        truths, said = _cut_boxes(raw, frames)
+        truths, said = _cut_boxes(raw, frames, found)
         empty = frames.item_id.isin(_match(sorted(listed), frames)) & ~frames.item_id.isin(truths.item_id)
         frames.loc[empty & (frames.label == ""), "label"] = "normal"
     has = frames.item_id.isin(truths.item_id)
@@ -227,6 +300,8 @@ def read_embryo_set(
     frames.loc[has, "label"] = "string"
     if clean: frames.loc[frames.label == "", "label"] = "normal"
     said = say_lost(lost, whole.file.nunique() + len(lost)) + said + _say_odd(frames, has)
+    if (n := frames.file[frames.t > 0].nunique()) > 1 and not whole.told.any():
+        said.append(f"{n} movies are an embryo each; if some are parts of one, say so in frames.csv (file, embryo)")
     return EmbryoSet(frames, truths, root, said, lost)
 
 def _say_odd(frames, has) -> list:

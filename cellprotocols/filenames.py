@@ -19,7 +19,7 @@ from .sources import ImageError
 # %% ../nbs/filenames.ipynb #2a55ef63
 _WORDS = {
     "t": "t time timepoint tp frame fr sk hour hours hr min minute minutes day days",
-    "c": "c ch chan channel wv wl wavelength lambda",
+    "c": "c ch chan channel wv wl wavelength lambda ex em laser",
     "z": "z slice plane zplane",
     "p": "p pos position s site series xy fov field fld well row r col tile m scene stage place roi cell crop patch "
          "object nucleus patient mouse animal dish embryo sample slide plate organoid colony fish larva worm region "
@@ -27,12 +27,14 @@ _WORDS = {
 } # What stands before a number
 _AXIS = {word: axis for axis, words in _WORDS.items() for word in words.split()}
 _CHANNEL_WORDS = re.compile(
-    r"gfp|[rycb]fp|egfp|mcherry|cherry|tomato|dapi|hoechst|fitc|tritc|cy\d(\.5)?|texas ?red|bf|dic|ph|phase"
+    r"gfp|[rycb]fp|egfp|mcherry|cherry|tomato|dapi|hoechst ?\d*|(?:alexa ?(?:fluor)?|af|atto) ?\d{3}|m?neongreen"
+    r"|fitc|tritc|cy\d(\.5)?|texas ?red|bf|dic|ph|phase"
     r"|brightfield|trans|transmission|red|green|blue|far ?red|405|488|561|640|647", re.I)
 
 # %% ../nbs/filenames.ipynb #eac6d520
 _TIME = r"\d+d\d+h\d+m|\d{4}y\d\dm\d\dd_\d\dh\d\dm"
-_UNITS = r"\d+ ?(?:h|hrs?|hours?|mins?|minutes?)" # 24h, 30min
+_CLOCK = r"(?:(\d{1,6})d)?(\d{1,6})h(?:(\d{1,6})m)?"
+_UNITS = r"\d{1,6}d\d{1,6}h(?:\d{1,6}m)?|\d{1,6}h\d{1,6}m|\d+ ?(?:h|hrs?|hours?|mins?|minutes?)"
 _SCHEMES = [re.compile(pattern) for pattern in (
     r"r(?P<p1>\d+)c(?P<p2>\d+)f(?P<p3>\d+)p(?P<z>\d+)-ch(?P<c>\d+)sk(?P<t>\d+)", # Operetta, Harmony
     r"_(?P<p1>[A-P]\d\d)_T(?P<t>\d+)F(?P<p2>\d+)L\d+A\d+Z(?P<z>\d+)C(?P<c>\d+)$", # Yokogawa
@@ -65,11 +67,20 @@ def _axis_of(word, stem, start, end):
     if well and word != "C": return "p"
     timed = re.search(r"(?:^|[ _-])[TtZz]\d", stem)
     if well and not timed: return "w" # C01: a well or a channel
+    if word.lower() in ("", "w") and re.match(" ?nm(?![A-Za-z])", stem[end:]): return "c"
+    row = re.search(r"(?:^|[^A-Za-z])r(?:ow)?[ _=-]?\d+([ _-]*)c[ _=-]*$", stem[:start], re.I)
+    if row: return "?" if row[1] else "p" # a column beside a row, or a channel
     return _AXIS.get(word.lower(), "w" if word.lower() == "w" else "?")
 
+def _find_dyes(stem):
+    "Where names of dyes with numbers in them stand."
+    words = re.finditer(r"(?<![A-Za-z0-9])[A-Za-z]+ ?\d+(?![A-Za-z0-9])", stem)
+    return [w.span() for w in words if _CHANNEL_WORDS.fullmatch(w[0])]
+
 def _number_spans(stem):
-    spans = []
+    spans, dyes = [], _find_dyes(stem)
     for m in re.finditer(r"\d+", stem):
+        if any(a <= m.start() < b for a, b in dyes): continue
         word = re.search(r"([A-Za-z]+)[ _=-]*$", stem[:m.start()])
         spans.append((*m.span(), _axis_of(word[1] if word else "", stem, *m.span())))
     well = "p" in [axis for *_, axis in spans] # w is a well beside a position, else a wavelength or anything
@@ -79,7 +90,7 @@ def _blank(name, spans, keep=lambda i: False):
     "A name with its numbers taken out, but for those that `keep` wants; {t}, {c}, {z} in place of those that vary."
     out, at = [], 0
     for i, (a, b, axis) in enumerate(spans):
-        out += [name[at:a], name[a:b] if keep(i) else "{%s}" % axis]
+        out += [name[at:a], name[a:b] if keep(i) else "*" if axis == "*" else "{%s}" % axis]
         at = b
     return "".join(out) + name[at:]
 
@@ -105,8 +116,15 @@ def _to_time(text):
     if m := re.fullmatch(r"(\d{4})y(\d\d)m(\d\d)d_(\d\d)h(\d\d)m", text):
         day = np.datetime64(f"{m[1]}-{m[2]}-{m[3]}T{m[4]}:{m[5]}")
         return int((day - np.datetime64("1970-01-01T00:00")).astype(int))
+    if m := re.fullmatch(_CLOCK, text): return (int(m[1] or 0)*24 + int(m[2]))*60 + int(m[3] or 0)
     if re.fullmatch(_UNITS, text): return int(re.match(r"\d{1,15}", text)[0])*(60 if "h" in text else 1)
     return int(text[:18])
+
+def _to_times(texts):
+    "The times of a movie: six digits that are all a time of day (083000) count as seconds."
+    clocks = [re.fullmatch(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)", text) for text in texts]
+    if not all(clocks): return [_to_time(text) for text in texts]
+    return [(int(m[1])*60 + int(m[2]))*60 + int(m[3]) for m in clocks]
 
 # %% ../nbs/filenames.ipynb #1a07f62e
 def _place_frames(times, notes):
@@ -125,12 +143,14 @@ def _place_frames(times, notes):
     return {t: (t - order[0])//step for t in order}, length, step
 
 # %% ../nbs/filenames.ipynb #1d275f12
+def _place_of(text): return int(text[:18]) if re.fullmatch(r"-\d+", text) else 0, natural_key(text) # below 0 first
+
 def _make_series(name, found, notes):
     "A series of (path, {axis: text}) of its files."
     notes = list(notes)
-    times = [_to_time(v.get("t", "0")) for _, v in found]
+    times = _to_times([v.get("t", "0") for _, v in found])
     frame, n_t, step = _place_frames(times, notes)
-    levels = {a: sorted({v.get(a, "") for _, v in found}, key=natural_key) for a in "zc"}
+    levels = {a: sorted({v.get(a, "") for _, v in found}, key=_place_of) for a in "zc"}
     files = {}
     for (path, v), t in zip(found, times):
         place = frame[t], levels["z"].index(v.get("z", "")), levels["c"].index(v.get("c", ""))
@@ -160,11 +180,13 @@ def read_template(
 ) -> list: # `FileSeries`, one a place; `ImageError` where no file has such a name
     "The files of a name that says what its parts mean."
     path = Path(path)
-    marks = {"{t}": rf"(?P<t>{_TIME}|{_UNITS}|\d+)", "{c}": r"(?P<c>[^_]+?)", "{z}": r"(?P<z>\d+)", "{p}": "(?P<p>.+?)"}
+    times = rf"(?P<t>{_TIME}|{_UNITS}|\d+)"
+    marks = {"{t}": times, "{c}": r"(?P<c>[^_]+?)", "{z}": r"(?P<z>-?\d+)", "{p}": "(?P<p>.+?)"}
     parts = re.split(r"(\{[tczp]\}|\*)", path.name)
     if len(set(parts[1::2]) - {"*"}) < len([p for p in parts[1::2] if p != "*"]):
         raise ImageError("a part is there twice", "each of {t}, {c}, {z}, {p} once", file=path)
-    pattern = re.compile("".join(marks.get(p, ".*" if p == "*" else re.escape(p)) for p in parts))
+    pattern = "".join(marks.get(p, ".*" if p == "*" else re.escape(p)) for p in parts)
+    pattern = re.compile(re.sub(r"\\\.tiff?$", r"\\.(?i:tiff?)", pattern, flags=re.I))
     places = {}
     for f in find_image_files(path.parent):
         if m := pattern.fullmatch(f.name): places.setdefault(m.groupdict().get("p", ""), []).append((f, m.groupdict()))
@@ -186,12 +208,26 @@ def _ask(folder, family, spans, vary, unknown):
     raise ImageError(told, "what they mean", f"say it in the name: {line}", folder)
 
 # %% ../nbs/filenames.ipynb #e568175a
-def _name_family(folder, family):
+def _find_signed(stem):
+    "As `_find_spans`, with the sign of planes below 0."
+    return [(a - (axis == "z" and stem[a - 1:a] == "-"), b, axis) for a, b, axis in _find_spans(stem)]
+
+def _find_repeated(columns, axes, vary):
+    "Numbers without a word that go along with a number that is known: they say nothing more."
+    known = [k for k, v in enumerate(vary) if v and axes[k] in "tczp"]
+    def pairs(i, k): return len(set(zip(columns[i], columns[k]))) == len(set(columns[i])) == len(set(columns[k]))
+    return [i for i, v in enumerate(vary) if v and axes[i] == "?" and any(pairs(i, k) for k in known)]
+
+def _to_key(name): return re.sub(r"\.tiff?$", ".tif", name, flags=re.I) # two spellings of one kind of file
+
+def _name_family(folder, family, signed=False):
     "name with marks -> files with their values, of files whose names differ in numbers only."
-    spans = [_find_spans(f.stem) for f in family]
+    spans = [_find_signed(f.stem) if signed else _find_spans(f.stem) for f in family]
     texts = [[f.stem[a:b] for a, b, _ in s] for f, s in zip(family, spans)]
     axes = [axis for *_, axis in spans[0]]
-    vary = [len(set(column)) > 1 for column in zip(*texts)]
+    columns = [*zip(*texts)]
+    vary = [len(set(column)) > 1 for column in columns]
+    for i in _find_repeated(columns, axes, vary): axes[i] = "*"
     unknown = [i for i, axis in enumerate(axes) if vary[i] and axis in "?w"]
     notes = []
     if len(unknown) == 1 and "w" not in axes and not any(v and a in "tczp" for v, a in zip(vary, axes)):
@@ -200,10 +236,11 @@ def _name_family(folder, family):
     if any(v and axis == "t" and re.fullmatch(_UNITS, text) for v, axis, text in zip(vary, axes, texts[0])):
         notes = ["hours and minutes in the names are taken as time"]
     if unknown: _ask(folder, family, spans[0], vary, unknown)
-    named = {}
+    named, first = {}, {}
     for f, s, text in zip(family, spans, texts):
         marked = [(a, b, axes[i]) for i, (a, b, _) in enumerate(s)]
-        name = _blank(f.stem, marked, lambda i: axes[i] not in "tcz" or not vary[i]) + f.suffix
+        name = _blank(f.stem, marked, lambda i: axes[i] not in "tcz*" or not vary[i]) + f.suffix
+        name = first.setdefault(_to_key(name), name)
         values = {axes[i]: text[i] for i in range(len(axes)) if axes[i] in "tcz" and vary[i]}
         named.setdefault(name, []).append((f, values))
     return named, notes
@@ -229,11 +266,13 @@ def find_series(
 ) -> list: # `FileSeries`, in natural order of their names; an `ImageError` asks what cannot be known
     "The movies, stacks and single images that the files of a folder make, by their names."
     files, said = leave_masks(files)
-    families = {}
-    for f in files: families.setdefault((_blank(f.stem, _find_spans(f.stem)), f.suffix.lower()), []).append(f)
-    named, notes = {}, {}
-    for family in families.values():
-        made, told = _name_family(folder, family)
+    families, named, notes = {}, {}, {}
+    for f in files: families.setdefault(_to_key(_blank(f.stem, _find_spans(f.stem)) + f.suffix), []).append(f)
+    signed = {key.replace("-{z}", "{z}") for key in families if "-{z}" in key} & {*families}
+    for key in [k for k in families if "-{z}" in k and k.replace("-{z}", "{z}") in signed]:
+        families[key.replace("-{z}", "{z}")] += families.pop(key)
+    for key, family in families.items():
+        made, told = _name_family(folder, family, key in signed)
         named |= made
         notes |= dict.fromkeys(made, told)
     joined = _join_channels(folder, named)

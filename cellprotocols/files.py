@@ -110,7 +110,8 @@ _LITTER = {
     "__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder", # macOS
     "$recycle.bin", "recycler", "recycled", "system volume information", "found.000", # Windows
     "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@synoeastream", "lost+found", # network disks
-    "__pycache__",
+    "~snapshot", "lost.dir", "@tmp", "_vti_cnf", # file servers, Android
+    "thumbnails", "__pycache__", "node_modules",
 } # Names of files and folders, in lower case
 
 def is_litter(

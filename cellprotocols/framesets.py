@@ -16,12 +16,17 @@ import pandas as pd
 from .imagesets import find_images
 from .images import open_image
 from .labelled import LabelledError, find_files
+from .names import natural_key
 from .origins import find_root
 from .progress import track
 from .sequences import PATTERNS, SequenceError, check_sequences, find_sequences
 from .sheets import SheetError, check_groups, find_column, make_names_alike, read_sheet, to_numbers
 
 COLUMNS = ["file", "line", "group", "batch", "sequence", "hours"]
+
+_no_line = re.compile(r"(train|test|valid?|validation|training|testing)|"
+    r"(batch|plate|day|date|exp|experiment|run|passage|replicate|rep|week|slide|flask)[ _-]?\d+|"
+    r"\d{4}-?\d\d-?\d\d|\d{6}", re.I)
 
 # %% ../nbs/framesets.ipynb #13e0ac08
 def _read_folders(files):
@@ -34,8 +39,20 @@ def _read_folders(files):
     t = pd.DataFrame(dict(file=files, line=line, batch=batch, sequence=list(files), hours=np.nan))
     return t.assign(group=t.line + "/" + t.batch)
 
+def _check_tops(files):
+    "Folders at the top that are parts, days or batches, with the same folders inside each, are no lines."
+    places = [Path(f).parts[:-1] for f in files]
+    tops, inner = {p[0] for p in places if p}, {p[:2] for p in places if len(p) > 1}
+    if len({p[1] for p in inner}) == len(inner) or not all(map(_no_line.fullmatch, tops)): return
+    named = ", ".join(sorted(tops, key=natural_key)[:3])
+    depth = "/(?P<position>[^/]+)" if any(len(p) > 2 for p in places) else ""
+    example = rf"(?P<culture>[^/]+)/(?P<line>[^/]+){depth}/" + (r"[^/]+\.\w+" if depth else r"(?P<position>[^/]+)\.\w+")
+    seen = f"the folders at the top are {named}, with folders of the same names in each"
+    raise LabelledError(seen, "a folder for each line at the top", f"move them, or say pattern={example!r}")
+
 def _read_names(files, pattern):
     "What names say, else what folders say; images without a batch are a batch each."
+    if not pattern: _check_tops(files)
     try: t = find_sequences(files, pattern)
     except SequenceError as e:
         if pattern or not any("/" in f for f in files): raise
@@ -120,6 +137,7 @@ def read_frames(
         files = find_images(source)
         if not files: raise LabelledError("no images here", "time-lapse frames", file=source)
         t = _read_names(files, pattern)
+        make_names_alike(t.line.unique(), "lines", source)
     if group: t = _set_batches(t, group)
     return t[COLUMNS].sort_values(["group", "sequence", "hours"], kind="stable", ignore_index=True), find_root(source)
 

@@ -84,7 +84,13 @@ def _read_table(source, classes, anywhere):
     "What a source says, whatever kind it is of."
     if source.is_file(): return read_cells_csv(source, clicks="no", anywhere=anywhere)
     if (found := _read_class_folders(source, classes)) is not None: return found
-    return pd.DataFrame(dict(file=find_images(source), label="", group=""))
+    files = find_images(source)
+    folders = dict.fromkeys(d for f in files for d in Path(f).parts[:-1])
+    near = [(d, c) for d in folders for c in classes if d.casefold() in (c, f"{c}s", f"{c}_images")]
+    if len({c for _, c in near}) > 1:
+        seen = f"the folder {near[0][0]!r}, and none that is called {' or '.join(classes)}"
+        raise LabelledError(seen, f"class folders called {', '.join(classes)}", f"rename it to {near[0][1]!r}", source)
+    return pd.DataFrame(dict(file=files, label="", group=""))
 
 def _inside(table, root):
     "The same with the folder that holds all files: a table may name files elsewhere."

@@ -193,6 +193,11 @@ def check_inside(
     raise LabelledError(seen, "files in the folder of the table or in folders in it", do, path)
 
 # %% ../nbs/labelled.ipynb #5c7e7d5f
+def _to_one_name(name, root):
+    "A file as it is called from a folder: ./a//b and the whole path of a/b are a/b."
+    path, base = Path(name), Path(os.path.abspath(root))
+    return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
+
 def find_files(
     names:pd.Series, # Files as a table names them; the index is the line, the name that of the column
     path:str|Path, # The table
@@ -208,7 +213,7 @@ def find_files(
         seen = f"{seen}, the first is {first!r} in row {line}" + (f" ({why})" if why else "")
         raise LabelledError(seen, "paths relative to the CSV", file=path)
     check_inside(found, root, anywhere, path)
-    return found
+    return found.map(lambda f: _to_one_name(f, root))
 
 # %% ../nbs/labelled.ipynb #71e5c648
 def _numbers(t, name, path):
@@ -260,13 +265,16 @@ def _name_columns(t) -> tuple: # table, unit
     kept = t.drop(columns=[n for n in places.values() if n in t and n not in places])
     return kept.rename(columns=places | known), unit
 
-def _check_clicks(out, path, unit, first) -> pd.DataFrame:
+def _check_clicks(out, path, unit, first, timed) -> pd.DataFrame:
     "Clicks in px and in frames from 0, or an error; those in files that cannot be opened stay as they are."
     sizes = {}
     for f in out.file.unique():
         try:
             with open_image(path.parent/f) as img: sizes[f] = f, len(img), *img.shape[2:4], img.px_um or np.nan
         except UserError: continue # damage is said where pixels are read
+    if not timed and (movies := [(f, n) for f, n, *_ in sizes.values() if n > 1]):
+        seen = f"no column says the frame, and {movies[0][0]} holds {movies[0][1]} frames"
+        raise LabelledError(seen, "a column t with the frame of every cell, from 0 on", "add it, or name it t", path)
     there = out[out.file.isin(sizes)]
     columns = ["name", "frames", "height", "width", "px_um"]
     known = pd.DataFrame([sizes[f] for f in there.file], columns=columns, index=there.index).astype(dict(px_um=float))
@@ -299,7 +307,7 @@ def read_cells_csv(
         if "movie" in t: out["movie"] = t["movie"].str.strip()
     else: _say_twice(out, path)
     out = _with_pixel_sizes(out, t, path)
-    if placed: out = _check_clicks(out, path, unit or said, first if "t" in t else "0")
+    if placed: out = _check_clicks(out, path, unit or said, first if "t" in t else "0", "t" in t)
     return out.reset_index(drop=True)
 
 def _say_twice(t, path):

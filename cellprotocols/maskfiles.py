@@ -56,7 +56,13 @@ def read_mask(
     "Read a mask: everything above 0, in whatever colour it is painted; transparent pixels are none."
     with open_labels(file) as img:
         check_single(img)
-        return (to_colours(img.frame(), img.channels) > 0).any(2)
+        x = to_colours(img.frame(), img.channels)
+    between = (x > 0) & (x < x.max(initial=0))
+    if x.shape[2] == 1 and between.mean() > .3 and len(np.unique(x[between])) > 40:
+        seen = f"{between.mean():.0%} of its pixels lie between black and white"
+        do = "is it an image, or probabilities? Threshold it"
+        raise MaskFileError(seen, "a mask: black where nothing is", do, file)
+    return (x > 0).any(2)
 
 # %% ../nbs/maskfiles.ipynb #7020d55c
 def write_masks(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from scipy.spatial import cKDTree
 
-from .cells import CellError, estimate_diameter, find_centroids, find_nuclei, to_labels
+from .cells import CellError, check_labels, estimate_diameter, find_centroids, find_nuclei, to_labels
 from .errors import UserError
 from .files import is_litter
 from .filenames import find_series, is_template, read_template
@@ -169,7 +169,10 @@ def _find_in_labels(labels, frames) -> Callable:
         seen = f"label images of {n} x {labels.shape[2:4]}, a movie of {len(frames)} x {shape}"
         raise MovieError(seen, "frames and sizes that agree", file=labels.path)
     def find(t):
-        try: return find_centroids(to_labels(labels.frame(t), labels.channels)[0])[["y", "x", "area"]]
+        try:
+            found = to_labels(labels.frame(t), labels.channels)[0]
+            check_labels(found)
+            return find_centroids(found)[["y", "x", "area"]]
         except CellError as e: raise MovieError(e.seen, e.need, e.do, labels.path) from e
     find(0) # what is no label image is said before anything is computed
     return find

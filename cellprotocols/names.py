@@ -38,20 +38,25 @@ def is_image_name(
 ) -> bool: # The suffix is one of `IMAGE_SUFFIXES`, and the file is not hidden
     "Does a file look like an image by its name?"
     path = Path(path)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_litter(path.name)
 
 # %% ../nbs/names.ipynb #579b2123
 def _say_litter(folder, litter):
     "A warning that counts the images in folders that no person made."
     if not litter: return
     names = ", ".join(f"{name} ({n})" for name, n in sorted(litter.items()))
-    warnings.warn(f"{folder}: images in folders of the system or of other programs are left out: {names}", stacklevel=5)
+    told = "images in folders of the system, of other programs or of results are left out"
+    warnings.warn(f"{folder}: {told}: {names}", stacklevel=5)
+
+def _is_left(at, name):
+    "A folder that a system has made, an array, or a result of this package."
+    return is_litter(name) or Path(name).suffix.lower() in (".zarr", ".n5") or Path(at, name, "dataset.json").is_file()
 
 def _walk_images(folder):
     "The images of a folder and of the folders in it, but for what systems and programs have left behind."
     found, litter = [], Counter()
     for at, folders, files in os.walk(folder):
-        for d in [d for d in folders if is_litter(d) or Path(d).suffix.lower() in (".zarr", ".n5")]:
+        for d in [d for d in folders if _is_left(at, d)]:
             folders.remove(d)
             litter[d] += sum(is_image_name(f) for _, _, inside in os.walk(Path(at, d)) for f in inside)
         found += [p for f in files if is_image_name(p := Path(at, f)) and p.is_file()]

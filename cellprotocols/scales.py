@@ -107,7 +107,7 @@ def read_shaped_scale(
 def choose_px_um(
     px_yx:tuple|None, # (height, width) of a pixel as the file says them, um; None where it does not
     notes:list, # Remarks are appended
-    low:float=1e-4, # Smaller is not believed, um
+    low:float=1e-3, # Smaller is not believed, um
     high:float=50., # Larger is not believed, um
 ) -> tuple: # Side of a pixel, um (its width), or None; (height, width) where they differ, or None
     "The size of a pixel, if it can be true."
@@ -115,7 +115,8 @@ def choose_px_um(
     y, x = y or x, x or y
     if not x: return None, None
     if not (low <= min(x, y) and max(x, y) <= high):
-        notes.append(f"the file says that a pixel is {x:.4g} um, which no microscope has: not used; say it with px_um")
+        told = f"the file says that a pixel is {x:.4g} um, which no light microscope has"
+        notes.append(f"{told}: not used; say it with px_um")
         return None, None
     if x == y == 1: notes.append("a pixel of exactly 1 um, as programs write it that do not know: say it with px_um")
     if abs(x/y - 1) < .01: return x, None

@@ -83,6 +83,17 @@ def _check_width(rows, names, path):
         do = "numbers with a decimal comma? Save them with a point, or with ; between the values"
     raise SheetError(f"row {line} has {len(cells)} values under {n} names", "one name for each value", do, path)
 
+def _check_one_column(lines, sep, path):
+    "Refuse a table whose rows are in quotes as a whole, or whose values have an unknown separator between them."
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines or sep in lines[0] and not re.fullmatch('"[^"]*"', lines[0]): return
+    for s in ",;\t|: ":
+        n = lines[0].count(s)
+        if n < 2 or len(lines) < 2 or any(line.count(s) != n for line in lines): continue
+        seen = f"one column, called {lines[0][:60]}, and {n} times {s!r} in every row"
+        raise SheetError(seen, "values with , ; tab or | between them, no quotes around whole rows",
+                         "open it in a spreadsheet, split the column there and save it as CSV", path)
+
 def _names(cells, path):
     "The names of the columns: without spaces around, each once."
     names = [make_plain(c) for c in cells]
@@ -100,7 +111,7 @@ def make_plain(
 ) -> str: # The same to the eye
     "A name without what cannot be seen: one form of Unicode, plain spaces, none around it, no marks of zero width."
     text = unicodedata.normalize("NFC", re.sub("[\u00a0\u2007\u202f]", " ", text))
-    seen = re.sub("[\u200b\u2060\ufeff\u00ad]", "", text)
+    seen = re.sub("[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\u2060\ufeff\u00ad]", "", text)
     return seen.strip("\u200c\u200d").strip() # joiners inside shape what is seen
 
 # %% ../nbs/sheets.ipynb #e223bc1f
@@ -113,6 +124,7 @@ def read_sheet(
     lines = io.StringIO(_read_all(path, need), newline="").readlines()
     start, sep = _begin(lines)
     sep = sep or max(",;\t|", key=lambda s: _fit(lines[start:], s))
+    _check_one_column(lines[start:], sep, path)
     if start < len(lines): lines[start] = lines[start].lstrip("#")
     try: rows = [(line + start, cells) for line, cells in _rows(lines[start:], sep) if any(map(str.strip, cells))]
     except csv.Error as e: raise SheetError(f"not a table that can be read ({e})", need, file=path) from None
@@ -157,19 +169,28 @@ MISSING_WORDS = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "none", "null", "
 
 def _join_numbers(names):
     "Whole numbers in one form where `1` and `1.0` are both there, or every name is a whole number."
-    found = {n for n in names if re.fullmatch(r"-?(0|[1-9]\d*)\.0+", n)}
-    plain = {n: n.split(".")[0] for n in found}
+    found = {n for n in names if re.fullmatch(r"-?(0|[1-9]\d*)[.,]0+", n)}
+    plain = {n: re.split("[.,]", n)[0] for n in found}
     whole = {n for n in names if re.fullmatch(r"-?(0|[1-9]\d*)", n)}
     mixed = whole & set(plain.values()) or len(set(plain.values())) < len(found)
     return [plain.get(n, n) for n in names] if mixed else names
 
-_LOOK_ALIKES = str.maketrans("АВЕКМНОРСТУХаеорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧ\u2010\u2011\u2012\u2013\u2014\u2212",
-                             "ABEKMHOPCTYXaeopcyxABEZHIKMNOPTYX------") # Cyrillic, Greek, dashes
+# %% ../nbs/sheets.ipynb #0063210e
+_LOOK_ALIKES = str.maketrans("АВЕКМНОРСТУХаеорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧβ‘’´`\u2010\u2011\u2012\u2013\u2014\u2212",
+                             "ABEKMHOPCTYXaeopcyxABEZHIKMNOPTYXß''''------") # Cyrillic, Greek, quotes, dashes
+_JOINTS = re.compile(r"(?<=[^\W\d_])[_-]+(?=[^\W_])|(?<=\d)[_-]+(?=[^\W\d_])") # G1_phase, but not 1-1
 
 def _to_shape(name):
-    "What a name looks like at a glance: without case and spaces, look-alike letters as one."
-    plain = unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKES)
-    return re.sub(r"\s+", "", plain).casefold()
+    "What a name looks like at a glance: without case, spaces and hyphens, look-alike letters as one."
+    plain = unicodedata.normalize("NFKC", name.translate(_LOOK_ALIKES)).translate(_LOOK_ALIKES)
+    return re.sub(r"\s+", "", _JOINTS.sub("", plain)).casefold()
+
+def _say_shortened(names, what, file):
+    "A warning for numbers that a spreadsheet has shortened: what was different may now be the same."
+    short = [n for n in names if re.fullmatch(r"\d([.,]\d+)?E\+?\d+", n)]
+    if not short: return
+    told = f"{len(short)} of {len(names)} {what} are numbers such as {short[0]!r}, shortened by a spreadsheet"
+    warnings.warn(f"{Path(file).name}: {told}; if they were longer, save the column as text", stacklevel=4)
 
 def make_names_alike(
     names:Sequence, # Names of classes or groups as they are written
@@ -182,8 +203,9 @@ def make_names_alike(
     for n in dict.fromkeys(plain): alike.setdefault(_to_shape(n), []).append(n)
     for same in (v for k, v in alike.items() if len(v) > 1 and k):
         named = " and ".join(map(repr, same[:4]))
-        told = f"{named} are {len(same)} {what}, which differ in case, spaces or look-alike letters only"
+        told = f"{named} are {len(same)} {what}, which differ in case, spaces, hyphens or look-alike letters only"
         warnings.warn(f"{Path(file).name}: {told}; if they are one, write them alike", stacklevel=3)
+    _say_shortened(plain, what, file)
     errors = {n for n in plain if n.startswith("#") and n.lower() in MISSING_WORDS} if what == "labels" else ()
     for n in sorted(errors):
         told = f"{plain.count(n)} of {len(plain)} {what} are {n!r}, which a spreadsheet writes for an error"

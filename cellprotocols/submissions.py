@@ -74,6 +74,8 @@ def _read_calls(text, name) -> pd.DataFrame:
     except ValueError as e: raise SubmissionError(f"{e} in the row of {name}", "class, confidence and mask") from None
     if bad := [i for i in ids if not 0 <= i < len(LOCATIONS)]:
         raise SubmissionError(f"the class {bad[0]} in the row of {name}", "0 to 18")
+    if bad := [w for w, p in zip(words[1::3], sure) if not 0 <= p <= 1]:
+        raise SubmissionError(f"the confidence {bad[0]} in the row of {name}", "0 to 1")
     return pd.DataFrame(dict(class_id=ids, confidence=sure, text=words[2::3]))
 
 @contextmanager
@@ -103,8 +105,12 @@ def read_submission(
         head = next(rows, [])
         if head != HEADER:
             raise SubmissionError(f"the header {','.join(head)[:80]}", ",".join(HEADER), "rename the columns", path)
+        known = set()
         for number, row in enumerate(rows, 2):
             if not row: continue
+            if row[0] in known:
+                raise SubmissionError(f"a second row of {row[0]}", "one row for each field", file=path)
+            known.add(row[0])
             if len(row) != 4 or not (row[1].isdecimal() and row[2].isdecimal()):
                 seen = f"row {number} begins {','.join(row)[:40]!r}"
                 raise SubmissionError(seen, "id, width, height and calls", file=path)

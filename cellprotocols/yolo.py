@@ -111,21 +111,30 @@ def _find_here(folder, *names):
 def _yolo_names(folder) -> list:
     "The classes of a YOLO folder, from data.yaml or classes.txt."
     for place in (folder, folder/"labels", folder.parent, folder.parent.parent):
-        if file := _find_here(place, "data.yaml", "data.yml", "dataset.yaml"): return _names_in_yaml(file)
+        found = []
+        if file := _find_here(place, "data.yaml", "data.yml", "dataset.yaml"): found.append(_names_in_yaml(file))
         if file := _find_here(place, "classes.txt", "obj.names"):
-            return check_classes([n.strip() for n in read_text(file).strip().splitlines()])
+            found.append(check_classes([n.strip() for n in read_text(file).strip().splitlines()]))
+        if found[1:] and found[0] != found[1]:
+            said = f"the classes are {', '.join(found[0][:4])} in its YAML and {', '.join(found[1][:4])} in {file.name}"
+            raise BoxError(said, "one list of classes", "move the wrong one away, or pass classes=", place)
+        if found: return found[0]
     raise BoxError("there are no class names", "classes.txt or data.yaml beside the labels", "pass classes=", folder)
 
 # %% ../nbs/yolo.ipynb #ccacab60
-def _yolo_numbers(text):
-    "The numbers of one line: five, six, or seven where the last is a whole one, the number of a track."
+def _has_tracks(text):
+    "Are there lines of seven numbers, the last of them a whole one? A third corner would lie within 0 to 1."
+    lines = (line.split() for line in text.splitlines())
+    return any(len(w) == 7 and w[6].isdigit() and w[6].lstrip("0") not in ("", "1") for w in lines)
+
+def _yolo_numbers(text, tracked):
+    "The numbers of one line: five, six, or seven where the last is the number of a track."
     said = "class, centre x, centre y, width, height, maybe a score"
     try: values = [int(v) if v.isdigit() and len(v) < 16 else float(v) for v in text.split()]
     except ValueError:
         raise BoxError(f"{text[:60]!r}", "numbers: class, centre x, centre y, width, height") from None
     n = len(values)
-    tracked = n == 7 and text.split()[6].isdigit() and values[6] > 1 # a third corner would lie within 0 to 1
-    if n > 6 and not tracked:
+    if n > 6 and not (n == 7 and tracked and isinstance(values[6], int)):
         raise BoxError(f"{n} numbers, an outline and no box", said, "make boxes of the outlines first")
     if n < 5: raise BoxError(f"{n} numbers", said)
     if not all(map(math.isfinite, values)): raise BoxError(f"{text[:60]!r}", "finite numbers")
@@ -153,9 +162,9 @@ def _why_outside(cx, cy, bw, bh):
 
 class _ClassError(BoxError): "Class names that are those of another set: never one odd line."
 
-def _yolo_line(text, n_classes, h, w):
+def _yolo_line(text, n_classes, h, w, tracked=False):
     "One line as (class number, y0, x0, y1, x1, score), or an error without a place."
-    k, cx, cy, bw, bh, *score = _yolo_numbers(text)
+    k, cx, cy, bw, bh, *score = _yolo_numbers(text, tracked)
     if k % 1 or not 0 <= k < n_classes:
         need = f"a whole number from 0 to {n_classes - 1}"
         raise _ClassError(f"class number {text.split()[0]}", need, "look whether these are the right class names")
@@ -182,7 +191,7 @@ def _index_images(sizes):
 
 def _find_field(stem, images):
     "The field of a stem, with its folders or without; None where there is none, or more than one."
-    if field := images.by_path.get(_same(stem)): return field
+    if field := images.by_path.get(_same(stem)) or images.by_path.get(_same(_stem(stem))): return field
     found = images.by_name.get(_same(PurePosixPath(stem).name), [])
     if len(found) < 2: return found[0] if found else None
     ends = [f for f in found if f"/{_same(_stem(f))}".endswith(f"/{_same(stem)}")]
@@ -196,16 +205,21 @@ def _field_of(stem, images):
     return None
 
 # %% ../nbs/yolo.ipynb #b45a50c5
-def _label_files(folder):
-    "stem with its folders -> file of labels, of a folder and the folders in it."
-    place = folder/"labels" if (folder/"labels").is_dir() else folder
+def _list_labels(place, leave=""):
+    "stem with its folders -> file of labels, of a folder and the folders in it but those called `leave`."
     files = {}
     for p in sorted(place.rglob("*")):
         parts = p.relative_to(place).parts
         if p.suffix.lower() != ".txt" or p.name.lower() == "classes.txt" or any(map(is_litter, parts)): continue
-        if place == folder and "images" in parts[:-1]: continue
-        if p.is_file(): files["/".join((*parts[:-1], p.name[:-4]))] = p
+        if p.is_file() and leave not in parts[:-1]: files["/".join((*parts[:-1], p.name[:-4]))] = p
     return files
+
+def _label_files(folder):
+    "The files of labels: those in `labels`, else those beside a folder `images`, else those in it."
+    tried = (folder/"labels", ""), (folder, "images"), (folder, "")
+    if found := next((f for place, leave in tried if (f := _list_labels(place, leave))), {}): return found
+    need = "labels/*.txt, one file for each image, empty where it shows nothing"
+    raise BoxError("there is no file of labels", need, "export the boxes as YOLO, or as one COCO file", folder)
 
 def _match_files(files, images, folder):
     "file -> (field, frame); those without an image are named, and one at least must have one."
@@ -226,11 +240,11 @@ def _match_files(files, images, folder):
             raise BoxError(seen, "one file of labels an image", "read one folder at a time", folder)
     return {f: field for f, field in found.items() if field}
 
-def _read_labels(file, names, field, t, size, odd):
+def _read_labels(text, file, names, field, t, size, tracked, odd):
     "The boxes of one file of labels; the errors of odd lines go into `odd`."
-    for i, line in enumerate(read_text(file).splitlines(), 1):
+    for i, line in enumerate(text.splitlines(), 1):
         if not line.strip(): continue
-        try: k, *sides, score = _yolo_line(line, len(names), *size)
+        try: k, *sides, score = _yolo_line(line, len(names), *size, tracked)
         except BoxError as e:
             told = type(e)(f"line {i}: {e.seen}", e.need, e.do, file)
             if isinstance(e, _ClassError): raise told from None
@@ -249,8 +263,11 @@ def read_yolo(
     names = _yolo_names(folder) if classes is None else check_classes(classes)
     if not isinstance(shapes, Mapping): shapes = read_image_sizes(shapes)
     sizes = {str(f): check_shape(f, s) for f, s in shapes.items()}
-    for file, (field, t) in _match_files(_label_files(folder), _index_images(sizes), folder).items():
-        rows += _read_labels(file, names, field, t, sizes[field], odd)
+    found = _match_files(_label_files(folder), _index_images(sizes), folder)
+    texts = {file: read_text(file) for file in found}
+    tracked = any(map(_has_tracks, texts.values()))
+    for file, (field, t) in found.items():
+        rows += _read_labels(texts[file], file, names, field, t, sizes[field], tracked, odd)
     check_share(odd, len(rows) + len(odd))
     say_left_out(folder, [f"{Path(e.file).name}, {e.seen}" for e in odd], len(rows) + len(odd), "lines")
     return choose_boxes(pd.DataFrame(_drop_tracks(rows, folder), columns=COLUMNS), names, sizes, folder, shares=True)

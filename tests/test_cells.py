@@ -1,5 +1,6 @@
 """Finding nuclei: against practice data with known truth, against real images, and on hard inputs."""
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from cellprotocols.cells import (
     CellError,
+    check_labels,
     estimate_diameter,
     find_centroids,
     find_nuclei,
@@ -214,3 +216,36 @@ def test_ids_that_became_negative_are_no_background(low):
     else:
         with pytest.raises(CellError, match=f"{low}.*unsigned"):
             to_labels(labels)
+
+
+def spots():
+    labels = np.zeros((60, 60), np.int32)
+    for k in range(16):
+        labels[15 * (k // 4) + 2 : 15 * (k // 4) + 10, 15 * (k % 4) + 2 : 15 * (k % 4) + 10] = k + 1
+    return labels
+
+
+def test_what_looks_like_label_images_and_is_none():
+    labels = spots()
+    check_labels(labels)
+    check_labels(np.zeros((9, 9), np.int32))
+    check_labels(1 + np.add.outer(np.arange(60) // 10, 6 * (np.arange(60) // 10)).astype(np.int32))  # cells everywhere
+    twice = np.where(labels < 3, labels > 0, 0)
+    check_labels(to_labels(twice)[0])  # one nucleus in two pieces
+    for odd, said in (
+        (labels > 0, "one number for 16 pieces: a mask"),
+        (np.where(labels > 0, 255, 0), "one number for 16 pieces: a mask"),
+        (255 - labels, "no 0 among the labels, and one of 17 objects covers"),
+        (cv2.resize(labels.astype(np.uint8) * 15, (120, 120)), "thinner than 3 px"),
+    ):
+        with pytest.raises(CellError, match=said):
+            check_labels(to_labels(odd)[0])
+
+
+def test_minus_one_as_background_does_not_swallow_the_first_object():
+    labels = spots() - 1
+    with pytest.raises(CellError, match="-1 more often: 0 may be an object"):
+        to_labels(labels)
+    lines = np.where(labels == -1, 0, labels)
+    lines[0] = -1  # lines between objects, as a watershed leaves them
+    assert len(to_labels(lines)[1]) == 15

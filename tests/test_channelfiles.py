@@ -10,6 +10,7 @@ from cellprotocols.channelchecks import check_channels, measure_alignment
 from cellprotocols.channelfiles import (
     ChannelError,
     find_channel_files,
+    measure_channels,
     read_channel_name,
     read_channel_set,
     read_channels,
@@ -196,3 +197,23 @@ def test_masks_beside_the_fields_are_no_fields(tmp_path, masks, stack):
     assert t.id.tolist() == ["a"] and bool(t.stackfile[0]) == stack
     if not stack:
         assert any("masks or small pictures" in s for s in said), said
+
+
+def test_a_composite_of_all_channels_is_no_field(tmp_path):
+    for end in (*CHANNELS, "blue_red_green"):
+        cv2.imwrite(str(tmp_path / f"7_A1_1_{end}.png"), np.zeros((20, 20), np.uint8))
+    fields, said = read_channel_set(tmp_path)
+    assert fields.id.tolist() == ["7_A1_1"] and "1 images are no channel: not read" in " ".join(said)
+
+
+def test_pixels_that_are_no_number_are_black_and_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for c in CHANNELS:
+        x = 100 + rng.random((60, 60)).astype(np.float32)
+        x[:12] = np.nan
+        tifffile.imwrite(tmp_path / f"7_A1_1_{c}.tif", x if c != "green" else np.full_like(x, np.nan))
+    row = next(read_channel_set(tmp_path)[0].itertuples())
+    planes = read_channels(row, tmp_path)
+    assert all(np.isfinite(x).all() for x in planes.values()) and planes["red"].min() >= 100
+    said = measure_channels(row, tmp_path)["remarks"]
+    assert "red: 20% of its pixels hold no number and count as black" in said and "green is empty" in said

@@ -113,6 +113,29 @@ def test_what_changes_the_meaning_of_a_box(tmp_path):
     assert only(tmp_path, image_id=1.0).field.tolist() == ["a.png", "b.tif"]
 
 
+def test_marks_scores_and_boxes_as_other_programs_write_them(tmp_path):
+    assert len(only(tmp_path, iscrowd="0")) == 2
+    assert only(tmp_path, score="0.9").score[0] == 0.9
+    for none in (None, []):
+        made = only(tmp_path, bbox=none, segmentation=[[1, 1, 9, 1, 9, 9]])
+        assert made[SIDES].to_numpy()[0].tolist() == [1, 1, 9, 9]
+
+
+def test_corners_are_no_width_and_height(tmp_path):
+    corners = [10, 20, 40, 60]
+    for told in (dict(area=1200), dict(segmentation=[[10, 20, 40, 20, 40, 60]], area=600)):
+        with pytest.raises(BoxError, match="the bbox are two corners"):
+            only(tmp_path, bbox=corners, **told)
+    assert len(only(tmp_path, bbox=corners, area=2400)) == 2
+    with pytest.raises(BoxError, match="if its width and height were the far corner"):
+        coco(tmp_path, lambda d: [a.update(bbox=[60, 50, 180, 99]) for a in d["annotations"]])
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    with pytest.raises(BoxError, match="two entries of `images` are called 'a.png'"):
+        coco(tmp_path, lambda d: d["images"].append(d["images"][0] | dict(id=99)))
+
+
 def test_half_a_pixel_outside_is_cut_and_said(tmp_path):
     with pytest.warns(UserWarning, match="1 of 2 boxes stick out of the image and are cut"):
         made = only(tmp_path, bbox=[150.2, 10, 50.3, 20])

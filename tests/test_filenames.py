@@ -190,3 +190,54 @@ def test_masks_beside_movies_are_no_movies(tmp_path):
         tifffile.imwrite(tmp_path / name, np.zeros((5, 24, 24), np.uint8), metadata={"axes": "TYX"})
     with pytest.warns(UserWarning, match="1 masks"):
         assert [m.name for m in find_movies(tmp_path)] == ["a.tif"]
+
+
+def shapes(folder, names):
+    "name -> (frames, planes, channels) of the movies that files of these names make."
+    found = {}
+    for movie in find_movies(make(folder, {n: k for k, n in enumerate(names)})):
+        with open_image(movie) as img:
+            found[movie.name] = img.shape[:2] + img.shape[4:]
+    return found
+
+
+def test_hours_with_minutes_and_times_of_day(tmp_path):
+    assert shapes(tmp_path / "a", [f"x_{h}.tif" for h in ("0h00m", "0h30m", "1h30m")]) == {"a": (4, 1, 1)}
+    assert shapes(tmp_path / "b", [f"x_{h}.tif" for h in ("0d12h", "1d00h", "2d00h")]) == {"b": (4, 1, 1)}
+    with open_image(tmp_path / "a") as img:
+        assert img.dt_s == 1800 and img.missing == {2}
+    clock = [f"img_20240101_{h}.tif" for h in ("080000", "083000", "090000")]
+    assert shapes(tmp_path / "c", clock) == {"c": (3, 1, 1)}
+    assert shapes(tmp_path / "d", [f"img_{k:06d}.tif" for k in (59, 60, 61)]) == {"d": (3, 1, 1)}
+
+
+def test_planes_below_zero_stay_in_order(tmp_path):
+    assert shapes(tmp_path / "z", ["s_z-1.tif", "s_z0.tif", "s_z1.tif"]) == {"z": (1, 3, 1)}
+    with open_image(tmp_path / "z") as img:
+        assert [img.frame(0, z)[0, 0, 0] for z in range(3)] == [0, 1, 2]
+    make(tmp_path / "more", {f"{p}_z{z}.tif": 0 for p in ("pos1", "pos2") for z in (-1, 0, 1)})
+    assert [open_image(m).shape[1] for m in find_movies(tmp_path / "more")] == [3, 3]
+    assert shapes(tmp_path / "dash", ["s_z-1.tif", "s_z-2.tif"]) == {"dash": (1, 2, 1)}
+    with open_image(tmp_path / "dash") as img:
+        assert img.frame(0, 0)[0, 0, 0] == 0  # a hyphen before every number is none below zero
+
+
+def test_channels_by_wavelength_dye_and_a_number_that_goes_along(tmp_path):
+    for name, names in {
+        "nm": [f"a_t{t}_{w}nm.tif" for t in (1, 2) for w in (405, 488)],
+        "dye": [f"{w}_{t}.tif" for t in (1, 2) for w in ("Hoechst33342", "AF488")],
+        "yokogawa": [f"W_B02_T{t:04}F001L01A0{c}Z01C0{c}.tif" for t in (1, 2) for c in (1, 2)],
+    }.items():
+        assert shapes(tmp_path / name, names) == {name: (2, 1, 2)}
+
+
+def test_kinds_of_one_format_are_one_movie(tmp_path):
+    assert shapes(tmp_path / "k", ["f1.tif", "f2.tiff", "f3.TIF"]) == {"k": (3, 1, 1)}
+    two = {f"{p}_t{t}.{k}": 0 for p in ("a", "b") for t, k in ((0, "tif"), (1, "TIFF"))}
+    assert [len(open_image(m)) for m in find_movies(make(tmp_path / "two", two))] == [2, 2]
+
+
+def test_a_column_beside_a_row_is_no_channel(tmp_path):
+    with pytest.raises(ImageError, match="say it in the name"):
+        shapes(tmp_path / "r", [f"m_r{r}_c{c}.tif" for r in (0, 1) for c in (0, 1)])
+    assert len(shapes(tmp_path / "p", [f"m_r{r}c{c}.tif" for r in (0, 1) for c in (0, 1)])) == 4

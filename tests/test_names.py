@@ -63,3 +63,19 @@ def test_hidden_files_and_folders_are_no_images(tmp_path):
     assert not is_image_name(tmp_path / "a") and is_image_name("x.czi")
     with pytest.raises(ImageError, match="nowhere"):
         find_image_files(tmp_path / "nowhere")
+
+
+def test_what_servers_tools_and_earlier_runs_leave_is_no_image(tmp_path):
+    for name in (
+        "A/c.png",
+        "A/~snapshot/c.png",
+        "A/thumbnails/c.png",
+        "~snapshot/A/c.png",
+        "work/26/map.png",
+        "A/~$c.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "work/26/dataset.json").write_text("{}")
+    with pytest.warns(UserWarning, match=r"left out: 26 \(1\), thumbnails \(1\), ~snapshot \(2\)"):
+        assert [f.name for f in find_image_files(tmp_path, deep=True)] == ["c.png"]

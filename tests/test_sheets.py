@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -205,3 +206,52 @@ def test_one_click_outside_does_not_turn_all_clicks_into_whole_images(tmp_path):
     with pytest.raises(LabelledError, match=r"row 5 \(250, 40\) lie outside f3.png"):
         labelled(tmp_path, "\n".join(rows))
     assert len(labelled(tmp_path, "\n".join(rows), clicks="no")) == 4
+
+
+@pytest.mark.parametrize("two", [("\u200eA", "A"), ("A\u202c", "A"), ("1,0", "1"), ("2,00", "2")])
+def test_marks_of_direction_and_decimal_commas_make_no_second_name(two):
+    assert len(set(make_names_alike(two, "labels", "t.csv"))) == 1
+
+
+@pytest.mark.parametrize(
+    "two", [("G1 phase", "G1_phase"), ("G1-phase", "G1_phase"), ("5'", "5\u2019"), ("\u03b2", "\u00df")]
+)
+def test_names_that_differ_in_hyphens_or_quotes_are_said(two):
+    with pytest.warns(UserWarning, match="2 labels, which differ in"):
+        make_names_alike(two, "labels", "t.csv")
+
+
+def test_numbers_of_names_are_not_joined(recwarn):
+    make_names_alike(["plate1_1", "plate11", "1-1", "11", "CD4-", "CD4"], "groups", "t.csv")
+    assert not recwarn.list
+
+
+def test_numbers_that_a_spreadsheet_shortened_are_said():
+    with pytest.warns(UserWarning, match=r"2 of 3 groups are numbers such as '2.02301E\+13', shortened"):
+        make_names_alike(["2.02301E+13", "2.02301E+13", "E5"], "groups", "t.csv")
+
+
+@pytest.mark.parametrize("rows", ['"{},{},{}"\n', "{}:{}:{}\n", "{} {} {}\n"])
+def test_rows_in_quotes_and_unknown_separators_are_refused(tmp_path, rows):
+    text = "".join(rows.format(*cells) for cells in ("file label group".split(), "a.png A 1".split()))
+    with pytest.raises(SheetError, match="one column, called .* and 2 times"):
+        sheet(tmp_path, text)
+    assert sheet(tmp_path, "image file\nmy a.png\n").columns.tolist() == ["image file"]
+
+
+def test_one_file_under_two_spellings_is_one(images):
+    (images / "t.csv").write_text(f"file,label\n./im//c0.png,A\nim/c0.png,B\n{images}/im/c0.png,B\n")
+    with pytest.warns(UserWarning, match="'im/c0.png' is named in 3 rows with the labels 'A' and 'B'"):
+        assert read_labelled(images / "t.csv").file.unique().tolist() == ["im/c0.png"]
+
+
+def test_clicks_of_other_programs_and_movies_without_frames(tmp_path):
+    movie = np.zeros((4, 200, 200), np.uint8)
+    tifffile.imwrite(tmp_path / "m.tif", movie, photometric="minisblack", metadata=dict(axes="TYX"))
+    for head in ("axis-0,axis-1,axis-2", "T,centroid-0,centroid-1"):
+        made = labelled(tmp_path, f"file,label,{head}\nm.tif,A,2,30,140\nm.tif,B,0,50,60\n")
+        assert made[["t", "y", "x"]].to_numpy().tolist() == [[2, 30, 140], [0, 50, 60]]
+    made = labelled(tmp_path, "file,label,Slice,X,Y\nm.tif,A,1,140,30\nm.tif,B,4,60,50\n", first="1")
+    assert made[["t", "y", "x"]].to_numpy().tolist() == [[0, 30, 140], [3, 50, 60]]
+    with pytest.raises(LabelledError, match="no column says the frame, and m.tif holds 4 frames"):
+        labelled(tmp_path, "file,label,y,x\nm.tif,A,30,140\nm.tif,B,50,60\n")

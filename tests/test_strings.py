@@ -180,6 +180,66 @@ def test_names_of_numbers_in_a_table_of_boxes_stay_text(tmp_path):
         read_embryo_set(home)
 
 
+def test_a_file_of_boxes_that_fits_no_frame_is_refused(tmp_path):
+    write_frames(tmp_path)
+    for rows, said in (
+        ([["f0.png", 2, 2, 9, 9]], "none of 1 boxes names a frame.*'f0.png'.*such as 'E0/f0.png'"),
+        ([["E0/f0.png", 0.1, 0.2, 0.5, 0.6]], "lies in its frame.*multiply them by the width and height"),
+        ([["E0/f0.png", 9, 9, 2, 2]], "lies in its frame.*look at the order"),
+    ):
+        write_boxes(tmp_path, rows)
+        with pytest.raises(EmbryoError, match=said):
+            read_embryo_set(tmp_path)
+    write_boxes(tmp_path, [["E0/f0.jpg", 2, 2, 9, 9]])  # annotated as another kind of file
+    assert read_embryo_set(tmp_path).boxes.item_id.tolist() == ["E0/f0.png"]
+    (tmp_path / "boxes.csv").rename(tmp_path / "boxes.tsv")
+    assert len(read_embryo_set(tmp_path, str(tmp_path / "boxes.tsv")).boxes) == 1
+    box = pd.DataFrame([["E0/f0.png", "string", 20, 30, 90, 120]], columns=["field", "label", "y0", "x0", "y1", "x1"])
+    write_coco(tmp_path / "boxes.json", box, ["string"], {"E0/f0.png": (240, 300)})
+    with pytest.raises(EmbryoError, match="240 x 300 px there, and 24 x 30 px as a file"):
+        read_embryo_set(tmp_path, str(tmp_path / "boxes.json"))
+
+
+def test_boxes_of_several_labels_are_said(tmp_path):
+    home, columns = write_frames(tmp_path / "in"), ["field", "label", "y0", "x0", "y1", "x1"]
+    both = pd.DataFrame([["E0/f0.png", "string", 2, 3, 9, 12], ["E0/f1.png", "bubble", 2, 3, 9, 12]], columns=columns)
+    write_yolo(tmp_path / "yolo", both, ["string", "bubble"], {f"E0/f{t}.png": (24, 30) for t in range(2)})
+    with pytest.warns(UserWarning, match=r"string \(1\), bubble \(1\); if one of them is meant"):
+        assert len(read_embryo_set(home, str(tmp_path / "yolo")).boxes) == 2
+    assert len(read_embryo_set(home, str(tmp_path / "yolo"), wanted="string").boxes) == 1
+
+
+def test_embryos_and_times_as_names_and_tables_say_them(tmp_path):
+    for e in (1, 2):
+        (tmp_path / "films").mkdir(exist_ok=True)
+        film = np.zeros((3, 24, 30), np.uint8)
+        tifffile.imwrite(tmp_path / f"films/e{e}.tif", film, photometric="minisblack", metadata=dict(axes="TYX"))
+    frames, _, _, said, _ = read_embryo_set(tmp_path / "films")
+    assert frames.groupby("group").frame.apply(list).to_dict() == {"e1": [0, 1, 2], "e2": [0, 1, 2]}
+    assert "2 movies are an embryo each" in " ".join(said)
+
+    names = ("E1_24h", "E1_30h", "E2_z1_t1", "E2_z2_t1", "run10_1")
+    for name in names:
+        imsave(tmp_path / f"{name}.png", np.zeros((24, 30), np.uint8), check_contrast=False)
+    write_list(tmp_path, "file,label\n" + "".join(f"{n}.png,\n" for n in names))
+    assert read_embryo_set(tmp_path).frames.group.tolist() == ["E1", "E1", "E2", "E2", "run10"]
+
+    write_list(tmp_path, "file,embryo,hours\nE1_30h.png,A,30\nE1_24h.png,A,24\n")
+    assert read_embryo_set(tmp_path).frames.set_index("hours").frame.to_dict() == {24: 0, 30: 1}
+
+
+def test_folders_called_by_numbers_are_embryos(tmp_path):
+    for k in (1, 2, 3):
+        shutil.copytree(write_frames(tmp_path / "in") / "E0", tmp_path / "numbers" / str(k))
+    frames = read_embryo_set(tmp_path / "numbers").frames
+    assert set(frames.group) == {"1", "2", "3"} and set(frames.label) == {""}
+    for k, name in enumerate(("normal/E5/f2.png", "string/E5/f1.png", "normal/E5/f10.png")):
+        (tmp_path / "sorted" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "in/E0/f0.png", tmp_path / "sorted" / name)
+    frames = read_embryo_set(tmp_path / "sorted").frames
+    assert frames.item_id.tolist() == ["string/E5/f1.png", "normal/E5/f2.png", "normal/E5/f10.png"]
+
+
 def test_boxes_that_a_person_has_drawn_count(tmp_path, capsys):
     "The widget begins with the boxes of files, in movies, too; once its log is there, it says where strings are."
     from cellprotocols.strings.annotate import make_box_annotator, read_source, read_truths, run

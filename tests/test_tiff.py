@@ -14,6 +14,7 @@ from rasters import dtypes, movie_bytes, ramp, rgb, rng, tiff, whole
 from cellprotocols.errors import UserError
 from cellprotocols.hints import Hints, give_hints
 from cellprotocols.images import open_image, read_image_bytes
+from cellprotocols.scales import choose_px_um
 from cellprotocols.sources import ImageError, Source
 from cellprotocols.tiffpages import find_pages
 
@@ -451,3 +452,9 @@ def test_brightness_and_colour_become_red_green_and_blue(tmp_path, compression):
     if compression != "jpeg":
         with open_image(tmp_path / "a.tif") as img:
             assert img.channels == ["Y", "Cb", "Cr"]  # as they are, where that is asked for
+
+
+def test_a_pixel_of_less_than_a_nanometre_is_doubted():
+    notes = []
+    assert choose_px_um((0.000325, 0.000325), notes) == (None, None)  # um that were called nm
+    assert "no light microscope has" in notes[0] and choose_px_um((0.02, 0.02), []) == (0.02, None)

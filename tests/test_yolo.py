@@ -181,6 +181,32 @@ def test_track_ids_are_no_scores(tmp_path):
     assert yolo(tmp_path, "0 .5 .5 .1 .1 1\n0 .5 .5 .1 .1 .25\n").boxes.score.tolist() == [1, 0.25]
 
 
+def test_the_first_tracks_are_tracks_where_others_are(tmp_path):
+    text = "0 .5 .5 .1 .1 .9 0\n1 .2 .3 .1 .2 .8 1\n0 .8 .8 .1 .1 .7 2\n"
+    assert yolo(tmp_path, text).boxes.score.tolist() == [0.9, 0.8, 0.7]
+    with pytest.raises(BoxError, match="an outline and no box"):  # three corners, the last of them at the edge
+        yolo(tmp_path, "0 .5 .5 .2 .2 .9 1\n")
+
+
+def test_label_files_are_found_beside_images_or_missed(tmp_path):
+    box, size = "0 .5 .5 .1 .1\n", {"a.png": (10, 10)}
+    for name in ("images/a.txt", "labels/a.png.txt"):
+        home = tmp_path / name[:5]
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text(box)
+        assert len(read_yolo(home, size, ["cell"]).boxes) == 1
+    (tmp_path / "none" / "labels").mkdir(parents=True)
+    with pytest.raises(BoxError, match="there is no file of labels"):
+        read_yolo(tmp_path / "none", size, ["cell"])
+
+
+def test_two_lists_of_classes_must_agree(tmp_path):
+    (tmp_path / "data.yaml").write_text("names: [B, A]\n")
+    with pytest.raises(BoxError, match="B, A in its YAML and A, B in classes.txt"):
+        yolo(tmp_path, "0 .5 .5 .1 .1\n")
+    assert yolo(tmp_path, "0 .5 .5 .1 .1\n", "B\nA\n").boxes.label.tolist() == ["B"]
+
+
 def test_one_odd_line_is_named_and_the_rest_is_read(tmp_path):
     for odd in ("0 .5 .5 0 .1", "0 .5 .5 nan .1", "0 .5 .5 .1", "0 .9 .9 .5 .5"):
         with pytest.warns(UserWarning, match="1 of 3 lines are left out: a.txt, line 2"):
