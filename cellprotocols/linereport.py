@@ -53,8 +53,9 @@ def make_line_verdict(
     said = f"{r.value:.0%} of the sequences in batches that were not learned from get the right line " + (
         f"(95 % interval {r.low:.0%} to {r.high:.0%})." if np.isfinite(r.low) else "(too few batches for an interval).")
     kind = "good" if r.low > .8 else "bad" if not r.low > 1/n_lines else "warn"
+    which = " of the lines that are confused" if r.value < 1 else ""
     more = {"good": "", "bad": " No better than guessing cannot be excluded: film more batches.",
-            "warn": f" Film more batches {'of the lines that are confused ' if r.value < 1 else ''}before you rely on it."}[kind]
+            "warn": f" Film more batches{which} before you rely on it."}[kind]
     note = " These are practice (synthetic) data: the numbers say nothing about real images." if practice else ""
     return Callout(said + more + note, kind)
 
