@@ -46,6 +46,22 @@ def _to_embryo(stem):
     while _TIMES.search(name): name = _TIMES.sub("", name)
     return (name if name != stem else _LAST.sub("", stem)) or stem
 
+_PLANE = re.compile(r"(?:^|(?<=[_ /-]))(?:F[_ ]?-?\d{1,3}|(?:z|slice|plane|focus)[_ ]?-?\d+)(?=$|[_ /.-])", re.I)
+
+def _check_planes(files, source):
+    "Refuse several focal planes of one frame: they would be frames in time, or embryos of their own."
+    plane = pd.Series([m[0] if (m := _PLANE.search(f)) else "" for f in files])
+    rest = pd.Series([_PLANE.sub("", f) for f in files])
+    letter = plane.str[:1].str.upper() == "F"
+    if not plane[letter].str.contains(r"-|^F[_ ]?0+$", case=False).any(): plane[letter] = "" # wells, fields
+    embryo = rest.map(lambda f: _from_name(f)[0])
+    timed = rest.groupby(embryo).transform("nunique") > 1
+    several = (plane != "") & rest.duplicated(keep=False) & (timed | letter)
+    if not several.any(): return
+    named = ", ".join(sorted(set(plane[several]), key=natural_key)[:4])
+    raise EmbryoError(f"focal planes {named} of the same frames", "one plane a frame",
+                      "give a folder with one of them, or a table (.csv: file, embryo) that names their files", source)
+
 def _choose_words(files):
     "The names of folders that are labels: 0 and 1 only where both are there, and no other number."
     numbers = {d for f in files for d in Path(f).parts[:-1] if d.isdigit()}
@@ -71,6 +87,7 @@ def _read_list(source, group, anywhere):
         def place(f): return natural_key("/".join(d for d in Path(f).parts if d.lower() not in words)), natural_key(f)
         t = pd.DataFrame(dict(file=sorted(files, key=place)))
         if not len(t): raise EmbryoError("no frames here", "a folder of images, or a .csv with file", file=source)
+        _check_planes(t.file, source)
         t["group"], t["label"] = zip(*(_from_name(f, words) for f in t.file))
         return t.assign(hours=np.nan, told=False)
     return _read_table(tables[0], group, anywhere)
@@ -90,7 +107,14 @@ def _read_table(path, group, anywhere):
     groups = check_groups(t[who], path) if who else [_from_name(f, _choose_words(files))[0] for f in files]
     times = to_numbers(t[hours], path, "hours", gaps=True) if hours else np.nan
     said = [SAYS.get(s, "") for s in said]
-    return pd.DataFrame(dict(file=files, group=groups, hours=times, label=said, told=bool(who))).reset_index(drop=True)
+    made = pd.DataFrame(dict(file=files, group=groups, hours=times, label=said, told=bool(who))).reset_index(drop=True)
+    return made if hours else _put_in_order(made)
+
+def _put_in_order(t):
+    "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."
+    alike = t.file.str.replace(r"\d+", "#", regex=True).groupby(t.group).transform("nunique") == 1
+    codes, keys = pd.factorize(t.group)[0], [natural_key(f) if a else () for f, a in zip(t.file, alike)]
+    return t.iloc[sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))].reset_index(drop=True)
 
 # %% ../nbs/embryosets.ipynb #4470823c
 def _measure(t, root):

@@ -27,6 +27,7 @@ COLUMNS = ["file", "line", "group", "batch", "sequence", "hours"]
 _no_line = re.compile(r"(train|test|valid?|validation|training|testing)|"
     r"(batch|plate|day|date|exp|experiment|run|passage|replicate|rep|week|slide|flask)[ _-]?\d+|"
     r"\d{4}-?\d\d-?\d\d|\d{6}", re.I)
+_no_name = re.compile(r"(raw[ _-]?)?(images?|imgs?|data|frames?|photos?|pictures?|tiffs?|pngs?|exports?)", re.I)
 
 # %% ../nbs/framesets.ipynb #13e0ac08
 def _read_folders(files):
@@ -43,6 +44,10 @@ def _check_tops(files):
     "Folders at the top that are parts, days or batches, with the same folders inside each, are no lines."
     places = [Path(f).parts[:-1] for f in files]
     tops, inner = {p[0] for p in places if p}, {p[:2] for p in places if len(p) > 1}
+    if len(tops) == 1 and len(inner) > 1 and all(places) and _no_name.fullmatch(top := next(iter(tops))):
+        named = ", ".join(sorted((p[1] for p in inner), key=natural_key)[:3])
+        raise LabelledError(f"all images are in the folder {top}, and in it are {named}", "a folder for each line at the top",
+                            f"give the folder {top} itself as source")
     if len({p[1] for p in inner}) == len(inner) or not all(map(_no_line.fullmatch, tops)): return
     named = ", ".join(sorted(tops, key=natural_key)[:3])
     depth = "/(?P<position>[^/]+)" if any(len(p) > 2 for p in places) else ""

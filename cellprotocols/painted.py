@@ -6,6 +6,7 @@
 __all__ = ['SCORES', 'write_strokes', 'PaintedError', 'Painted', 'check_size', 'score_painted', 'score_painted_tiles']
 
 # %% ../nbs/painted.ipynb #30aee43f
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -62,13 +63,16 @@ SCORES = ["precision", "recall", "f1", "iou", "mean_iou", "clean_area"]
 
 def _compare(items, mask_of, names):
     "Histograms of the pixels, objects, and wrong pixels, one field after another."
-    hists, objects, wrong = [], [], []
+    hists, objects, wrong, shares = [], [], [], []
     for r in items.itertuples():
         true, mask = read_mask(names[r.file]), mask_of(r.file)
         check_size(true, mask.shape, names[r.file])
+        shares.append(true.mean())
         hists.append(make_pixel_histogram(true, mask.astype(np.float32)))
         wrong.append(int((true ^ mask).sum()))
         objects.append(measure_matches(true, mask).assign(group=r.group))
+    if np.median(shares) > .5:
+        warnings.warn(f"painted masks cover {np.median(shares):.0%} of their images: if dirt is black in them, invert them")
     return np.stack(hists), pd.concat(objects), wrong
 
 def _open_painted(painted, folder, mask_of, known):
