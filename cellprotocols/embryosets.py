@@ -53,7 +53,8 @@ def _check_planes(files, source):
     plane = pd.Series([m[0] if (m := _PLANE.search(f)) else "" for f in files])
     rest = pd.Series([_PLANE.sub("", f) for f in files])
     letter = plane.str[:1].str.upper() == "F"
-    if not plane[letter].str.contains(r"-|^F[_ ]?0+$", case=False).any(): plane[letter] = "" # wells, fields
+    certain = plane[letter].str.contains(r"-|^F[_ ]?0+$", case=False).any()
+    if not certain: plane[letter] = "" # wells, fields
     embryo = rest.map(lambda f: _from_name(f)[0])
     timed = rest.groupby(embryo).transform("nunique") > 1
     several = (plane != "") & rest.duplicated(keep=False) & (timed | letter)

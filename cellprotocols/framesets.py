@@ -46,8 +46,8 @@ def _check_tops(files):
     tops, inner = {p[0] for p in places if p}, {p[:2] for p in places if len(p) > 1}
     if len(tops) == 1 and len(inner) > 1 and all(places) and _no_name.fullmatch(top := next(iter(tops))):
         named = ", ".join(sorted((p[1] for p in inner), key=natural_key)[:3])
-        raise LabelledError(f"all images are in the folder {top}, and in it are {named}", "a folder for each line at the top",
-                            f"give the folder {top} itself as source")
+        raise LabelledError(f"all images are in the folder {top}, and in it are {named}",
+                            "a folder for each line at the top", f"give the folder {top} itself as source")
     if len({p[1] for p in inner}) == len(inner) or not all(map(_no_line.fullmatch, tops)): return
     named = ", ".join(sorted(tops, key=natural_key)[:3])
     depth = "/(?P<position>[^/]+)" if any(len(p) > 2 for p in places) else ""

@@ -71,8 +71,8 @@ def _compare(items, mask_of, names):
         hists.append(make_pixel_histogram(true, mask.astype(np.float32)))
         wrong.append(int((true ^ mask).sum()))
         objects.append(measure_matches(true, mask).assign(group=r.group))
-    if np.median(shares) > .5:
-        warnings.warn(f"painted masks cover {np.median(shares):.0%} of their images: if dirt is black in them, invert them")
+    if (much := np.median(shares)) > .5:
+        warnings.warn(f"painted masks cover {much:.0%} of their images: if dirt is black in them, invert them")
     return np.stack(hists), pd.concat(objects), wrong
 
 def _open_painted(painted, folder, mask_of, known):
