@@ -46,6 +46,20 @@ def _to_embryo(stem):
     while _TIMES.search(name): name = _TIMES.sub("", name)
     return (name if name != stem else _LAST.sub("", stem)) or stem
 
+def _choose_words(files):
+    "The names of folders that are labels: 0 and 1 only where both are there, and no other number."
+    numbers = {d for f in files for d in Path(f).parts[:-1] if d.isdigit()}
+    return SAYS if numbers == {"0", "1"} else {k: v for k, v in SAYS.items() if not k[0].isdigit()}
+
+def _from_name(file, words=SAYS):
+    "Embryo and label that folders and name say."
+    p = Path(file)
+    label = next((words[d.lower()] for d in p.parts[:-1] if d.lower() in words), "")
+    around = {*words, "train", "val", "valid", "test", "images", "frames"}
+    folders = [d for d in p.parts[:-1] if d.lower() not in around]
+    return "/".join(folders) or _to_embryo(p.stem), label
+
+# %% ../nbs/embryosets.ipynb #e3b0aa02
 _PLANE = re.compile(r"(?:^|(?<=[_ /-]))(?:F[_ ]?-?\d{1,3}|(?:z|slice|plane|focus)[_ ]?-?\d+)(?=$|[_ /.-])", re.I)
 
 def _check_planes(files, source):
@@ -62,19 +76,6 @@ def _check_planes(files, source):
     named = ", ".join(sorted(set(plane[several]), key=natural_key)[:4])
     raise EmbryoError(f"focal planes {named} of the same frames", "one plane a frame",
                       "give a folder with one of them, or a table (.csv: file, embryo) that names their files", source)
-
-def _choose_words(files):
-    "The names of folders that are labels: 0 and 1 only where both are there, and no other number."
-    numbers = {d for f in files for d in Path(f).parts[:-1] if d.isdigit()}
-    return SAYS if numbers == {"0", "1"} else {k: v for k, v in SAYS.items() if not k[0].isdigit()}
-
-def _from_name(file, words=SAYS):
-    "Embryo and label that folders and name say."
-    p = Path(file)
-    label = next((words[d.lower()] for d in p.parts[:-1] if d.lower() in words), "")
-    around = {*words, "train", "val", "valid", "test", "images", "frames"}
-    folders = [d for d in p.parts[:-1] if d.lower() not in around]
-    return "/".join(folders) or _to_embryo(p.stem), label
 
 # %% ../nbs/embryosets.ipynb #9934c92f
 def _read_list(source, group, anywhere):

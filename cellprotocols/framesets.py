@@ -29,17 +29,7 @@ _no_line = re.compile(r"(train|test|valid?|validation|training|testing)|"
     r"\d{4}-?\d\d-?\d\d|\d{6}", re.I)
 _no_name = re.compile(r"(raw[ _-]?)?(images?|imgs?|data|frames?|photos?|pictures?|tiffs?|pngs?|exports?)", re.I)
 
-# %% ../nbs/framesets.ipynb #13e0ac08
-def _read_folders(files):
-    "Line and batch from folders; every image is a sequence of its own."
-    parts = [Path(f).parts[:-1] for f in files]
-    line = [p[0] if p else "" for p in parts]
-    batch = ["/".join(p[1:]) for p in parts]
-    none = [not b for b in batch]
-    batch = [Path(f).stem if n else b for f, b, n in zip(files, batch, none)]
-    t = pd.DataFrame(dict(file=files, line=line, batch=batch, sequence=list(files), hours=np.nan))
-    return t.assign(group=t.line + "/" + t.batch)
-
+# %% ../nbs/framesets.ipynb #f4a5aa02
 def _check_tops(files):
     "Folders at the top that are parts, days or batches, with the same folders inside each, are no lines."
     places = [Path(f).parts[:-1] for f in files]
@@ -54,6 +44,17 @@ def _check_tops(files):
     example = rf"(?P<culture>[^/]+)/(?P<line>[^/]+){depth}/" + (r"[^/]+\.\w+" if depth else r"(?P<position>[^/]+)\.\w+")
     seen = f"the folders at the top are {named}, with folders of the same names in each"
     raise LabelledError(seen, "a folder for each line at the top", f"move them, or say pattern={example!r}")
+
+# %% ../nbs/framesets.ipynb #13e0ac08
+def _read_folders(files):
+    "Line and batch from folders; every image is a sequence of its own."
+    parts = [Path(f).parts[:-1] for f in files]
+    line = [p[0] if p else "" for p in parts]
+    batch = ["/".join(p[1:]) for p in parts]
+    none = [not b for b in batch]
+    batch = [Path(f).stem if n else b for f, b, n in zip(files, batch, none)]
+    t = pd.DataFrame(dict(file=files, line=line, batch=batch, sequence=list(files), hours=np.nan))
+    return t.assign(group=t.line + "/" + t.batch)
 
 def _read_names(files, pattern):
     "What names say, else what folders say; images without a batch are a batch each."
