@@ -1,6 +1,6 @@
 "Cell masks and cluster selection of brightfield frames: the published ones equal a slow reference; the defaults keep their word."
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +35,9 @@ def culture(n, shape=(300, 420), seed=0):
 @pytest.fixture(scope="module")
 def plain():
     "The published rule written plainly, as the benchmark has it."
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "bench_clusters.py"
-    spec = importlib.util.spec_from_file_location("bench_clusters", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as m:
+        m.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+        return importlib.import_module("bench_clusters")
 
 
 @pytest.mark.parametrize("density", SIZES)
