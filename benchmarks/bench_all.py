@@ -1,6 +1,6 @@
 """Every benchmark that needs no data of others, one after the other, and one table of them: docs/bench.md (`make bench`).
 
-    python benchmarks/bench_all.py [--only start,train] [--out docs/bench.md]
+    python benchmarks/bench_all.py [--only start train] [--out bench.md]
 
 Each is a process of its own, smaller than when it runs alone, so that all take about half an hour on two quiet cores. Benchmarks
 on real images (`bench_quality`, `bench_lines`, `bench_proposals` ...) name the folder they need and are run by hand.
@@ -50,8 +50,7 @@ def run_all(names, file):
 
 def describe_machine():
     "In one line."
-    with open("/proc/meminfo") as f:
-        gb = int(f.readline().split()[1]) / 2**20
+    gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     busy = os.getloadavg()[0]
     kinds = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "zarr", "scikit-image"))
     return (
@@ -79,17 +78,20 @@ def write_table(path, rows, machine, failed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(SCRIPTS))
-    parser.add_argument("--out", type=Path, default=Path("docs/bench.md"))
+    parser.add_argument(
+        "--only", nargs="+", choices=SCRIPTS, default=[*SCRIPTS], metavar="NAME", help=", ".join(SCRIPTS)
+    )
+    parser.add_argument("--out", type=Path, help="where the table goes; docs/bench.md where all are run")
     given = parser.parse_args()
+    out = given.out or Path("docs/bench.md" if given.only == [*SCRIPTS] else "bench.md")
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         file.touch()
-        failed = run_all(given.only.split(","), file)
+        failed = run_all(given.only, file)
         rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    write_table(given.out, rows, machine, failed)
-    print(f"{len(rows)} rows in {given.out}; aims missed: {sum(row['reached'] == '**no**' for row in rows)}")
+    write_table(out, rows, machine, failed)
+    print(f"{len(rows)} rows in {out}; aims missed: {sum(row['reached'] == '**no**' for row in rows)}")
     sys.exit(bool(failed))
 
 

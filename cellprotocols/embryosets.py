@@ -9,6 +9,7 @@ __all__ = ['SAYS', 'EmbryoError', 'read_embryo_frame', 'read_frame_px', 'name_pi
 import hashlib
 import re
 import warnings
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,19 +38,21 @@ def _first(t, *names):
     "The first of some columns that a table has, whatever their case."
     return next((c for n in names if (c := find_column(t.columns, n))), None)
 
-_TIMES = re.compile(r"[_ -](?:t|time|frame|z|slice|plane|c|ch|channel)[_ -]?\d+$", re.I)
+_TIMES = re.compile(r"[_ -](?:(?i:t|time|frame|z|slice|plane|ch|channel)|c)[_ -]?\d+$") # C3 may be a well
 _LAST = re.compile(r"[_ -]*t?\d+(?:\.\d+)? ?(?:h|hrs?|hours?|hpi|hpf|min)?$", re.I)
 
 def _to_embryo(stem):
     "A name without the time, plane and channel at its end, or without its last number."
-    name = stem
+    name = re.sub(r"[_ -]C\d+$", "", stem)
+    if not _TIMES.search(name): name = stem
     while _TIMES.search(name): name = _TIMES.sub("", name)
     return (name if name != stem else _LAST.sub("", stem)) or stem
 
 def _choose_words(files):
     "The names of folders that are labels: 0 and 1 only where both are there, and no other number."
-    numbers = {d for f in files for d in Path(f).parts[:-1] if d.isdigit()}
-    return SAYS if numbers == {"0", "1"} else {k: v for k, v in SAYS.items() if not k[0].isdigit()}
+    levels = zip_longest(*{Path(f).parts[:-1] for f in files})
+    if any({d for d in level if d} == {"0", "1"} for level in levels): return SAYS
+    return {k: v for k, v in SAYS.items() if not k[0].isdigit()}
 
 def _from_name(file, words=SAYS):
     "Embryo and label that folders and name say."
@@ -67,8 +70,8 @@ def _check_planes(files, source):
     plane = pd.Series([m[0] if (m := _PLANE.search(f)) else "" for f in files])
     rest = pd.Series([_PLANE.sub("", f) for f in files])
     letter = plane.str[:1].str.upper() == "F"
-    certain = plane[letter].str.contains(r"-|^F[_ ]?0+$", case=False).any()
-    if not certain: plane[letter] = "" # wells, fields
+    numbers = set(plane[letter].str.extract(r"(-?\d+)$")[0].astype(int))
+    if 0 not in numbers or 1 in numbers: plane[letter] = "" # wells, fields, frames, generations
     embryo = rest.map(lambda f: _from_name(f)[0])
     timed = rest.groupby(embryo).transform("nunique") > 1
     several = (plane != "") & rest.duplicated(keep=False) & (timed | letter)

@@ -36,12 +36,16 @@ def _check_tops(files):
     tops, inner = {p[0] for p in places if p}, {p[:2] for p in places if len(p) > 1}
     if len(tops) == 1 and len(inner) > 1 and all(places) and _no_name.fullmatch(top := next(iter(tops))):
         named = ", ".join(sorted((p[1] for p in inner), key=natural_key)[:3])
+        do = f"give the folder {top} itself as source"
+        if all(_no_line.fullmatch(p[1]) for p in inner): do = "give a table (.csv: file, line, batch)"
         raise LabelledError(f"all images are in the folder {top}, and in it are {named}",
-                            "a folder for each line at the top", f"give the folder {top} itself as source")
+                            "a folder for each line at the top", do)
     if len({p[1] for p in inner}) == len(inner) or not all(map(_no_line.fullmatch, tops)): return
     named = ", ".join(sorted(tops, key=natural_key)[:3])
-    depth = "/(?P<position>[^/]+)" if any(len(p) > 2 for p in places) else ""
-    example = rf"(?P<culture>[^/]+)/(?P<line>[^/]+){depth}/" + (r"[^/]+\.\w+" if depth else r"(?P<position>[^/]+)\.\w+")
+    clock = all(re.search(r"\d+d\d+h\d+m", f) for f in files)
+    rest = r"(?P<position>.+)/[^/]+" if any(len(p) > 2 for p in places) else r"(?P<position>[^/]+)"
+    if clock: rest = r"(?:.*/)?(?P<position>[^/]*?)[_-]?(?P<day>\d+)d(?P<hour>\d+)h(?P<minute>\d+)m"
+    example = rf"^(?P<culture>[^/]+)/(?P<line>[^/]+)/{rest}\.\w+"
     seen = f"the folders at the top are {named}, with folders of the same names in each"
     raise LabelledError(seen, "a folder for each line at the top", f"move them, or say pattern={example!r}")
 
@@ -58,12 +62,13 @@ def _read_folders(files):
 
 def _read_names(files, pattern):
     "What names say, else what folders say; images without a batch are a batch each."
-    if not pattern: _check_tops(files)
     try: t = find_sequences(files, pattern)
     except SequenceError as e:
         if pattern or not any("/" in f for f in files): raise
+        _check_tops(files)
         print(f"  {e.seen}: folders are taken as line and batch, and every image stands alone")
         return _read_folders(files)
+    if not pattern and t.line.isin({Path(f).parts[0] for f in files}).any(): _check_tops(files)
     return t.assign(batch=t.group.str.split("/").str[-1])
 
 # %% ../nbs/framesets.ipynb #b4f6ac57

@@ -115,10 +115,10 @@ def _yolo_names(folder) -> list:
         if file := _find_here(place, "data.yaml", "data.yml", "dataset.yaml"): found.append(_names_in_yaml(file))
         if file := _find_here(place, "classes.txt", "obj.names"):
             found.append(check_classes([n.strip() for n in read_text(file).strip().splitlines()]))
-        if found[1:] and found[0] != found[1]:
+        if found[1:] and any(a.casefold() != b.casefold() for a, b in zip(*found)):
             said = f"the classes are {', '.join(found[0][:4])} in its YAML and {', '.join(found[1][:4])} in {file.name}"
             raise BoxError(said, "one list of classes", "move the wrong one away, or pass classes=", place)
-        if found: return found[0]
+        if found: return max(found, key=len)
     raise BoxError("there are no class names", "classes.txt or data.yaml beside the labels", "pass classes=", folder)
 
 # %% ../nbs/yolo.ipynb #ccacab60
