@@ -48,6 +48,7 @@ def _to_embryo(stem):
     while _TIMES.search(name): name = _TIMES.sub("", name)
     return (name if name != stem else _LAST.sub("", stem)) or stem
 
+# %% ../nbs/embryosets.ipynb #e3b0aa12
 def _choose_words(files):
     "The names of folders that are labels: 0 and 1 only where both are there, and no other number."
     levels = zip_longest(*{Path(f).parts[:-1] for f in files})
