@@ -37,7 +37,7 @@ _CLOCK = r"(?:(\d{1,6})d)?(\d{1,6})h(?:(\d{1,6})m)?"
 _UNITS = r"\d{1,6}d\d{1,6}h(?:\d{1,6}m)?|\d{1,6}h\d{1,6}m|\d+ ?(?:h|hrs?|hours?|mins?|minutes?)"
 _SCHEMES = [re.compile(pattern) for pattern in (
     r"r(?P<p1>\d+)c(?P<p2>\d+)f(?P<p3>\d+)p(?P<z>\d+)-ch(?P<c>\d+)sk(?P<t>\d+)", # Operetta, Harmony
-    r"_(?P<p1>[A-P]\d\d)_T(?P<t>\d+)F(?P<p2>\d+)L\d+A\d+Z(?P<z>\d+)C(?P<c>\d+)$", # Yokogawa
+    r"_(?P<p1>[A-P]\d\d)_T(?P<t>\d+)F(?P<p2>\d+)L\d+A(?P<x>\d+)Z(?P<z>\d+)C(?P<c>\d+)$", # Yokogawa
     rf"_(?P<p1>[A-P]\d+)_(?P<p2>\d+)_(?P<t>{_TIME})", # Incucyte
     r"^img_(?P<t>\d{9})_(?P<c>.+)_(?P<z>\d{3})$", # Micro-Manager
     r"^.+_w(?P<c>\d+[^_]*)(_s(?P<p1>\d+))?(_t(?P<t>\d+))?$", # MetaMorph
@@ -52,10 +52,10 @@ _SCHEMES = [re.compile(pattern) for pattern in (
 )]
 
 def _find_spans(stem):
-    "(start, end, axis) of each number of a name; the axis is ? where no word says it."
+    "(start, end, axis) of each number of a name; the axis is ? where no word says it, * where it says nothing."
     for scheme in _SCHEMES:
         if not (m := scheme.search(stem)): continue
-        known = [(*m.span(k), k[0]) for k, v in m.groupdict().items() if v is not None]
+        known = [(*m.span(k), k[0].replace("x", "*")) for k, v in m.groupdict().items() if v is not None]
         rest = [s for s in _number_spans(stem) if not any(a < s[1] and s[0] < b for a, b, _ in known)]
         return sorted(known + rest)
     return _number_spans(stem)
@@ -68,14 +68,15 @@ def _axis_of(word, stem, start, end):
     timed = re.search(r"(?:^|[ _-])[TtZz]\d", stem)
     if well and not timed: return "w" # C01: a well or a channel
     if word.lower() in ("", "w") and re.match(" ?nm(?![A-Za-z])", stem[end:]): return "c"
+    if word.lower() in ("ex", "em", "laser") and not re.fullmatch(r"[3-9]\d\d", stem[start:end]): return "?" # no nm
     row = re.search(r"(?:^|[^A-Za-z])r(?:ow)?[ _=-]?\d+([ _-]*)c[ _=-]*$", stem[:start], re.I)
     if row: return "?" if row[1] else "p" # a column beside a row, or a channel
     return _AXIS.get(word.lower(), "w" if word.lower() == "w" else "?")
 
 def _find_dyes(stem):
     "Where names of dyes with numbers in them stand."
-    words = re.finditer(r"(?<![A-Za-z0-9])[A-Za-z]+ ?\d+(?![A-Za-z0-9])", stem)
-    return [w.span() for w in words if _CHANNEL_WORDS.fullmatch(w[0])]
+    ends = [r"(?<![A-Za-z0-9])" + words + r" ?\d+(?![A-Za-z0-9])" for words in ("[A-Za-z]+", "[A-Za-z]+ [A-Za-z]+")]
+    return [w.span() for end in ends for w in re.finditer(end, stem) if _CHANNEL_WORDS.fullmatch(w[0])]
 
 def _number_spans(stem):
     spans, dyes = [], _find_dyes(stem)
@@ -121,10 +122,13 @@ def _to_time(text):
     return int(text[:18])
 
 def _to_times(texts):
-    "The times of a movie: six digits that are all a time of day (083000) count as seconds."
+    "The times of a movie: six digits that are all a time of day (083000) count as seconds if that leaves fewer gaps."
     clocks = [re.fullmatch(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)", text) for text in texts]
-    if not all(clocks): return [_to_time(text) for text in texts]
-    return [(int(m[1])*60 + int(m[2]))*60 + int(m[3]) for m in clocks]
+    numbers = [_to_time(text) for text in texts]
+    if not all(clocks): return numbers
+    seconds = [(int(m[1])*60 + int(m[2]))*60 + int(m[3]) for m in clocks]
+    def length(times): return np.ptp(times)/max(np.gcd.reduce(np.diff(sorted(set(times)))), 1)
+    return seconds if length(seconds) < length(numbers) else numbers
 
 # %% ../nbs/filenames.ipynb #1a07f62e
 def _place_frames(times, notes):
@@ -155,7 +159,8 @@ def _make_series(name, found, notes):
     for (path, v), t in zip(found, times):
         place = frame[t], levels["z"].index(v.get("z", "")), levels["c"].index(v.get("c", ""))
         if other := files.get(place):
-            raise ImageError(f"{other.name} and {path.name} would be the same image of the movie", file=path.parent)
+            said = f"{other.name} and {path.name} would be the same image of the movie"
+            raise ImageError(said, do="move one of them to another folder", file=path.parent)
         files[place] = path
     shape = n_t, len(levels["z"]), len(levels["c"])
     for t in sorted({t for t, *_ in files}):
@@ -199,6 +204,8 @@ def _ask(folder, family, spans, vary, unknown):
     "Ask what the numbers mean that no word explains, with an example of the answer."
     known = {axis for (*_, axis), v in zip(spans, vary) if v}
     free = [a for a in "tpcz" if a not in known]
+    letter = [i for i in unknown if re.search(r"(?<![A-Za-z])c[ _=-]*$", family[0].stem[:spans[i][0]], re.I)]
+    if letter and "c" in free: free.insert(unknown.index(letter[0]), free.pop(free.index("c")))
     guess = [(a, b, free[min(unknown.index(i), len(free) - 1)] if i in unknown else axis)
              for i, (a, b, axis) in enumerate(spans)]
     example = _blank(family[0].stem, guess, lambda i: not vary[i]) + family[0].suffix
@@ -212,12 +219,21 @@ def _find_signed(stem):
     "As `_find_spans`, with the sign of planes below 0."
     return [(a - (axis == "z" and stem[a - 1:a] == "-"), b, axis) for a, b, axis in _find_spans(stem)]
 
-def _find_repeated(columns, axes, vary):
-    "Numbers without a word that go along with a number that is known: they say nothing more."
-    known = [k for k, v in enumerate(vary) if v and axes[k] in "tczp"]
+def _name_repeated(columns, axes, vary):
+    "Numbers without a word that go along with one that is known: p beside a place, * where they run along with time."
     def pairs(i, k): return len(set(zip(columns[i], columns[k]))) == len(set(columns[i])) == len(set(columns[k]))
-    return [i for i, v in enumerate(vary) if v and axes[i] == "?" and any(pairs(i, k) for k in known)]
+    def runs(i, k):
+        rows = sorted(set(zip(_to_times(columns[k]), map(_to_time, columns[i]))))
+        steps = {(b[0] - a[0], b[1] - a[1]) for a, b in zip(rows, rows[1:])}
+        return len(rows) > 2 and len(steps) == 1 and steps.pop()[1] == 1 # both are regular
+    out = list(axes)
+    for i in [i for i, v in enumerate(vary) if v and axes[i] == "?"]:
+        beside = [k for k, v in enumerate(vary) if v and axes[k] in "tp" and pairs(i, k)]
+        if any(axes[k] == "p" for k in beside): out[i] = "p"
+        elif any(runs(i, k) for k in beside): out[i] = "*"
+    return out
 
+# %% ../nbs/filenames.ipynb #d07b46e8
 def _to_key(name): return re.sub(r"\.tiff?$", ".tif", name, flags=re.I) # two spellings of one kind of file
 
 def _name_family(folder, family, signed=False):
@@ -227,15 +243,17 @@ def _name_family(folder, family, signed=False):
     axes = [axis for *_, axis in spans[0]]
     columns = [*zip(*texts)]
     vary = [len(set(column)) > 1 for column in columns]
-    for i in _find_repeated(columns, axes, vary): axes[i] = "*"
+    before, axes = axes, _name_repeated(columns, axes, vary)
     unknown = [i for i, axis in enumerate(axes) if vary[i] and axis in "?w"]
-    notes = []
+    left = axes.count("*") > before.count("*")
+    notes = ["a number in the names runs along with time and is left out"] if left else []
     if len(unknown) == 1 and "w" not in axes and not any(v and a in "tczp" for v, a in zip(vary, axes)):
         axes[unknown[0]], unknown = "t", []
         notes = ["the number in the names is taken as time"]
     if any(v and axis == "t" and re.fullmatch(_UNITS, text) for v, axis, text in zip(vary, axes, texts[0])):
-        notes = ["hours and minutes in the names are taken as time"]
-    if unknown: _ask(folder, family, spans[0], vary, unknown)
+        notes.append("hours and minutes in the names are taken as time")
+    asked = [(a, b, axis if axis == new else "*") for (a, b, axis), new in zip(spans[0], axes)]
+    if unknown: _ask(folder, family, asked, vary, unknown)
     named, first = {}, {}
     for f, s, text in zip(family, spans, texts):
         marked = [(a, b, axes[i]) for i, (a, b, _) in enumerate(s)]

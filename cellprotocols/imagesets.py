@@ -30,9 +30,8 @@ def find_images(
 ) -> list: # Paths relative to it, in natural order
     "All images below a folder; hidden ones, and what steps have written, left out."
     folder = Path(folder)
-    made = {p.parent.relative_to(folder) for p in folder.rglob("dataset.json")} - {Path(".")}
     files = [q.relative_to(folder) for q in find_image_files(folder, deep=True)]
-    kept, said = leave_masks([p for p in files if not made & set(p.parents)])
+    kept, said = leave_masks(files)
     for note in said: warnings.warn(f"{folder}: {note}", stacklevel=2)
     return [p.as_posix() for p in kept]
 

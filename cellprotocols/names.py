@@ -50,7 +50,8 @@ def _say_litter(folder, litter):
 
 def _is_left(at, name):
     "A folder that a system has made, an array, or a result of this package."
-    return is_litter(name) or Path(name).suffix.lower() in (".zarr", ".n5") or Path(at, name, "dataset.json").is_file()
+    made = all(Path(at, name, file).is_file() for file in ("dataset.json", "items.csv"))
+    return made or is_litter(name) or Path(name).suffix.lower() in (".zarr", ".n5")
 
 def _walk_images(folder):
     "The images of a folder and of the folders in it, but for what systems and programs have left behind."

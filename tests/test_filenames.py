@@ -241,3 +241,88 @@ def test_a_column_beside_a_row_is_no_channel(tmp_path):
     with pytest.raises(ImageError, match="say it in the name"):
         shapes(tmp_path / "r", [f"m_r{r}_c{c}.tif" for r in (0, 1) for c in (0, 1)])
     assert len(shapes(tmp_path / "p", [f"m_r{r}c{c}.tif" for r in (0, 1) for c in (0, 1)])) == 4
+
+
+def grid(name, **values):
+    "Names of all combinations of the values."
+    from itertools import product
+
+    return [name.format(**dict(zip(values, v))) for v in product(*values.values())]
+
+
+STILLS = [
+    ["img001_s1.tif", "img002_s2.tif", "img003_s3.tif"],
+    ["A01_001.tif", "A02_002.tif", "B01_003.tif"],
+]
+
+
+@pytest.mark.parametrize("names", STILLS, ids=lambda names: names[0])
+def test_stills_with_a_running_number_keep_their_names_and_open(tmp_path, names):
+    assert shapes(tmp_path / "f", names) == dict.fromkeys(names, (1, 1, 1))
+
+
+RUNNING = {
+    "time": ([f"{n:04}_t{n + 4}.tif" for n in (8, 9, 10)], (3, 1, 1)),
+    "time and channel": ([f"{t}_t{t}_c{c}.tif" for t in (1, 2, 3) for c in C], (3, 1, 2)),
+    "action of a Yokogawa": ([f"W_B02_T0001F001L01A0{c}Z01C0{c}.tif" for c in C], (1, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("names, shape", RUNNING.values(), ids=RUNNING)
+def test_a_number_that_runs_along_is_left_out(tmp_path, names, shape):
+    assert shapes(tmp_path / "f", names) == {"f": shape}
+    with open_image(tmp_path / "f") as img:
+        assert any("runs along with time" in n for n in img.notes) == (shape[0] > 1)
+
+
+ASKED = {
+    "three cells, one time each": ["1_t5.tif", "2_t9.tif", "3_t14.tif"],
+    "two images": ["1_t1.tif", "2_t2.tif"],
+    "two channels of two images": ["img1_ch1.tif", "img2_ch2.tif"],
+    "experiments": grid("ex{e}_t{t}.tif", e=(1, 2), t=(1, 2)),
+    "embryos": grid("em{e:03}_t{t}.tif", e=(1, 2), t=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("names", ASKED.values(), ids=ASKED)
+def test_what_may_be_cells_or_experiments_is_asked(tmp_path, names):
+    with pytest.raises(ImageError, match="say it in the name"):
+        shapes(tmp_path / "f", names)
+
+
+@pytest.mark.parametrize("word", ["ex", "em", "laser"])
+def test_wavelengths_are_channels(tmp_path, word):
+    assert shapes(tmp_path / "f", grid(word + "{c}_t{t}.tif", c=(488, 561), t=(1, 2))) == {"f": (2, 1, 2)}
+
+
+TIMES = {
+    "frames in steps of 50": (range(0, 400, 50), 8, []),
+    "frames with a gap": ((0, 50, 100, 200), 5, [3]),
+    "clock": ((83000, 84500, 90000, 91500), 4, []),
+    "clock with a gap": ((80000, 83000, 93000), 4, [2]),
+    "hours with a gap": ((80000, 90000, 110000), 4, [2]),
+}
+
+
+@pytest.mark.parametrize("times, length, missing", TIMES.values(), ids=TIMES)
+def test_six_digits_are_frames_or_a_clock(tmp_path, times, length, missing):
+    with open_image(make(tmp_path / "f", {f"a_t{t:06}.tif": 1 for t in times})) as img:
+        assert len(img) == length and sorted(img.missing) == missing
+
+
+def test_a_copy_of_another_kind_is_said_with_what_to_do(tmp_path):
+    with pytest.raises(ImageError, match="a_s1.tif and a_s1.tiff would be the same image.*move one of them"):
+        shapes(tmp_path / "f", ["a_s1.tif", "a_s1.tiff", "a_s2.tif"])
+
+
+def test_a_letter_c_is_proposed_as_channel(tmp_path):
+    folder = make(tmp_path / "f", dict.fromkeys(grid("R1_C{c}_t{t}.tif", c=C, t=T), 1))
+    with pytest.raises(ImageError, match=r"R1_C\{c\}_t\{t\}.tif"):
+        find_movies(folder)
+    assert pixels(folder / "R1_C{c}_t{t}.tif")[0] == (3, 1, 2)
+
+
+def test_dyes_of_two_words_are_channels(tmp_path):
+    dyes = ("Alexa Fluor 488", "Alexa Fluor 561", "Hoechst 33342")
+    assert shapes(tmp_path / "one", [f"p1_{d}.tif" for d in dyes]) == {"one": (1, 1, 3)}
+    assert shapes(tmp_path / "t", [f"{d}_t{t}.tif" for d in dyes for t in T]) == {"t": (3, 1, 3)}

@@ -76,6 +76,14 @@ def test_what_servers_tools_and_earlier_runs_leave_is_no_image(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "work/26/dataset.json").write_text("{}")
+    for name in ("dataset.json", "items.csv"):
+        (tmp_path / "work/26" / name).touch()
     with pytest.warns(UserWarning, match=r"left out: 26 \(1\), thumbnails \(1\), ~snapshot \(2\)"):
         assert [f.name for f in find_image_files(tmp_path, deep=True)] == ["c.png"]
+
+
+def test_a_dataset_json_of_other_programs_hides_no_images(tmp_path):
+    for name in ("Dataset001_X/imagesTr/a.png", "Dataset001_X/dataset.json", "B/b.png", "B/dataset.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [f.name for f in find_image_files(tmp_path, deep=True)] == ["b.png", "a.png"]
