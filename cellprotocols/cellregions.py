@@ -225,10 +225,11 @@ def find_label_file(
     return found[0] if found else None
 
 # %% ../nbs/cellregions.ipynb #ce11f002
-def _read_labels(file) -> np.ndarray:
-    "A label image, (H, W) int32, with the numbers of the file."
+def _read_labels(file, check=True) -> np.ndarray:
+    "A label image, or, unless `check`, a mask, (H, W) int32, with the numbers of the file."
     with open_labels(file) as img: labels, ids = to_labels(img.frame(), img.channels)
-    try: check_labels(labels)
+    try:
+        if check: check_labels(labels)
     except CellError as e: raise RegionError(e.seen, e.need, e.do, file) from None
     return np.r_[0, ids].astype(np.int32)[labels] if not len(ids) or ids[-1] < 2**31 else labels
 
@@ -242,7 +243,7 @@ def read_regions(
     if file is None: raise RegionError(f"no label image of {name}", f"{name}_cells.tif or .png", file=folder)
     cells = _read_labels(file)
     nuclei = found.nuclei if found is not None else np.zeros_like(cells)
-    if nucleus_file: nuclei = _read_labels(nucleus_file)
+    if nucleus_file: nuclei = _read_labels(nucleus_file, check=False)
     for other in (nuclei, cells if found is None else found.cells):
         if other.shape != cells.shape:
             raise RegionError(f"cells of {cells.shape} for a field of {other.shape}", "one size", file=file)

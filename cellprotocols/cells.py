@@ -243,21 +243,34 @@ def to_labels(
 
 # %% ../nbs/cells.ipynb #9a1f77c3
 def _count_thin(labels, n):
-    "Objects without a pixel whose neighbours are all of the same object."
+    "Objects that touch another and have no pixel whose neighbours are all of the same object; spots touch none."
     x = np.pad(labels, 1, mode="edge")
-    inner = np.logical_and.reduce([x[1:-1, 1:-1] == s for s in (x[:-2, 1:-1], x[2:, 1:-1], x[1:-1, :-2], x[1:-1, 2:])])
-    return n - np.count_nonzero(np.bincount(labels[inner], minlength=n + 1)[1:])
+    shifts = x[:-2, 1:-1], x[2:, 1:-1], x[1:-1, :-2], x[1:-1, 2:]
+    inner = np.logical_and.reduce([s == labels for s in shifts])
+    touch = np.logical_or.reduce([(s > 0) & (s != labels) for s in shifts])
+    thick, touching = (np.bincount(labels[m], minlength=n + 1)[1:] > 0 for m in (inner, touch))
+    return np.count_nonzero(touching & ~thick)
 
+def _count_pieces(labels):
+    "Into how many pieces the only object falls; 1 where most of it is in one."
+    size = np.bincount(ndimage.label(labels, np.ones((3, 3)))[0].ravel())[1:]
+    return len(size) if size.max() < size.sum()/2 else 1
+
+def _lies_around(labels, k):
+    "Is much of each side of the image of one object, as of a background?"
+    return all((side == k).mean() > .4 for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+
+# %% ../nbs/cells.ipynb #9a1f77c6
 def check_labels(
     labels:np.ndarray, # (H, W) int32, from `to_labels`
 ):
     "`CellError` for a mask, for labels without background, and for numbers that were mixed at the rims."
-    n, most = int(labels.max(initial=0)), np.bincount(labels.ravel()).max(initial=0)/max(labels.size, 1)
-    pieces = ndimage.label(labels, np.ones((3, 3)))[1] if n == 1 else 0
-    if pieces > 2:
+    n, area = int(labels.max(initial=0)), np.bincount(labels.ravel(), minlength=1)
+    most = area.max()/max(labels.size, 1)
+    if n == 1 and (pieces := _count_pieces(labels)) > 2:
         do = "number its pieces, in Fiji with Analyze Particles, in Python with skimage.measure.label"
         raise CellError(f"one number for {pieces} pieces: a mask, and no label image", "a number for each object", do)
-    if n > 1 and labels.min() > 0 and most > .5:
+    if n > 1 and not area[0] and most > .5 and _lies_around(labels, area.argmax()):
         seen = f"no 0 among the labels, and one of {n} objects covers {most:.0%} of the image"
         raise CellError(seen, "0 where nothing is", "is it inverted? Save the background as 0")
     if n > 9 and (thin := _count_thin(labels, n)) > n/2:

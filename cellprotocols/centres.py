@@ -44,7 +44,8 @@ def find_places(
         axis = m["axis"].lower()
         if axis not in found or _rank(m) < _rank(found[axis]): found[axis] = m
     units = {{"": "", "p": "px"}.get((m["unit"] or "")[:1].lower(), "um") for m in found.values()}
-    t = next((c for n in ("t", "frame", "slice") if (c := find_column(names, n))), None)
+    names_of_t = ("t", "frame") if find_column(names, "z") else ("t", "frame", "slice")
+    t = next((c for n in names_of_t if (c := find_column(names, n))), None)
     columns = {next(n for n in names if str(n).strip() == m[0]): axis for axis, m in found.items()}
     if not found: columns = {n: a for n, a in _find_numbered(names).items() if a != "z"}
     if "t" in columns.values(): t = None
@@ -171,6 +172,7 @@ def check_centres(
     check_words(unit, first)
     if not len(table): return table
     t, names = table, sizes.name
+    if not first and (sizes.frames == 1).all() and (t.t == 1).all(): first = "1" # as ImageJ counts a single image
     if unit == "um":
         def unknown(r): return f"y and x are um, and {names.iloc[r]} does not say how large a pixel is"
         _refuse(sizes.px_um.isna(), file, unknown, "the pixel size", "say it with px_um, for example px_um=0.33")

@@ -169,7 +169,8 @@ def measure_channels(
     "Look at a field once, whole."
     stored = _read_planes(row, root, order)
     _check_sizes(stored, row.id)
-    planes, none = {c: _to_black(x) for c, x in stored.items()}, {c: np.isnan(x).mean() for c, x in stored.items()}
+    planes = {c: _to_black(x) for c, x in stored.items()}
+    none = {c: (~np.isfinite(x)).mean() for c, x in stored.items()}
     with _open(Path(root) / (row.stackfile or row.blue)) as img: px_um = img.px_um or np.nan
     (h, w), kinds = planes["blue"].shape, {x.dtype.name for x in planes.values()}
     said = [f"{c}: {share:.0%} of its pixels hold no number and count as black" for c, share in none.items() if share]

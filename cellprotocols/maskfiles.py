@@ -50,6 +50,11 @@ def write_mask(
     with os_errors(path): path.parent.mkdir(parents=True, exist_ok=True)
     return write_image(path, (np.asarray(mask) > 0).astype(np.uint8)*255, px_um=px_um)
 
+def _is_flat(x, inside):
+    "Do most pixels equal their neighbours, as the numbers of a label image do?"
+    same = (x[1:, 1:] == x[:-1, 1:]) & (x[1:, 1:] == x[1:, :-1])
+    return same[inside[1:, 1:]].mean() > .5
+
 def read_mask(
     file:str|Path, # A mask file
 ) -> np.ndarray: # (H, W) bool
@@ -58,7 +63,8 @@ def read_mask(
         check_single(img)
         x = to_colours(img.frame(), img.channels)
     between = (x > 0) & (x < x.max(initial=0))
-    if x.shape[2] == 1 and between.mean() > .3 and len(np.unique(x[between])) > 40:
+    grey = x.shape[2] == 1 and between.mean() > .3 and len(np.unique(x[between])) > 40
+    if grey and not _is_flat(x[..., 0], between[..., 0]):
         seen = f"{between.mean():.0%} of its pixels lie between black and white"
         do = "is it an image, or probabilities? Threshold it"
         raise MaskFileError(seen, "a mask: black where nothing is", do, file)

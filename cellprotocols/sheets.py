@@ -83,6 +83,8 @@ def _check_width(rows, names, path):
         do = "numbers with a decimal comma? Save them with a point, or with ; between the values"
     raise SheetError(f"row {line} has {len(cells)} values under {n} names", "one name for each value", do, path)
 
+_ENDS = {" ": r'.* [-+\d.]+"?', ":": r'.*[^\d:.].*:[-+\d.]+"?'} # names may have spaces in them, times have colons
+
 def _check_one_column(lines, sep, path):
     "Refuse a table whose rows are in quotes as a whole, or whose values have an unknown separator between them."
     lines = [line.strip() for line in lines if line.strip()]
@@ -90,6 +92,7 @@ def _check_one_column(lines, sep, path):
     for s in ",;\t|: ":
         n = lines[0].count(s)
         if n < 2 or len(lines) < 2 or any(line.count(s) != n for line in lines): continue
+        if not all(re.fullmatch(_ENDS.get(s, ".*"), line) for line in lines[1:]): continue
         seen = f"one column, called {lines[0][:60]}, and {n} times {s!r} in every row"
         raise SheetError(seen, "values with , ; tab or | between them, no quotes around whole rows",
                          "open it in a spreadsheet, split the column there and save it as CSV", path)
@@ -187,7 +190,7 @@ def _to_shape(name):
 
 def _say_shortened(names, what, file):
     "A warning for numbers that a spreadsheet has shortened: what was different may now be the same."
-    short = [n for n in names if re.fullmatch(r"\d([.,]\d+)?E\+?\d+", n)]
+    short = [n for n in names if re.fullmatch(r"\d([.,]\d+)?E\+\d+", n)]
     if not short: return
     told = f"{len(short)} of {len(names)} {what} are numbers such as {short[0]!r}, shortened by a spreadsheet"
     warnings.warn(f"{Path(file).name}: {told}; if they were longer, save the column as text", stacklevel=4)

@@ -249,3 +249,29 @@ def test_minus_one_as_background_does_not_swallow_the_first_object():
     lines = np.where(labels == -1, 0, labels)
     lines[0] = -1  # lines between objects, as a watershed leaves them
     assert len(to_labels(lines)[1]) == 15
+
+
+def test_spots_stray_pixels_and_two_cells_that_fill_the_image_are_label_images():
+    for side in (1, 2):
+        points = np.zeros((60, 60), np.int32)
+        for k in range(25):
+            y, x = 12 * (k // 5) + 4, 12 * (k % 5) + 4
+            points[y : y + side, x : x + side] = k + 1
+        check_labels(points)
+    one = np.zeros((40, 40), np.int32)
+    one[5:25, 5:25], one[30, 30], one[35, 2] = 1, 1, 1
+    check_labels(one)
+    y, x = np.mgrid[:50, :50]
+    for other in (x < 20, y < 20, x + y < 45, x < 6):
+        check_labels(1 + other.astype(np.int32))
+    with pytest.raises(CellError, match="is it inverted"):
+        check_labels(2 - one)
+
+
+def test_thin_rims_of_real_shapes_are_still_found(movie):
+    labels = np.vstack([np.where(f > 0, f + 99 * (i + 1), 0) for i, f in enumerate(movie.labels[:2])])
+    labels = to_labels(labels)[0]
+    check_labels(labels)
+    blurred = cv2.resize((labels * 3 % 256).astype(np.uint8), None, fx=1.5, fy=1.5)
+    with pytest.raises(CellError, match="thinner than 3 px"):
+        check_labels(to_labels(blurred)[0])

@@ -164,3 +164,18 @@ def test_a_damaged_image_is_left_to_where_pixels_are_read(clicked):
     t.to_csv(path, index=False)
     (path.parent / "m1.tif").write_bytes(b"II*\0 nothing")
     same(read_labelled(path), t)
+
+
+def test_slices_of_single_images_say_nothing(tmp_path):
+    for k in range(2):
+        write_image(tmp_path / f"s{k}.tif", np.random.default_rng(k).normal(100, 3, (160, 160, 1)).astype(np.uint8))
+    rows = "s0.tif,A,{0},30,140\ns0.tif,B,{0},90,20\ns1.tif,A,{0},60,70\n"
+    (tmp_path / "r.csv").write_text("file,label,Slice,Y,X\n" + rows.format(1))
+    assert read_labelled(tmp_path / "r.csv")[["t", "y", "x"]].to_numpy().tolist() == [
+        [0, 30, 140],
+        [0, 90, 20],
+        [0, 60, 70],
+    ]
+    (tmp_path / "r.csv").write_text("file,label,t,y,x\n" + rows.format(2))
+    with pytest.raises(LabelledError, match="frames that s0.tif does not have"):
+        read_labelled(tmp_path / "r.csv")

@@ -217,3 +217,13 @@ def test_pixels_that_are_no_number_are_black_and_said(tmp_path):
     assert all(np.isfinite(x).all() for x in planes.values()) and planes["red"].min() >= 100
     said = measure_channels(row, tmp_path)["remarks"]
     assert "red: 20% of its pixels hold no number and count as black" in said and "green is empty" in said
+
+
+def test_pixels_that_are_no_number_are_counted(tmp_path):
+    for c in CHANNELS:
+        x = getattr(FIELD, c).astype(np.float32)
+        if c == "red":
+            x[:40], x[40:80], x[80:96] = np.nan, np.inf, -np.inf
+        tifffile.imwrite(tmp_path / f"a_{c}.tif", x)
+    said = measure_channels(find_channel_files(tmp_path).iloc[0], tmp_path)["remarks"]
+    assert "red: 75% of its pixels hold no number" in said and said.count("hold no number") == 1

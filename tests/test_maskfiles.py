@@ -37,3 +37,17 @@ def test_probabilities_and_pictures_are_no_masks(tmp_path):
         write_image(tmp_path / f"{k}.tif", odd)
         with pytest.raises(MaskFileError, match="lie between black and white"):
             read_mask(tmp_path / f"{k}.tif")
+
+
+def test_a_label_image_is_a_mask_of_all_that_it_numbers(tmp_path):
+    y, x = np.mgrid[:160, :160]
+    labels = np.where((y % 20 < 14) & (x % 20 < 14), y // 20 * 8 + x // 20 + 1, 0)
+    for k, kind in enumerate((np.uint8, np.uint16)):
+        write_image(tmp_path / f"{k}.tif", labels.astype(kind))
+        assert (read_mask(tmp_path / f"{k}.tif") == (labels > 0)).all()
+    soft = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 5) + np.random.default_rng(0).normal(
+        0, 0.02, y.shape
+    )
+    write_image(tmp_path / "soft.tif", np.clip(soft * 255, 0, 255).astype(np.uint8))
+    with pytest.raises(MaskFileError, match="lie between black and white"):
+        read_mask(tmp_path / "soft.tif")

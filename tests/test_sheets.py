@@ -255,3 +255,13 @@ def test_clicks_of_other_programs_and_movies_without_frames(tmp_path):
     assert made[["t", "y", "x"]].to_numpy().tolist() == [[0, 30, 140], [3, 50, 60]]
     with pytest.raises(LabelledError, match="no column says the frame, and m.tif holds 4 frames"):
         labelled(tmp_path, "file,label,y,x\nm.tif,A,30,140\nm.tif,B,50,60\n")
+
+
+def test_clones_and_wells_are_no_shortened_numbers(recwarn):
+    assert make_names_alike(["9E10", "2E1", "1E5"], "groups", "t.csv") == ["9E10", "2E1", "1E5"]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("text", ["name of file\nD 1 2.tif\nD 1 3.tif\n", "h:m:s\n12:30:05\n12:31:00.5\n"])
+def test_one_column_of_names_with_spaces_or_of_times(tmp_path, text):
+    assert sheet(tmp_path, text).iloc[:, 0].tolist() == text.split("\n")[1:-1]
