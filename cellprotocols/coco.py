@@ -181,7 +181,7 @@ def _coco_rows(annotations, images, kinds, file):
     "The rows, what each is called; odd ones and crowds are left out with a warning."
     rows, names, odd, crowds, turned = [], [], [], [], []
     told = [said for a in annotations.values() if (said := _is_corners(a)) is not None]
-    if len(told) > len(annotations)/2 and all(told): # a few areas may fit by chance
+    if told and len(told) >= len(annotations)/2 and all(told): # a few areas may fit by chance
         do = "write width and height: the last two minus the first two"
         raise BoxError("by their areas or outlines, the bbox are two corners", "[x, y, width, height] in px", do, file)
     for a in annotations.values():
