@@ -120,7 +120,10 @@ def _put_in_order(t):
     "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."
     alike = t.file.str.replace(r"\d+", "#", regex=True).groupby(t.group).transform("nunique") == 1
     codes, keys = pd.factorize(t.group)[0], [natural_key(f) if a else () for f, a in zip(t.file, alike)]
-    return t.iloc[sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))].reset_index(drop=True)
+    order = sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))
+    if order != np.argsort(codes, kind="stable").tolist():
+        warnings.warn("no column hours: the frames of an embryo follow the numbers in their names, not the rows")
+    return t.iloc[order].reset_index(drop=True)
 
 # %% ../nbs/embryosets.ipynb #4470823c
 def _measure(t, root):
