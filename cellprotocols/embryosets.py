@@ -18,6 +18,7 @@ import pandas as pd
 
 from .boxes import BoxError
 from .boxscores import SIDES
+from .clocktimes import ALONE, find_time, is_date, to_seconds
 from .coco import read_coco
 from .errors import UserError, propose_word
 from .images import open_image
@@ -43,6 +44,7 @@ _LAST = re.compile(r"[_ -]*t?\d+(?:\.\d+)? ?(?:h|hrs?|hours?|hpi|hpf|min)?$", re
 
 def _to_embryo(stem):
     "A name without the time, plane and channel at its end, or without its last number."
+    if time := re.search(rf"{ALONE}$", stem): return stem[:time.start()] or stem
     name = re.sub(r"[_ -]C\d+$", "", stem)
     if not _TIMES.search(name): name = stem
     while _TIMES.search(name): name = _TIMES.sub("", name)
@@ -95,7 +97,7 @@ def _read_list(source, group, anywhere):
         if not len(t): raise EmbryoError("no frames here", "a folder of images, or a .csv with file", file=source)
         _check_planes(t.file, source)
         t["group"], t["label"] = zip(*(_from_name(f, words) for f in t.file))
-        return t.assign(hours=np.nan, told=False)
+        return t.assign(hours=_read_hours(t), told=False)
     return _read_table(tables[0], group, anywhere)
 
 def _read_table(path, group, anywhere):
@@ -114,7 +116,17 @@ def _read_table(path, group, anywhere):
     times = to_numbers(t[hours], path, "hours", gaps=True) if hours else np.nan
     said = [SAYS.get(s, "") for s in said]
     made = pd.DataFrame(dict(file=files, group=groups, hours=times, label=said, told=bool(who))).reset_index(drop=True)
-    return made if hours else _put_in_order(made)
+    if not hours: made["hours"] = _read_hours(made)
+    return made if hours or made.hours.notna().all() else _put_in_order(made)
+
+def _read_hours(t):
+    "Hours that the names of all frames of an embryo say, where no table does; dates count from its first frame."
+    texts = t.file.map(lambda f: find_time(Path(f).stem))
+    hours = texts.map(to_seconds).astype(float)/3600
+    first = hours.groupby(t.group).transform("min").where(texts.map(is_date), 0)
+    known = hours.notna().groupby(t.group).transform("all")
+    if known.any(): warnings.warn(f"the hours of {known.sum()} frames are read from their names, such as {texts[known].iloc[0]}")
+    return (hours - first).where(known)
 
 def _put_in_order(t):
     "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."

@@ -32,6 +32,7 @@ ROWS = [
     docstrings
     doctor
     errors
+    clocktimes
     filenames
     files
     galleries
