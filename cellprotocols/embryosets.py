@@ -18,6 +18,7 @@ import pandas as pd
 
 from .boxes import BoxError
 from .boxscores import SIDES
+from .boxsheets import find_sides, read_sides
 from .clocktimes import ALONE, find_time, is_date, to_seconds
 from .coco import read_coco
 from .errors import UserError, propose_word
@@ -125,7 +126,8 @@ def _read_hours(t):
     hours = texts.map(to_seconds).astype(float)/3600
     first = hours.groupby(t.group).transform("min").where(texts.map(is_date), 0)
     known = hours.notna().groupby(t.group).transform("all")
-    if known.any(): warnings.warn(f"the hours of {known.sum()} frames are read from their names, such as {texts[known].iloc[0]}")
+    if known.any():
+        warnings.warn(f"the hours of {known.sum()} frames are read from their names, such as {texts[known].iloc[0]}")
     return (hours - first).where(known)
 
 def _put_in_order(t):
@@ -212,13 +214,11 @@ def _take_wanted(t, wanted, path):
 def _read_box_table(path, wanted):
     "Boxes of a CSV: corners, or x, y, w, h."
     t = read_sheet(path, "a table of boxes")
-    file = _first(t, "file", "image", "filename", "item_id")
-    sides = [c for c in ("x", "y", "w", "h", *SIDES) if c in t]
-    t = t.assign(**{c: to_numbers(t[c], path, "px") for c in sides})
-    if {"x", "y", "w", "h"} <= set(t): t = t.assign(y0=t.y, x0=t.x, y1=t.y + t.h, x1=t.x + t.w)
-    if file is None or not set(SIDES) <= set(t):
+    file = _first(t, "file", "image", "filename", "item_id", "image_path", "image_id")
+    if file is None or not find_sides(t)[0]:
         raise EmbryoError(f"the columns {', '.join(t.columns)}", "file and y0, x0, y1, x1, or x, y, w, h", file=path)
     if wanted and "label" not in t: raise EmbryoError("no column label", f"one that says {wanted}", file=path)
+    t = t.drop(columns=[s for s in SIDES if s in t]).join(read_sides(t, path))
     return _take_wanted(t, wanted, path).rename(columns={file: "field"})[["field", *SIDES]]
 
 def _has_file(path, name):

@@ -29,8 +29,8 @@ _WORDS = {
 _AXIS = {word: axis for axis, words in _WORDS.items() for word in words.split()}
 _CHANNEL_WORDS = re.compile(
     r"gfp|[rycb]fp|egfp|mcherry|cherry|tomato|dapi|hoechst ?\d*|(?:alexa ?(?:fluor)?|af|atto) ?\d{3}|m?neongreen"
-    r"|fitc|tritc|cy\d(\.5)?|texas ?red|sir[ -]?(?:dna|hoechst|tubulin|actin|lysosome)|spy\d{3}[ -]?(?:dna|tubulin|actin)"
-    r"|draq\d|syto ?\d+|bf|dic|ph|phase"
+    r"|fitc|tritc|cy\d(\.5)?|texas ?red|(?:sir|spy\d{3})[ -]?(?:dna|hoechst|tubulin|actin|lysosome)|draq\d|syto ?\d+"
+    r"|bf|dic|ph|phase"
     r"|brightfield|trans|transmission|red|green|blue|far ?red|405|488|561|640|647", re.I)
 
 # %% ../nbs/filenames.ipynb #eac6d520
@@ -55,7 +55,8 @@ def _find_spans(stem):
     "(start, end, axis) of each number of a name; the axis is ? where no word says it, * where it says nothing."
     for scheme in _SCHEMES:
         if not (m := scheme.search(stem)): continue
-        known = [(*m.span(k), k[0].replace("x", "*")) for k, v in m.groupdict().items() if v is not None and k[0] in "tczpx"]
+        parts = [k for k, v in m.groupdict().items() if v is not None and k[0] in "tczpx"]
+        known = [(*m.span(k), k[0].replace("x", "*")) for k in parts]
         rest = [s for s in _number_spans(stem) if not any(a < s[1] and s[0] < b for a, b, _ in known)]
         return sorted(known + rest)
     return _number_spans(stem)
@@ -286,7 +287,7 @@ def _join_channels(folder, named):
     "Names that differ in the name of a dye only become one, with {c} for the dye."
     out, groups = {}, {}
     for name in named:
-        words = [m for m in re.finditer(r"(?<![A-Za-z0-9])[A-Za-z0-9 .]+(?:-[A-Za-z]+)?(?![A-Za-z0-9{])", Path(name).stem)]
+        words = re.finditer(r"(?<![A-Za-z0-9])[A-Za-z0-9 .]+(?:-[A-Za-z]+)?(?![A-Za-z0-9{])", Path(name).stem)
         dye = next((m for m in words if _CHANNEL_WORDS.fullmatch(m[0])), None)
         key = name[:dye.start()] + "{c}" + name[dye.end():] if dye and "{c}" not in name else name
         groups.setdefault(key, []).append((name, dye[0] if dye else ""))

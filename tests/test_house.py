@@ -77,6 +77,7 @@ ROWS = [
     """,
     """
     boxes
+    boxsheets
     boxcandidates
     boxtracks
     burntin

@@ -320,3 +320,21 @@ def test_times_in_names_are_hours(tmp_path, names, hours, listed):
         frames = read_embryo_set(tmp_path).frames
     assert frames.group.unique().tolist() == ["E1"]
     assert frames.hours.tolist() == pytest.approx(hours)
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("xmin,ymin,xmax,ymax", "3,2,12,9"),
+        ("X,Y,Width,Height", "3,2,9,7"),
+        ("x1,y1,x2,y2", "3,2,12,9"),
+        ("cx,cy,w,h", "7.5,5.5,9,7"),
+        ("left,top,right,bottom", "3,2,12,9"),
+    ],
+)
+def test_boxes_of_other_programs_are_read_and_said(tmp_path, head, row):
+    home = write_frames(tmp_path / "in")
+    (home / "boxes.csv").write_text(f"image,{head}\nE0/f0.png,{row}\n")
+    with pytest.warns(UserWarning, match="in px"):
+        boxes = read_embryo_set(home).boxes
+    assert boxes[["y0", "x0", "y1", "x1"]].values.tolist() == [[2, 3, 9, 12]]
