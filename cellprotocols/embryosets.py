@@ -84,6 +84,26 @@ def _check_planes(files, source):
     raise EmbryoError(f"focal planes {named} of the same frames", "one plane a frame",
                       "give a folder with one of them, or a table (.csv: file, embryo) that names their files", source)
 
+# %% ../nbs/embryosets.ipynb #2e4a36c7
+def _read_hours(t):
+    "Hours that the names of all frames of an embryo say, where no table does; dates count from its first frame."
+    texts = t.file.map(lambda f: find_time(Path(f).stem))
+    hours = texts.map(to_seconds).astype(float)/3600
+    first = hours.groupby(t.group).transform("min").where(texts.map(is_date), 0)
+    known = hours.notna().groupby(t.group).transform("all")
+    if known.any():
+        warnings.warn(f"the hours of {known.sum()} frames are read from their names, such as {texts[known].iloc[0]}")
+    return (hours - first).where(known)
+
+def _put_in_order(t):
+    "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."
+    alike = t.file.str.replace(r"\d+", "#", regex=True).groupby(t.group).transform("nunique") == 1
+    codes, keys = pd.factorize(t.group)[0], [natural_key(f) if a else () for f, a in zip(t.file, alike)]
+    order = sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))
+    if order != np.argsort(codes, kind="stable").tolist():
+        warnings.warn("no column hours: the frames of an embryo follow the numbers in their names, not the rows")
+    return t.iloc[order].reset_index(drop=True)
+
 # %% ../nbs/embryosets.ipynb #9934c92f
 def _read_list(source, group, anywhere):
     "Frames as a table, a tree or one image or movie says them: file, group (told: by a table), hours, label."
@@ -119,25 +139,6 @@ def _read_table(path, group, anywhere):
     made = pd.DataFrame(dict(file=files, group=groups, hours=times, label=said, told=bool(who))).reset_index(drop=True)
     if not hours: made["hours"] = _read_hours(made)
     return made if hours or made.hours.notna().all() else _put_in_order(made)
-
-def _read_hours(t):
-    "Hours that the names of all frames of an embryo say, where no table does; dates count from its first frame."
-    texts = t.file.map(lambda f: find_time(Path(f).stem))
-    hours = texts.map(to_seconds).astype(float)/3600
-    first = hours.groupby(t.group).transform("min").where(texts.map(is_date), 0)
-    known = hours.notna().groupby(t.group).transform("all")
-    if known.any():
-        warnings.warn(f"the hours of {known.sum()} frames are read from their names, such as {texts[known].iloc[0]}")
-    return (hours - first).where(known)
-
-def _put_in_order(t):
-    "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."
-    alike = t.file.str.replace(r"\d+", "#", regex=True).groupby(t.group).transform("nunique") == 1
-    codes, keys = pd.factorize(t.group)[0], [natural_key(f) if a else () for f, a in zip(t.file, alike)]
-    order = sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))
-    if order != np.argsort(codes, kind="stable").tolist():
-        warnings.warn("no column hours: the frames of an embryo follow the numbers in their names, not the rows")
-    return t.iloc[order].reset_index(drop=True)
 
 # %% ../nbs/embryosets.ipynb #4470823c
 def _measure(t, root):

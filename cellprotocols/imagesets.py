@@ -88,7 +88,7 @@ def _check_folders(source, files, classes):
     if {*classes} <= {*folders}: return
     near = [(d, c) for d in folders for c in classes if d != c and d.casefold() in (c, f"{c}s", f"{c}_images")]
     need = f"class folders called {', '.join(classes)}"
-    if len({c for _, c in near} | {*classes} & {*folders}) > 1:
+    if near and len({c for _, c in near} | {*classes} & {*folders}) > 1:
         seen = f"the folder {near[0][0]!r}, and none that is called {near[0][1]}"
         raise LabelledError(seen, need, f"rename it to {near[0][1]!r}", source)
     said = [d for d in folders if d.casefold() in _VERDICTS]
