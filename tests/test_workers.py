@@ -87,14 +87,23 @@ def read_all(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
+@pytest.fixture(scope="module")
+def scheduler():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", MAKE)
-def test_steps_write_the_same_bytes_on_two_workers(tmp_path, protocol):
+def test_steps_write_the_same_bytes_on_two_workers(tmp_path, protocol, scheduler):
+    workers = "2" if protocol == "artifacts" else scheduler  # own workers for every step, or some that wait
     MAKE[protocol](tmp_path / "images")
     for step in list_steps(protocol):
         alone = run_step(protocol, step, tmp_path)
         if step in SHARED:
-            shared = run_step(protocol, step, tmp_path, f"shared_{step}", workers="2")
+            shared = run_step(protocol, step, tmp_path, f"shared_{step}", workers=workers)
             one, two = read_all(alone.path), read_all(shared.path)
             assert one.keys() == two.keys() and len(alone) == len(shared) > 0
             assert [name for name in one if one[name] != two[name]] == [], step
