@@ -21,7 +21,7 @@ from skimage.segmentation import watershed
 
 from .cells import CellError, check_labels, to_labels
 from .errors import UserError
-from .images import open_labels
+from .images import check_single, open_labels
 
 # %% ../nbs/cellregions.ipynb #e39ec8a4
 class RegionError(UserError, ValueError):
@@ -227,7 +227,9 @@ def find_label_file(
 # %% ../nbs/cellregions.ipynb #ce11f002
 def _read_labels(file, check=True) -> np.ndarray:
     "A label image, or, unless `check`, a mask, (H, W) int32, with the numbers of the file."
-    with open_labels(file) as img: labels, ids = to_labels(img.frame(), img.channels)
+    with open_labels(file) as img:
+        check_single(img)
+        labels, ids = to_labels(img.frame(), img.channels)
     try:
         if check: check_labels(labels)
     except CellError as e: raise RegionError(e.seen, e.need, e.do, file) from None
