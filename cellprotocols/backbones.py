@@ -155,7 +155,7 @@ class Backbone(nn.Module):
         if self.size and x.shape[-1] != self.size:
             smaller = x.shape[-1] > self.size
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=smaller, align_corners=False)
-        return self.net(x)
+        return self.net(x.contiguous(memory_format=torch.channels_last)) # 1.6 times as fast on a processor
 
     def forward(self, x): return torch.cat([self._see(part) for part in x.split(self.batch)])
 
@@ -185,7 +185,8 @@ class EachChannel(nn.Module):
 
     def forward(self, x): # (N, C, S, S) -> (N, C*D)
         n, c, h, w = x.shape
-        return self.net(x.reshape(n*c, 1, h, w).expand(-1, 3, -1, -1)).reshape(n, -1)
+        grey = x.reshape(n*c, 1, h, w).expand(-1, 3, -1, -1)
+        return self.net(grey.contiguous(memory_format=torch.channels_last)).reshape(n, -1)
 
 # %% ../nbs/backbones.ipynb #e978c332
 def make_backbone(

@@ -18,6 +18,8 @@ import pandas as pd
 
 from .boxes import BoxError
 from .boxscores import SIDES
+from .boxsheets import find_sides, read_sides
+from .clocktimes import ALONE, find_time, is_date, to_seconds
 from .coco import read_coco
 from .errors import UserError, propose_word
 from .images import open_image
@@ -43,6 +45,7 @@ _LAST = re.compile(r"[_ -]*t?\d+(?:\.\d+)? ?(?:h|hrs?|hours?|hpi|hpf|min)?$", re
 
 def _to_embryo(stem):
     "A name without the time, plane and channel at its end, or without its last number."
+    if time := re.search(rf"{ALONE}$", stem): return stem[:time.start()] or stem
     name = re.sub(r"[_ -]C\d+$", "", stem)
     if not _TIMES.search(name): name = stem
     while _TIMES.search(name): name = _TIMES.sub("", name)
@@ -81,6 +84,26 @@ def _check_planes(files, source):
     raise EmbryoError(f"focal planes {named} of the same frames", "one plane a frame",
                       "give a folder with one of them, or a table (.csv: file, embryo) that names their files", source)
 
+# %% ../nbs/embryosets.ipynb #2e4a36c7
+def _read_hours(t):
+    "Hours that the names of all frames of an embryo say, where no table does; dates count from its first frame."
+    texts = t.file.map(lambda f: find_time(Path(f).stem))
+    hours = texts.map(to_seconds).astype(float)/3600
+    first = hours.groupby(t.group).transform("min").where(texts.map(is_date), 0)
+    known = hours.notna().groupby(t.group).transform("all")
+    if known.any():
+        warnings.warn(f"the hours of {known.sum()} frames are read from their names, such as {texts[known].iloc[0]}")
+    return (hours - first).where(known)
+
+def _put_in_order(t):
+    "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."
+    alike = t.file.str.replace(r"\d+", "#", regex=True).groupby(t.group).transform("nunique") == 1
+    codes, keys = pd.factorize(t.group)[0], [natural_key(f) if a else () for f, a in zip(t.file, alike)]
+    order = sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))
+    if order != np.argsort(codes, kind="stable").tolist():
+        warnings.warn("no column hours: the frames of an embryo follow the numbers in their names, not the rows")
+    return t.iloc[order].reset_index(drop=True)
+
 # %% ../nbs/embryosets.ipynb #9934c92f
 def _read_list(source, group, anywhere):
     "Frames as a table, a tree or one image or movie says them: file, group (told: by a table), hours, label."
@@ -95,7 +118,7 @@ def _read_list(source, group, anywhere):
         if not len(t): raise EmbryoError("no frames here", "a folder of images, or a .csv with file", file=source)
         _check_planes(t.file, source)
         t["group"], t["label"] = zip(*(_from_name(f, words) for f in t.file))
-        return t.assign(hours=np.nan, told=False)
+        return t.assign(hours=_read_hours(t), told=False)
     return _read_table(tables[0], group, anywhere)
 
 def _read_table(path, group, anywhere):
@@ -114,16 +137,8 @@ def _read_table(path, group, anywhere):
     times = to_numbers(t[hours], path, "hours", gaps=True) if hours else np.nan
     said = [SAYS.get(s, "") for s in said]
     made = pd.DataFrame(dict(file=files, group=groups, hours=times, label=said, told=bool(who))).reset_index(drop=True)
-    return made if hours else _put_in_order(made)
-
-def _put_in_order(t):
-    "Frames without hours by the numbers in their names, in each embryo where names differ in nothing else."
-    alike = t.file.str.replace(r"\d+", "#", regex=True).groupby(t.group).transform("nunique") == 1
-    codes, keys = pd.factorize(t.group)[0], [natural_key(f) if a else () for f, a in zip(t.file, alike)]
-    order = sorted(range(len(t)), key=lambda i: (codes[i], keys[i], i))
-    if order != np.argsort(codes, kind="stable").tolist():
-        warnings.warn("no column hours: the frames of an embryo follow the numbers in their names, not the rows")
-    return t.iloc[order].reset_index(drop=True)
+    if not hours: made["hours"] = _read_hours(made)
+    return made if hours or made.hours.notna().all() else _put_in_order(made)
 
 # %% ../nbs/embryosets.ipynb #4470823c
 def _measure(t, root):
@@ -200,13 +215,11 @@ def _take_wanted(t, wanted, path):
 def _read_box_table(path, wanted):
     "Boxes of a CSV: corners, or x, y, w, h."
     t = read_sheet(path, "a table of boxes")
-    file = _first(t, "file", "image", "filename", "item_id")
-    sides = [c for c in ("x", "y", "w", "h", *SIDES) if c in t]
-    t = t.assign(**{c: to_numbers(t[c], path, "px") for c in sides})
-    if {"x", "y", "w", "h"} <= set(t): t = t.assign(y0=t.y, x0=t.x, y1=t.y + t.h, x1=t.x + t.w)
-    if file is None or not set(SIDES) <= set(t):
+    file = _first(t, "file", "image", "filename", "item_id", "image_path", "image_id")
+    if file is None or not find_sides(t)[0]:
         raise EmbryoError(f"the columns {', '.join(t.columns)}", "file and y0, x0, y1, x1, or x, y, w, h", file=path)
     if wanted and "label" not in t: raise EmbryoError("no column label", f"one that says {wanted}", file=path)
+    t = t.drop(columns=[s for s in SIDES if s in t]).join(read_sides(t, path))
     return _take_wanted(t, wanted, path).rename(columns={file: "field"})[["field", *SIDES]]
 
 def _has_file(path, name):

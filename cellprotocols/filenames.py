@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .clocktimes import ALONE, clock_pattern, to_seconds
 from .names import find_image_files, leave_masks, natural_key
 from .sources import ImageError
 
@@ -28,13 +29,12 @@ _WORDS = {
 _AXIS = {word: axis for axis, words in _WORDS.items() for word in words.split()}
 _CHANNEL_WORDS = re.compile(
     r"gfp|[rycb]fp|egfp|mcherry|cherry|tomato|dapi|hoechst ?\d*|(?:alexa ?(?:fluor)?|af|atto) ?\d{3}|m?neongreen"
-    r"|fitc|tritc|cy\d(\.5)?|texas ?red|bf|dic|ph|phase"
+    r"|fitc|tritc|cy\d(\.5)?|texas ?red|(?:sir|spy\d{3})[ -]?(?:dna|hoechst|tubulin|actin|lysosome)|draq\d|syto ?\d+"
+    r"|bf|dic|ph|phase"
     r"|brightfield|trans|transmission|red|green|blue|far ?red|405|488|561|640|647", re.I)
 
 # %% ../nbs/filenames.ipynb #eac6d520
-_TIME = r"\d+d\d+h\d+m|\d{4}y\d\dm\d\dd_\d\dh\d\dm"
-_CLOCK = r"(?:(\d{1,6})d)?(\d{1,6})h(?:(\d{1,6})m)?"
-_UNITS = r"\d{1,6}d\d{1,6}h(?:\d{1,6}m)?|\d{1,6}h\d{1,6}m|\d+ ?(?:h|hrs?|hours?|mins?|minutes?)"
+_TIME = clock_pattern()
 _SCHEMES = [re.compile(pattern) for pattern in (
     r"r(?P<p1>\d+)c(?P<p2>\d+)f(?P<p3>\d+)p(?P<z>\d+)-ch(?P<c>\d+)sk(?P<t>\d+)", # Operetta, Harmony
     r"_(?P<p1>[A-P]\d\d)_T(?P<t>\d+)F(?P<p2>\d+)L\d+A(?P<x>\d+)Z(?P<z>\d+)C(?P<c>\d+)$", # Yokogawa
@@ -48,14 +48,15 @@ _SCHEMES = [re.compile(pattern) for pattern in (
     r"_(?P<p1>[A-P]\d\d)f(?P<p2>\d+)d(?P<c>\d+)$", # Cellomics, EVOS
     r"^(?P<p1>[A-P]\d+)_-?\d+_\d+_(?P<p2>\d+)_(?P<c>[^_]+)_(?P<t>\d{3})$", # Cytation
     r"T(?P<t>\d+)(?=XY|Z|C)(?:XY(?P<p1>\d+))?(?:Z(?P<z>\d+))?(?:C(?P<c>\d+))?$", # NIS-Elements
-    rf"(?:^|[ _-])(?P<t>{_UNITS})(?=$|[ _-])",
+    ALONE, # a time such as 1.5h
 )]
 
 def _find_spans(stem):
     "(start, end, axis) of each number of a name; the axis is ? where no word says it, * where it says nothing."
     for scheme in _SCHEMES:
         if not (m := scheme.search(stem)): continue
-        known = [(*m.span(k), k[0].replace("x", "*")) for k, v in m.groupdict().items() if v is not None]
+        parts = [k for k, v in m.groupdict().items() if v is not None and k[0] in "tczpx"]
+        known = [(*m.span(k), k[0].replace("x", "*")) for k in parts]
         rest = [s for s in _number_spans(stem) if not any(a < s[1] and s[0] < b for a, b, _ in known)]
         return sorted(known + rest)
     return _number_spans(stem)
@@ -112,32 +113,40 @@ class FileSeries(NamedTuple):
 
 # %% ../nbs/filenames.ipynb #f289fd4c
 def _to_time(text):
-    "A time in a name as a number: of a frame, or of minutes where days, hours and minutes are given."
-    if m := re.fullmatch(r"(\d+)d(\d+)h(\d+)m", text): return (int(m[1])*24 + int(m[2]))*60 + int(m[3])
-    if m := re.fullmatch(r"(\d{4})y(\d\d)m(\d\d)d_(\d\d)h(\d\d)m", text):
-        day = np.datetime64(f"{m[1]}-{m[2]}-{m[3]}T{m[4]}:{m[5]}")
-        return int((day - np.datetime64("1970-01-01T00:00")).astype(int))
-    if m := re.fullmatch(_CLOCK, text): return (int(m[1] or 0)*24 + int(m[2]))*60 + int(m[3] or 0)
-    if re.fullmatch(_UNITS, text): return int(re.match(r"\d{1,15}", text)[0])*(60 if "h" in text else 1)
-    return int(text[:18])
+    "A time in a name as a number: of a frame, or of seconds where it is a time."
+    seconds = to_seconds(text)
+    if seconds is None and not text.isdecimal(): raise ImageError(f"{text} is no day of the calendar", "times that are")
+    return int(text[:18]) if seconds is None else seconds
 
-def _to_times(texts):
+def _is_clock(text): return not text.isdecimal() and to_seconds(text) is not None
+
+def _pass_midnight(seconds):
+    "Times of day as one film: what stands before a gap of more than half a day is of the next day."
+    order = sorted({*seconds})
+    late = [b for a, b in zip(order, order[1:]) if b - a > 12*3600]
+    return [s + 24*3600*(s < late[0]) for s in seconds] if late else seconds
+
+def _to_times(texts, notes=None):
     "The times of a movie: six digits that are all a time of day (083000) count as seconds if that leaves fewer gaps."
     clocks = [re.fullmatch(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)", text) for text in texts]
     numbers = [_to_time(text) for text in texts]
     if not all(clocks): return numbers
-    seconds = [(int(m[1])*60 + int(m[2]))*60 + int(m[3]) for m in clocks]
+    of_day = [(int(m[1])*60 + int(m[2]))*60 + int(m[3]) for m in clocks]
+    seconds = _pass_midnight(of_day)
     def length(times): return np.ptp(times)/max(np.gcd.reduce(np.diff(sorted(set(times)))), 1)
-    return seconds if length(seconds) < length(numbers) else numbers
+    if length(seconds) >= length(numbers): return numbers
+    if notes is not None and seconds != of_day: notes.append("the times of day in the names pass midnight")
+    return seconds
 
 # %% ../nbs/filenames.ipynb #1a07f62e
-def _place_frames(times, notes):
+def _place_frames(times, texts, notes):
     "Times as numbers of frames, from 0; gaps stay where the times are regular otherwise."
     order = sorted(set(times))
     step = gcd(*np.diff(order).tolist()) if len(order) > 1 else 1
     length = (order[-1] - order[0])//step + 1
     if length > 2*len(order) + 10:
-        seen = f"the times in the names are irregular ({order[0]}, {order[1]}, ...)"
+        first, second = (texts[times.index(t)] for t in order[:2])
+        seen = f"the times in the names are irregular ({first}, {second}, ...)"
         notes.append(f"{seen}: frames are counted one by one")
         return {t: i for i, t in enumerate(order)}, len(order), None
     if length > len(order):
@@ -152,8 +161,9 @@ def _place_of(text): return int(text[:18]) if re.fullmatch(r"-\d+", text) else 0
 def _make_series(name, found, notes):
     "A series of (path, {axis: text}) of its files."
     notes = list(notes)
-    times = _to_times([v.get("t", "0") for _, v in found])
-    frame, n_t, step = _place_frames(times, notes)
+    texts = [v.get("t", "0") for _, v in found]
+    times = _to_times(texts, notes)
+    frame, n_t, step = _place_frames(times, texts, notes)
     levels = {a: sorted({v.get(a, "") for _, v in found}, key=_place_of) for a in "zc"}
     files = {}
     for (path, v), t in zip(found, times):
@@ -169,8 +179,8 @@ def _make_series(name, found, notes):
             said = f"frame {t} of {name} has no file for channel {levels['c'][c]!r}, plane {levels['z'][z]!r}"
             need, do = "all channels and planes in every frame", "copy it, or move the frame away"
             raise ImageError(said, need, do, found[0][0].parent)
-    timed = re.search("[a-z]", found[0][1].get("t", ""))
-    return FileSeries(name, files, shape, levels["c"], notes, float(step) if timed and step and n_t > 1 else None)
+    dt_min = step/60 if step and n_t > 1 and _is_clock(texts[0]) else None
+    return FileSeries(name, files, shape, levels["c"], notes, dt_min)
 
 # %% ../nbs/filenames.ipynb #e35939b1
 def is_template(
@@ -185,7 +195,7 @@ def read_template(
 ) -> list: # `FileSeries`, one a place; `ImageError` where no file has such a name
     "The files of a name that says what its parts mean."
     path = Path(path)
-    times = rf"(?P<t>{_TIME}|{_UNITS}|\d+)"
+    times = rf"(?P<t>{clock_pattern(compact=True)}|\d+)"
     marks = {"{t}": times, "{c}": r"(?P<c>[^_]+?)", "{z}": r"(?P<z>-?\d+)", "{p}": "(?P<p>.+?)"}
     parts = re.split(r"(\{[tczp]\}|\*)", path.name)
     if len(set(parts[1::2]) - {"*"}) < len([p for p in parts[1::2] if p != "*"]):
@@ -200,6 +210,13 @@ def read_template(
     return [_make_series(name, places[p], []) for p, name in names.items()]
 
 # %% ../nbs/filenames.ipynb #18eab8bc
+def _join_spans(spans, vary, found):
+    "Spans with one for the time in place of those that it covers."
+    a, b = found
+    kept = [(s, v) for s, v in zip(spans, vary) if s[1] <= a or b <= s[0]]
+    joined = sorted([*kept, ((a, b, "t"), True)])
+    return [s for s, _ in joined], [v for _, v in joined]
+
 def _ask(folder, family, spans, vary, unknown):
     "Ask what the numbers mean that no word explains, with an example of the answer."
     known = {axis for (*_, axis), v in zip(spans, vary) if v}
@@ -208,6 +225,8 @@ def _ask(folder, family, spans, vary, unknown):
     if letter and "c" in free: free.insert(unknown.index(letter[0]), free.pop(free.index("c")))
     guess = [(a, b, free[min(unknown.index(i), len(free) - 1)] if i in unknown else axis)
              for i, (a, b, axis) in enumerate(spans)]
+    if "t" in free and (day := re.search(rf"(?<!\d)(?:{clock_pattern(compact=True)})(?!\d)", family[0].stem)):
+        guess, vary = _join_spans(guess, vary, day.span())
     example = _blank(family[0].stem, guess, lambda i: not vary[i]) + family[0].suffix
     seen = f"no word before them says what {len(unknown)} of the numbers in the names are"
     line = f'"{folder}/{example}", with {{t}} time, {{c}} channel, {{z}} plane, {{p}} place'
@@ -250,8 +269,8 @@ def _name_family(folder, family, signed=False):
     if len(unknown) == 1 and "w" not in axes and not any(v and a in "tczp" for v, a in zip(vary, axes)):
         axes[unknown[0]], unknown = "t", []
         notes = ["the number in the names is taken as time"]
-    if any(v and axis == "t" and re.fullmatch(_UNITS, text) for v, axis, text in zip(vary, axes, texts[0])):
-        notes.append("hours and minutes in the names are taken as time")
+    if any(v and axis == "t" and _is_clock(text) for v, axis, text in zip(vary, axes, texts[0])):
+        notes.append("hours, minutes or dates in the names are taken as time")
     asked = [(a, b, axis if axis == new else "*") for (a, b, axis), new in zip(spans[0], axes)]
     if unknown: _ask(folder, family, asked, vary, unknown)
     named, first = {}, {}
@@ -268,7 +287,7 @@ def _join_channels(folder, named):
     "Names that differ in the name of a dye only become one, with {c} for the dye."
     out, groups = {}, {}
     for name in named:
-        words = [m for m in re.finditer(r"(?<![A-Za-z0-9])[A-Za-z0-9 .]+(?![A-Za-z0-9{])", Path(name).stem)]
+        words = re.finditer(r"(?<![A-Za-z0-9])[A-Za-z0-9 .]+(?:-[A-Za-z]+)?(?![A-Za-z0-9{])", Path(name).stem)
         dye = next((m for m in words if _CHANNEL_WORDS.fullmatch(m[0])), None)
         key = name[:dye.start()] + "{c}" + name[dye.end():] if dye and "{c}" not in name else name
         groups.setdefault(key, []).append((name, dye[0] if dye else ""))

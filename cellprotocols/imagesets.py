@@ -79,16 +79,32 @@ def _read_class_folders(folder, classes):
     if rest: print(f"  {len(rest)} images in no class folder are not read, such as {min(rest, key=natural_key)}")
     return t.drop(columns="home")
 
-def _read_table(source, classes, anywhere):
+_VERDICTS = {*"good bad ok nok defect defects dirty dirt artefact artefacts contaminated".split()}
+_OPPOSITES = {"normal"}, {"abnormal", "anomaly", "anomalies", "anomalous"}
+
+def _check_folders(source, files, classes):
+    "Folders whose names say whether an image is good are labels in other words: they would be lost as places."
+    folders = dict.fromkeys(d for f in files for d in Path(f).parts[:-1])
+    if {*classes} <= {*folders}: return
+    near = [(d, c) for d in folders for c in classes if d != c and d.casefold() in (c, f"{c}s", f"{c}_images")]
+    need = f"class folders called {', '.join(classes)}"
+    if near and len({c for _, c in near} | {*classes} & {*folders}) > 1:
+        seen = f"the folder {near[0][0]!r}, and none that is called {near[0][1]}"
+        raise LabelledError(seen, need, f"rename it to {near[0][1]!r}", source)
+    said = [d for d in folders if d.casefold() in _VERDICTS]
+    weak = [[d for d in folders if d.casefold() in words] for words in _OPPOSITES]
+    if all(weak): said += weak[0] + weak[1]
+    if not said: return
+    seen = f"folders called {', '.join(said[:4])}, which look like labels in other words"
+    raise LabelledError(seen, need, "rename them; if they are places, say which part of a name is the group", source)
+
+# %% ../nbs/imagesets.ipynb #2123dcc5
+def _read_table(source, classes, pattern, anywhere):
     "What a source says, whatever kind it is of."
     if source.is_file(): return read_cells_csv(source, clicks="no", anywhere=anywhere)
-    if (found := _read_class_folders(source, classes)) is not None: return found
     files = find_images(source)
-    folders = dict.fromkeys(d for f in files for d in Path(f).parts[:-1])
-    near = [(d, c) for d in folders for c in classes if d.casefold() in (c, f"{c}s", f"{c}_images")]
-    if len({c for _, c in near}) > 1:
-        seen = f"the folder {near[0][0]!r}, and none that is called {' or '.join(classes)}"
-        raise LabelledError(seen, f"class folders called {', '.join(classes)}", f"rename it to {near[0][1]!r}", source)
+    if not pattern: _check_folders(source, files, classes)
+    if (found := _read_class_folders(source, classes)) is not None: return found
     return pd.DataFrame(dict(file=files, label="", group=""))
 
 def _inside(table, root):
@@ -111,7 +127,7 @@ def read_image_set(
     if not source.exists(): raise LabelledError("there is no such file or folder", "images, class folders or a .csv",
                                                 file=source)
     if source.is_dir() and (source/"labels.csv").is_file(): source = source/"labels.csv"
-    t = _read_table(source, classes, anywhere)
+    t = _read_table(source, classes, pattern, anywhere)
     if t.empty: raise LabelledError("no images here", ", ".join(IMAGE_SUFFIXES), file=source)
     known = (*classes, *also)
     if odd := sorted(set(t.label) - {"", *known}):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from .clocktimes import clock_pattern, is_date, to_seconds
 from .errors import UserError
 from .names import natural_key
 
@@ -32,7 +33,7 @@ def to_hours(
     return 24 * d + h + (np.ceil(m / 60) if published else m / 60)
 
 # %% ../nbs/sequences.ipynb #0981ac52
-_clock = r"(?P<day>\d+)d(?P<hour>\d+)h(?P<minute>\d+)m"
+_clock = rf"(?P<time>{clock_pattern()})"
 PATTERNS = dict(
     tree=rf"(?P<line>[^/]+)/(?P<culture>batch_\d+)/"
          rf"(?P<flask>[^/_]+)_(?P<position>[^/_]+)_(?P<part>[^/_]+)_{_clock}\.\w+",
@@ -68,6 +69,11 @@ def choose_pattern(
         "file, line, culture, sequence, hours")
 
 # %% ../nbs/sequences.ipynb #615c73db
+def _from_times(texts, published):
+    "Hours of texts such as 02d12h00m, 1.5h and dates; NaN where there is none."
+    hours = np.array([np.nan if (s := to_seconds(text)) is None else s/3600 for text in texts])
+    return np.where(hours % 1 > 0, np.ceil(hours), hours) if published else hours
+
 def find_sequences(
     files:Sequence, # Paths, relative, with /
     pattern:str="", # As for `choose_pattern`
@@ -76,9 +82,12 @@ def find_sequences(
     "What the names of frames say."
     found = choose_pattern(files, pattern)
     t = pd.DataFrame([found.search(f).groupdict(default="") for f in files]).reindex(
-        columns="line culture flask position part well crop day hour minute frame".split(), fill_value="")
+        columns="line culture flask position part well crop time day hour minute frame".split(), fill_value="")
     when = [to_hours(*v, published) if any(v) else np.nan for v in t[["day", "hour", "minute"]].itertuples(index=False)]
+    when = pd.Series(when).where(t.time == "", _from_times(t.time, published))
     group = t.line + "/" + t.culture.where(t.culture != "", "all")
+    dated = t.time.map(is_date)
+    when[dated] = when[dated] - when[dated].groupby(group[dated]).transform("min") # hours since its first frame
     place = t[["flask", "position", "part", "well", "crop"]].apply(lambda r: "_".join(v for v in r if v), axis=1)
     number = pd.to_numeric(t.frame, errors="coerce")
     known = dict(file=list(files), line=t.line, group=group, sequence=group + "/" + place, hours=when, frame=number)

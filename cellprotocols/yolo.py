@@ -90,10 +90,18 @@ def write_yolo(
     return folder
 
 # %% ../nbs/yolo.ipynb #82a97781
+class _OnceLoader(yaml.BaseLoader):
+    "Every value as the text that is written; a name that is there twice is an error, where YAML takes the last."
+
+    def construct_mapping(self, node, deep=False):
+        made = super().construct_mapping(node, deep)
+        if len(made) == len(node.value): return made
+        raise yaml.constructor.ConstructorError(problem=f"a key of {', '.join(map(str, made))} is there twice")
+
 def _names_in_yaml(file):
     "The classes in a data.yaml."
     need = "names: a list, or number: name from 0 on"
-    try: found = yaml.load(read_text(file), yaml.BaseLoader) # which takes every value as the text that is written
+    try: found = yaml.load(read_text(file), _OnceLoader)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as e:
         raise BoxError(f"this is no YAML ({str(e).splitlines()[0]})", need, file=file) from None
     names = found.get("names") if isinstance(found, dict) else None

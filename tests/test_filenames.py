@@ -326,3 +326,51 @@ def test_dyes_of_two_words_are_channels(tmp_path):
     dyes = ("Alexa Fluor 488", "Alexa Fluor 561", "Hoechst 33342")
     assert shapes(tmp_path / "one", [f"p1_{d}.tif" for d in dyes]) == {"one": (1, 1, 3)}
     assert shapes(tmp_path / "t", [f"{d}_t{t}.tif" for d in dyes for t in T]) == {"t": (3, 1, 3)}
+
+
+@pytest.mark.parametrize(
+    ("times", "dt"),
+    [
+        (["0h", "0.5h", "1h"], 30),
+        (["0,5h", "1,0h", "1,5h"], 30),
+        (["t9.5h", "t10h", "t10.5h"], 30),
+        (["2026-01-30T23-50-00", "2026-01-31T00-00-00", "2026-01-31T00-10-00"], 10),
+        (["20260130T235000", "20260131T000000", "20260131T001000"], 10),
+        (["2026-01-30_23-50", "2026-01-31_00-00", "2026-01-31_00-10"], 10),
+        (["30s", "60 sec", "90s"], 0.5),
+    ],
+    ids=["points", "commas", "a t before", "ISO", "ISO without gaps", "a date and a clock", "seconds"],
+)
+def test_parts_of_hours_and_dates_are_times_with_their_interval(tmp_path, times, dt):
+    folder = make(tmp_path / "f", {f"img_{time}.tif": k for k, time in enumerate(times)})
+    assert find_movies(folder) == [folder]
+    with open_image(folder) as img:
+        assert img.dt_s == 60 * dt
+    assert pixels(folder)[1] == [[0], [1], [2]]
+
+
+def test_times_of_day_that_pass_midnight_stay_in_order(tmp_path):
+    names = ("img_235000.tif", "img_000000.tif", "img_001000.tif")
+    [series] = find_series(tmp_path, [tmp_path / name for name in names])
+    assert [series.files[t, 0, 0].name for t in range(3)] == [*names]
+    assert "the times of day in the names pass midnight" in series.notes
+
+
+@pytest.mark.parametrize("names", [("20260130_235000", "20260131_000000"), ("2026-01-30", "2026-02-01")])
+def test_what_may_be_a_date_is_asked_and_the_answer_is_right(tmp_path, names):
+    folder = make(tmp_path / "f", {f"img_{name}.tif": k for k, name in enumerate(names)})
+    with pytest.raises(ImageError, match=r"/img_\{t\}\.tif") as asked:
+        find_movies(folder)
+    answer = str(asked.value).split('"')[1]
+    assert pixels(answer)[1] == [[0], [1]]
+
+
+def test_a_day_that_is_none_is_said(tmp_path):
+    with pytest.raises(ImageError, match="is no day of the calendar"):
+        find_series(tmp_path, [tmp_path / f"img_2026-04-{day}T12-00.tif" for day in (30, 31)])
+
+
+@pytest.mark.parametrize("dyes", [("SiR-DNA", "GFP"), ("SPY650-DNA", "GFP"), ("DRAQ5", "BF")])
+def test_dyes_with_a_hyphen_are_channels(tmp_path, dyes):
+    folder = make(tmp_path / "f", {f"a_{dye}_t{t}.tif": 10 * t + c for t in T for c, dye in enumerate(dyes)})
+    assert find_movies(folder) == [folder]

@@ -40,3 +40,13 @@ def test_class_folders_with_nearly_the_right_names_are_said(tmp_path):
     with pytest.raises(LabelledError, match="rename it to 'artifact'"):
         read_image_set(source, ("clean", "artifact"))
     assert len(read_image_set(frames(tmp_path / "new", "Artifacts"), ("clean", "artifact"))[0]) == 2
+
+
+@pytest.mark.parametrize("times", [("12h", "13.5h"), ("2026-01-30T23-50", "2026-01-31T01-20"), ("720min", "810 min")])
+def test_hours_in_names_make_a_sequence(tmp_path, times):
+    for line in ("HeLa", "A549"):
+        for time in times:
+            write(tmp_path / line / "b1" / f"pos1_{time}.png", 0)
+    found = read_frames(tmp_path)[0]
+    assert found.sequence.nunique() == 2
+    assert found.groupby("sequence").hours.apply(lambda h: h.max() - h.min()).tolist() == [1.5, 1.5]

@@ -32,6 +32,7 @@ ROWS = [
     docstrings
     doctor
     errors
+    clocktimes
     filenames
     files
     galleries
@@ -76,6 +77,7 @@ ROWS = [
     """,
     """
     boxes
+    boxsheets
     boxcandidates
     boxtracks
     burntin

@@ -299,3 +299,42 @@ def test_step_33_reads_each_frame_once_holds_few_and_goes_on(tmp_path, monkeypat
     monkeypatch.setattr(selfsupervise, "read_embryo_frame", read_embryo_frame)
     again = selfsupervise.run(str(made.path), str(tmp_path / "33_again"), **how)
     assert [(done.path / n).read_bytes() for n in names] == [(again.path / n).read_bytes() for n in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "hours"),
+    [
+        (["E1_9.5h", "E1_10.25h", "E1_10h"], [9.5, 10, 10.25]),
+        (["E1_2026-01-30T23-50", "E1_2026-01-31T00-20"], [0, 0.5]),
+        (["E1_t90min", "E1_t30min"], [0.5, 1.5]),
+    ],
+    ids=["hours", "dates over midnight", "minutes"],
+)
+@pytest.mark.parametrize("listed", [False, True], ids=["folder", "table"])
+def test_times_in_names_are_hours(tmp_path, names, hours, listed):
+    for name in names:
+        imsave(tmp_path / f"{name}.png", np.zeros((24, 30), np.uint8), check_contrast=False)
+    if listed:
+        (tmp_path / "frames.csv").write_text("file\n" + "".join(f"{name}.png\n" for name in names))
+    with pytest.warns(UserWarning, match="read from their names"):
+        frames = read_embryo_set(tmp_path).frames
+    assert frames.group.unique().tolist() == ["E1"]
+    assert frames.hours.tolist() == pytest.approx(hours)
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("xmin,ymin,xmax,ymax", "3,2,12,9"),
+        ("X,Y,Width,Height", "3,2,9,7"),
+        ("x1,y1,x2,y2", "3,2,12,9"),
+        ("cx,cy,w,h", "7.5,5.5,9,7"),
+        ("left,top,right,bottom", "3,2,12,9"),
+    ],
+)
+def test_boxes_of_other_programs_are_read_and_said(tmp_path, head, row):
+    home = write_frames(tmp_path / "in")
+    (home / "boxes.csv").write_text(f"image,{head}\nE0/f0.png,{row}\n")
+    with pytest.warns(UserWarning, match="in px"):
+        boxes = read_embryo_set(home).boxes
+    assert boxes[["y0", "x0", "y1", "x1"]].values.tolist() == [[2, 3, 9, 12]]

@@ -90,6 +90,8 @@ def test_names_from_yaml(tmp_path, text, names):
         ("names: [A, A]", "the class name 'A'"),
         ("!!python/object/apply:os.system ['true']", "`names` is missing"),
         ("names: [[a], b]", "holds more than names"),
+        ("names: {0: A, 1: B, 1: C}", "a key of 0, 1 is there twice"),
+        ("names: [A]\nnames: [B]", "a key of names is there twice"),
     ],
 )
 def test_wrong_yaml(tmp_path, text, said):

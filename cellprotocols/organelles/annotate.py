@@ -82,7 +82,7 @@ def _say_labels(t) -> list:
     "Samples that contradict themselves, and places that too few samples show."
     each = t[t.label != ""].groupby("group").label.nunique()
     said, odd = [], (each > 1).sum()
-    if odd: said.append(f"{odd} samples have fields of different labels, such as {each.idxmax()}")
+    if odd: said.append(f"fields of different labels in {odd} of {len(each)} samples, such as {each.idxmax()}")
     seen = t.drop_duplicates(["group", "label"]).label.map(to_classes).explode().value_counts()
     if len(few := sorted(int(c) for c in seen[seen < 3].index)):
         said.append(f"fewer than 3 samples show: {to_names(few)}; what is learned of these cannot be tested")

@@ -125,7 +125,7 @@ def _say(made, fields) -> list:
     "What there is to say of the cells."
     t, none = made.items, fields.field_id[fields.n_cells == 0].tolist()
     doubtful = (~t.doubts.isin(["", "touches the border"])).sum()
-    said = [f"{len(t)} cells in {len(fields)} fields; {t.touches_border.sum()} touch the border, {doubtful} in doubt"]
+    said = [f"cells: {len(t)}, fields: {len(fields)}; {t.touches_border.sum()} touch the border, {doubtful} in doubt"]
     if none: said.append(f"{len(none)} fields have no cell, such as {none[0]}")
     odd = fields[fields.remarks != ""]
     return said + ([f"{odd.field_id.iloc[0]}: {odd.remarks.iloc[0]}"] if len(odd) else [])
