@@ -22,6 +22,7 @@ from torch import nn
 
 from .errors import UserError, os_errors
 from .files import find_parts, whole_file
+from .sources import fold_names
 
 # %% ../nbs/bundle.ipynb #89af3cb8
 SCHEMA = 1 # of bundle.json; a reader refuses a newer one
@@ -329,10 +330,11 @@ _unnamed = re.compile(r"gray|C\d+") # what a file without channel names gets
 
 def _compare_channels(want, have, folder):
     "Other channels are refused; only other names are a warning."
-    if len(have) != len(want) or (sorted(have) == sorted(want) and have != want):
+    here, there = fold_names(have), fold_names(want)
+    if len(have) != len(want) or (sorted(here) == sorted(there) and here != there):
         raise BundleError(f"the images have channels {', '.join(have)}", f"{', '.join(want)}, in this order",
                           "pick or reorder the channels", folder)
-    if have == want or any(all(map(_unnamed.fullmatch, names)) for names in (have, want)): return
+    if here == there or any(all(map(_unnamed.fullmatch, names)) for names in (have, want)): return
     warnings.warn(f"the images' channels are called {', '.join(have)}, the model's {', '.join(want)}: "
                   "make sure that they show the same", stacklevel=3)
 

@@ -28,6 +28,7 @@ from .images import open_image, open_labels
 from .movies import (MovieError, MovieFrames, choose_channels, choose_max_distance,
     cut_cells, find_labels, make_finder, measure_diameter, scale_patches, write_cells)
 from .patches import cut_patches
+from .sources import fold_names
 from .viz import show_channels, to_png
 from .workers import do_parts
 
@@ -177,7 +178,7 @@ def show_model_channels(
 def _tell_channels(w, img, keep, known, file):
     "Say which channels are read, and draw them, where there could be a doubt."
     if len(img.channels) == len(keep) == 1: return
-    by = "name" if [img.channels[i] for i in keep] == list(known) else "place"
+    by = "name" if fold_names(img.channels[i] for i in keep) == fold_names(known) else "place"
     print(f"  channels by {by}: " + ", ".join(f"{k} <- {i} ({img.channels[i]})" for k, i in zip(known, keep)))
     fig = show_model_channels(img, keep, known).figure
     w.write_file(file, to_png(fig, max_kb=300))

@@ -21,7 +21,8 @@ from skimage.segmentation import watershed
 
 from .cells import CellError, check_labels, to_labels
 from .errors import UserError
-from .images import open_labels
+from .images import check_single, open_labels
+from .invalid import find_inner, find_invalid, make_filled
 
 # %% ../nbs/cellregions.ipynb #e39ec8a4
 class RegionError(UserError, ValueError):
@@ -141,8 +142,12 @@ def _find_scale(blue, px_um, settings) -> float:
         scale = float(np.clip(scale * WORK_PX / wide, 16 / min(blue.shape), 6))
     return scale
 
-def _to_native(labels, shape) -> np.ndarray: # ids are never mixed: nearest only
-    return cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST)
+def _put_back(labels, where, invalid) -> np.ndarray: # ids are never mixed: nearest only
+    "Labels of the valid part at the size of the field."
+    whole = np.zeros(invalid.shape, np.int32)
+    part = cv2.resize(labels, whole[where].shape[::-1], interpolation=cv2.INTER_NEAREST)
+    whole[where] = np.where(invalid[where], 0, part)
+    return whole
 
 # %% ../nbs/cellregions.ipynb #cf751a5b
 def find_regions(
@@ -162,6 +167,10 @@ def find_regions(
     for name, x in planes.items():
         if x.shape != shape:
             raise RegionError(f"blue of {shape} and {name} of {x.shape}", "one size", "are they of the same field?")
+    invalid = np.logical_or.reduce([find_invalid(x) for x in (blue, red, yellow) if x is not None])
+    if invalid.all(): invalid = ~invalid
+    where = find_inner(invalid)
+    planes = {n: make_filled(x[where], invalid[where]) for n, x in planes.items()}
     how = dict(sigma=2.5, share=nucleus_share, h=nucleus_depth, least=nucleus_min)
     scale = _find_scale(planes["blue"], px_um, how)
     small = {n: to_scale(x, scale) for n, x in planes.items()}
@@ -174,7 +183,7 @@ def find_regions(
         stain = sum(_stretch(x) for x in small.values()) / len(small)
         cells = _grow(nuclei, stain, _find_cytoplasm(stain, nuclei, 1.5, shift), 3)
         cells = _tidy(cells, nuclei, cell_min)
-    cells, nuclei = (_to_native(x, shape) for x in (cells, np.where(cells == nuclei, nuclei, 0)))
+    cells, nuclei = (_put_back(x, where, invalid) for x in (cells, np.where(cells == nuclei, nuclei, 0)))
     return Regions(cells, nuclei, scale, wide / scale, remarks)
 
 # %% ../nbs/cellregions.ipynb #59966ef3
@@ -227,7 +236,9 @@ def find_label_file(
 # %% ../nbs/cellregions.ipynb #ce11f002
 def _read_labels(file, check=True) -> np.ndarray:
     "A label image, or, unless `check`, a mask, (H, W) int32, with the numbers of the file."
-    with open_labels(file) as img: labels, ids = to_labels(img.frame(), img.channels)
+    with open_labels(file) as img:
+        check_single(img)
+        labels, ids = to_labels(img.frame(), img.channels)
     try:
         if check: check_labels(labels)
     except CellError as e: raise RegionError(e.seen, e.need, e.do, file) from None

@@ -17,6 +17,7 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 from .errors import UserError
 from .invalid import find_inner, find_invalid, make_filled
+from .layouts import clear_transparent
 
 # %% ../nbs/cells.ipynb #f091cf5c
 def _smooth(x, sigma) -> np.ndarray:
@@ -226,7 +227,7 @@ def to_labels(
 ) -> tuple: # labels (H, W) int32 from 1 on in the order of their ids; ids (n,), what they are called in the file
     "Number the objects of a label image, whatever it is encoded in; -1 is background, too."
     x = np.asarray(img)
-    if x.ndim == 3: x = x[..., getattr(channels, "shown", slice(None))]
+    if x.ndim == 3: x = clear_transparent(x, channels)
     if x.ndim not in (2, 3) or 0 in x.shape or x.ndim == 3 and x.shape[2] not in (1, 3):
         need = "one channel of whole numbers, 0 = background, or red, green and blue"
         raise CellError(f"a {x.dtype} array of shape {x.shape}", f"a label image, (H, W): {need}")
@@ -252,13 +253,17 @@ def _count_thin(labels, n):
     return np.count_nonzero(touching & ~thick)
 
 def _count_pieces(labels):
-    "Into how many pieces the only object falls; 1 where most of it is in one."
-    size = np.bincount(ndimage.label(labels, np.ones((3, 3)))[0].ravel())[1:]
-    return len(size) if size.max() < size.sum()/2 else 1
+    "Into how many pieces an object falls at most, of which none is half of it; 1 where there is no such object."
+    pieces = label(labels, connectivity=2)
+    size, owner = np.bincount(pieces.ravel())[1:], np.zeros(pieces.max(initial=0) + 1, np.int64)
+    owner[pieces] = labels
+    by = pd.Series(size).groupby(owner[1:]).agg(["max", "sum", "size"])
+    return int(by["size"].where(by["max"] < by["sum"]/2, 1).max()) if len(by) else 1
 
 def _lies_around(labels, k):
     "Is much of each side of the image of one object, as of a background?"
-    return all((side == k).mean() > .4 for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+    least = .8 if (labels == 0).any() else .4
+    return all((side == k).mean() > least for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
 
 # %% ../nbs/cells.ipynb #9a1f77c6
 def check_labels(
@@ -267,16 +272,21 @@ def check_labels(
     "`CellError` for a mask, for labels without background, and for numbers that were mixed at the rims."
     n, area = int(labels.max(initial=0)), np.bincount(labels.ravel(), minlength=1)
     most = area.max()/max(labels.size, 1)
-    if n == 1 and (pieces := _count_pieces(labels)) > 2:
+    pieces = _count_pieces(labels)
+    if n == 1 and pieces > 2:
         do = "number its pieces, in Fiji with Analyze Particles, in Python with skimage.measure.label"
         raise CellError(f"one number for {pieces} pieces: a mask, and no label image", "a number for each object", do)
-    if n > 1 and not area[0] and most > .5 and _lies_around(labels, area.argmax()):
-        seen = f"no 0 among the labels, and one of {n} objects covers {most:.0%} of the image"
+    if n > 1 and area.argmax() and most > .5 and _lies_around(labels, area.argmax()):
+        none = f"0 in {area[0]/labels.size:.1%} of the image" if area[0] else "no 0 among the labels"
+        seen = f"{none}, and one of {n} objects covers {most:.0%} of the image"
         raise CellError(seen, "0 where nothing is", "is it inverted? Save the background as 0")
     if n > 9 and (thin := _count_thin(labels, n)) > n/2:
         seen = f"{thin} of {n} objects are thinner than 3 px: numbers mix where it is resized, or saved as a JPEG"
         do = "export them again, as TIFF; resize by nearest neighbour"
         raise CellError(seen, "label images as they were made", do)
+    if n > 1 and pieces > max(2, n/2):
+        seen = f"one number of {n} for {pieces} pieces, as for a class or for the rims of objects"
+        raise CellError(seen, "a number for each object, 0 on rims that belong to none", "number the objects again")
 
 # %% ../nbs/cells.ipynb #91fb7482
 def find_centroids(

@@ -27,6 +27,7 @@ from .movies import find_unlabelled
 from .patches import make_square, to_size
 from .quality import check_patches
 from .progress import track
+from .sources import find_moved, fold_names
 from .split import find_duplicates
 
 # %% ../nbs/cellsets.ipynb #df457868
@@ -294,7 +295,8 @@ def _check_order(names, files):
     kinds = {n: i for i, n in reversed(list(enumerate(names)))} # each with its first row
     usual = max(kinds, key=lambda n: (names.count(n), -kinds[n])) if len(kinds) > 1 else names[0]
     for other, i in kinds.items():
-        if other != usual and sorted(other) == sorted(usual):
+        if other == usual or fold_names(other) == fold_names(usual): continue
+        if sorted(fold_names(other)) == sorted(fold_names(usual)) or find_moved(usual, other):
             seen = f"the channels of {files.iloc[i]} are {', '.join(other)}, those of most images {', '.join(usual)}"
             raise LabelledError(seen, "channels in one order", "export the odd ones again, or leave them out")
     if len(kinds) == 1: return

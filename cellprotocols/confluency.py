@@ -16,6 +16,7 @@ from skimage.feature import canny
 from skimage.filters import threshold_otsu
 
 from .errors import UserError
+from .invalid import find_inner, find_invalid, make_filled
 
 # %% ../nbs/confluency.ipynb #f0ad2fea
 class ConfluencyError(UserError, ValueError): "A frame in which cells cannot be looked for."
@@ -160,4 +161,7 @@ def measure_confluency(
     mode:str="default", # "default" or "faithful" (Tong et al. 2024)
 ) -> float: # 0 to 1
     "Share of a frame that cells cover."
-    return float(MASKS[mode](frame).mean())
+    invalid = find_invalid(frame)
+    where = find_inner(invalid)
+    mask = MASKS[mode](make_filled(frame[where], invalid[where])) & ~invalid[where]
+    return float(mask.sum()/(~invalid).sum())

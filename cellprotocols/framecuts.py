@@ -21,6 +21,7 @@ from .burntin import FEW, Marks, choose_margins, find_marks, to_cut
 from .clusters import choose_clusters, choose_published_clusters
 from .confluency import MASKS, ConfluencyError
 from .images import open_image
+from .invalid import find_inner, find_invalid, make_filled
 from .levels import GreyRange, Levels, choose_range, measure_levels, to_bytes
 from .light import to_colours
 from .style import BLUE, WARM, house_style, make_axes, show_title
@@ -76,6 +77,7 @@ def _choose_boxes(img, mask, size, n, mode):
     if mode == "faithful": return choose_published_clusters(img, mask, size, n)
     return choose_clusters(img, mask, size, n)
 
+# %% ../nbs/framecuts.ipynb #c62fd3bb
 def cut_frame(
     img:np.ndarray, # (H, W), any real dtype
     size:int=112, # Side of a patch, px
@@ -85,15 +87,21 @@ def cut_frame(
 ) -> FrameCut: # No patches where there are no cells
     "Mask the cells of a frame and cut the patches that are worth looking at."
     if mode not in MODES: raise ConfluencyError(f"mode={mode!r}", "one of " + ", ".join(MODES))
+    invalid = find_invalid(img)
+    where = find_inner(invalid)
+    img, holes = make_filled(img[where], invalid[where]), invalid[where]
     if min(img.shape) < size:
         need = f"at least {size} px on both sides, the size of a patch"
         raise ConfluencyError(f"a frame of {img.shape[0]} x {img.shape[1]} px", need, "choose a smaller size")
-    mask = MASKS["faithful" if mode == "faithful" else "default"](img)
+    mask = MASKS["faithful" if mode == "faithful" else "default"](img) & ~holes
     boxes = _choose_boxes(img, mask, size, n, mode)
     grey = to_bytes(img, *limits)
     cut = [grey[b.y0:b.y1, b.x0:b.x1] for b in boxes.itertuples()]
     patches = np.stack(cut)[..., None] if cut else np.zeros((0, size, size, 1), np.uint8)
-    return FrameCut(boxes.assign(rank=np.arange(len(boxes))), patches, mask, float(mask.mean()))
+    y0, x0, whole = where[0].start, where[1].start, np.zeros(invalid.shape, bool)
+    whole[where] = mask
+    boxes = boxes.assign(**{s: boxes[s] + (y0 if s[0] == "y" else x0) for s in ("y0", "x0", "y1", "x1")})
+    return FrameCut(boxes.assign(rank=np.arange(len(boxes))), patches, whole, float(mask.sum()/(~invalid).sum()))
 
 # %% ../nbs/framecuts.ipynb #1537a607
 @house_style()

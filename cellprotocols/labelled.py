@@ -235,6 +235,18 @@ def _lie_inside(t, files, root, path, most=8):
     do = 'correct them; if y and x are no places in these files, say clicks="no"'
     raise LabelledError(seen, "places of cells in px, or whole images of one cell", do, path)
 
+# %% ../nbs/labelled.ipynb #2d574c73
+def _check_corners(t, files, root, path):
+    "Refuse boxes x, y, w, h, whose corners would be taken for places of cells."
+    sides = next((s for s in (("h", "w"), ("height", "width")) if all(find_column(t.columns, c) for c in s)), None)
+    if not sides or find_column(t.columns, "bx"): return # ImageJ has centres beside its boxes
+    h, w = (pd.to_numeric(t[find_column(t.columns, c)], errors="coerce") for c in sides)
+    with open_image(root/files.iloc[0]) as img: shape = img.shape[2:4]
+    if h.isna().any() or w.isna().any() or (h.iloc[0], w.iloc[0]) == shape: return
+    do = 'add half of the sides to x and y; if x and y are centres, say clicks="yes"'
+    seen = f"y, x and {' and '.join(sides)}: boxes, of which y and x may be a corner"
+    raise LabelledError(seen, "centres of cells", do, path)
+
 def _are_clicks(t, files, root, clicks, path):
     "Do y and x say where the cells are in larger images?"
     if clicks not in ("auto", "yes", "no"): raise LabelledError(f"clicks={clicks!r}", "yes, no or auto")
@@ -243,6 +255,7 @@ def _are_clicks(t, files, root, clicks, path):
         raise LabelledError("there are no columns y and x", "the position of every cell, px", file=path)
     if not placed or clicks != "auto": return placed and clicks == "yes"
     found = files.duplicated().any() or _lie_inside(t, files, root, path)
+    if found: _check_corners(t, files, root, path)
     if not found: take_note(path, "y and x are no places of cells: each file is one cell; else say clicks=yes")
     return found
 

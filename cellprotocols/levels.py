@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError
+from .invalid import find_invalid
 from .style import BLUE, FAINT, house_style, make_axes, show_title, tidy_axes
 
 # %% ../nbs/levels.ipynb #38487f01
@@ -35,7 +36,7 @@ def measure_levels(
     frames:Sequence, # Frames of one series, (H, W), any real dtype; NaN where there is nothing
 ) -> Levels:
     "What lies between dark and light in a series."
-    every = np.concatenate([np.asarray(f, np.float32)[::2, ::2].ravel() for f in frames])
+    every = np.concatenate([np.asarray(f, np.float32)[::2, ::2][~find_invalid(f)[::2, ::2]] for f in frames])
     every = every[np.isfinite(every)]
     return Levels(*np.percentile(every, (.2, 50, 99.8)).tolist()) if len(every) else Levels(0., 0., 0.)
 

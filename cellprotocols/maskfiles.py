@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import UserError, os_errors
 from .images import check_single, open_labels, write_image
-from .light import to_colours
+from .layouts import clear_transparent
 
 # %% ../nbs/maskfiles.ipynb #84aba956
 class MaskFileError(UserError): "Masks whose names do not fit their images."
@@ -55,19 +55,30 @@ def _is_flat(x, inside):
     same = (x[1:, 1:] == x[:-1, 1:]) & (x[1:, 1:] == x[1:, :-1])
     return same[inside[1:, 1:]].mean() > .5
 
+def _check_black(x, hidden, file):
+    "Refuse a mask that does not say where nothing is."
+    said = "black (0) where nothing is"
+    if hidden: raise MaskFileError("black on a transparent ground", f"another colour, and {said}", file=file)
+    if x.dtype.kind == "i" and (low := x.min(initial=0)) < -1:
+        raise MaskFileError(f"the number {low} in a mask", said, "save it as unsigned numbers", file)
+    if x.all() and np.ptp(x.reshape(-1, x.shape[2]), axis=0).any():
+        raise MaskFileError("a mask of several colours, none of them black", said, "fill its ground with black", file)
+
 def read_mask(
     file:str|Path, # A mask file
 ) -> np.ndarray: # (H, W) bool
     "Read a mask: everything above 0, in whatever colour it is painted; transparent pixels are none."
     with open_labels(file) as img:
         check_single(img)
-        x = to_colours(img.frame(), img.channels)
+        x = clear_transparent(img.frame(), img.channels)
+        hidden = x.shape[2] < img.shape[4] and not x.any() and np.ptp(img.frame()[..., list(img.channels.alpha)])
     between = (x > 0) & (x < x.max(initial=0))
     grey = x.shape[2] == 1 and between.mean() > .3 and len(np.unique(x[between])) > 40
     if grey and not _is_flat(x[..., 0], between[..., 0]):
         seen = f"{between.mean():.0%} of its pixels lie between black and white"
         do = "is it an image, or probabilities? Threshold it"
         raise MaskFileError(seen, "a mask: black where nothing is", do, file)
+    _check_black(x, hidden, file)
     return (x > 0).any(2)
 
 # %% ../nbs/maskfiles.ipynb #7020d55c

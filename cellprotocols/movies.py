@@ -24,7 +24,7 @@ from .images import is_sound, open_image
 from .names import IMAGE_SUFFIXES, leave_masks, natural_key
 from .patches import cut_valid, make_square, to_size
 from .progress import track
-from .sources import Channels, ImageError
+from .sources import Channels, ImageError, find_moved, fold_names
 from .tracks import follow
 from .writer import DatasetWriter
 
@@ -98,10 +98,11 @@ def find_unlabelled(
 # %% ../nbs/movies.ipynb #a9ced5cd
 def _find_known(names, known) -> list:
     "The places of known channels: by name, the first to the first where names repeat; else by place."
-    if all(known.count(c) == names.count(c) for c in known):
-        nth = [known[:k].count(c) for k, c in enumerate(known)]
-        return [[i for i, n in enumerate(names) if n == c][k] for c, k in zip(known, nth)]
-    if len(names.shown) == len(known): return names.shown
+    for wanted, there in ((known, list(names)), (fold_names(known), fold_names(names))):
+        if any(wanted.count(c) != there.count(c) for c in wanted): continue
+        nth = [wanted[:k].count(c) for k, c in enumerate(wanted)]
+        return [[i for i, n in enumerate(there) if n == c][k] for c, k in zip(wanted, nth)]
+    if len(names.shown) == len(known) and not find_moved(known, [names[i] for i in names.shown]): return names.shown
     there = ", ".join(f"{i} ({n})" for i, n in enumerate(names))
     seen = f"{len(known)} channels are read ({', '.join(known)}), the images have {there}"
     do = 'say which, in their order: channels="' + ",".join(map(str, range(len(known)))) + '"'
@@ -164,13 +165,14 @@ def _find_in_points(points) -> Callable:
     return lambda t: by_frame.get(t, points.iloc[:0]).drop(columns="t").reset_index(drop=True)
 
 def _find_in_labels(labels, frames) -> Callable:
-    n, shape = len(labels), frames.img.shape[2:4]
-    if (n, labels.shape[2:4]) != (len(frames), shape):
-        seen = f"label images of {n} x {labels.shape[2:4]}, a movie of {len(frames)} x {shape}"
+    (n, planes), shape = labels.shape[:2], frames.img.shape[2:4]
+    stack = n == 1 < planes == len(frames) # slices that are time
+    if (n*planes, labels.shape[2:4]) != (len(frames), shape):
+        seen = f"label images of {n*planes} x {labels.shape[2:4]}, a movie of {len(frames)} x {shape}"
         raise MovieError(seen, "frames and sizes that agree", file=labels.path)
     def find(t):
         try:
-            found = to_labels(labels.frame(t), labels.channels)[0]
+            found = to_labels(labels.frame(*((0, t) if stack else (t,))), labels.channels)[0]
             check_labels(found)
             return find_centroids(found)[["y", "x", "area"]]
         except CellError as e: raise MovieError(e.seen, e.need, e.do, labels.path) from e

@@ -16,7 +16,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 from .hints import Hints
-from .layouts import to_upright, to_upright_header
+from .layouts import put_black_first, to_upright, to_upright_header
 from .scales import choose_px_um, to_number
 from .sources import Channels, Header, ImageError, Source, find_format, make_channels
 
@@ -183,7 +183,9 @@ def _decode_png(src, raw):
     "A PNG, (H, W, C); with `raw` the numbers of an indexed one as they are."
     data = src.at(0, src.size)
     check_png(data, src.name)
-    return np.array(Image.open(io.BytesIO(data), formats=["PNG"])) if raw else imagecodecs.png_decode(data)
+    if not raw: return imagecodecs.png_decode(data)
+    img = Image.open(io.BytesIO(data), formats=["PNG"])
+    return put_black_first(np.array(img), _palette(img))
 
 def _decode_jpeg(src, raw):
     "A JPEG, (H, W, C); printing inks become colours."
@@ -199,8 +201,8 @@ def _decode_bmp(src, raw):
     "A bitmap, (H, W, C); with `raw` the numbers of an indexed one as they are."
     img = _open_bmp(src)
     if img.mode == "1": img = img.convert("L")
-    if img.mode == "P" and not raw: return _palette(img)[np.array(img)]
-    return np.array(img)
+    if img.mode != "P": return np.array(img)
+    return put_black_first(np.array(img), _palette(img)) if raw else _palette(img)[np.array(img)]
 
 # %% ../nbs/pictures.ipynb #3a6bc19d
 _headers = {"png": read_png_header, "jpeg": read_jpeg_header, "bmp": read_bmp_header}

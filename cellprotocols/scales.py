@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 # %% ../nbs/scales.ipynb #ba2c6a9e
 UNITS_UM = {
-    "m": 1e6, "dm": 1e5, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3,
+    "m": 1e6, "meter": 1e6, "dm": 1e5, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3,
     "um": 1., "µm": 1., "μm": 1., "micron": 1., "microns": 1., "micrometer": 1., "micrometre": 1., "micrometers": 1.,
-    "nm": 1e-3, "nanometer": 1e-3, "pm": 1e-6, "å": 1e-4, "inch": 25400., "in": 25400.,
+    "nm": 1e-3, "nanometer": 1e-3, "pm": 1e-6, "å": 1e-4, "inch": 25400., "inches": 25400., "in": 25400.,
 }
 UNITS_S = {
     "s": 1., "sec": 1., "second": 1., "seconds": 1., "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9,
@@ -26,7 +26,8 @@ def find_unit(
     table:dict, # `UNITS_UM` or `UNITS_S`
 ) -> "float|None": # um or s; None: none of ours ("pixel", for example)
     "Size of a unit by its name."
-    return table.get(str(name).replace("\\u00B5", "µ").replace("\\u00b5", "µ").strip().lower())
+    name = str(name).replace("\\u00B5", "µ").replace("\\u00b5", "µ").strip().lower().replace("metre", "meter")
+    return table.get(name, table.get(name.removesuffix("s")))
 
 # %% ../nbs/scales.ipynb #330e14b2
 def to_number(

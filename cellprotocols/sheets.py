@@ -149,6 +149,15 @@ def find_column(
     return alike[0] if len(alike) == 1 else None
 
 # %% ../nbs/sheets.ipynb #4978b092
+def _check_thousands(values, file):
+    "Refuse whole numbers of up to three digits among which a few have a point before the last three."
+    text = values[values.str.strip() != ""].str.strip()
+    point, small = text.str.fullmatch(r"-?[1-9]\d{0,2}\.\d{3}"), text.str.fullmatch(r"-?\d{1,3}")
+    if not (point.any() and (point | small).all() and text.str.fullmatch(r"-?\d{3}").any()): return
+    seen = f"{text[point].iloc[0]!r} in column {values.name!r}, row {text[point].index[0]}, among whole numbers"
+    do = "write 1100 for 1.100, or 1.10 if it is less"
+    raise SheetError(seen, "numbers without a point between thousands", do, file)
+
 def to_numbers(
     values:pd.Series, # Text, the number of its line as index
     file:str|Path, # The table, for the error
@@ -157,6 +166,7 @@ def to_numbers(
 ) -> pd.Series: # float64, finite; NaN where nothing is
     "A column of numbers; a `SheetError` names the first that is none, and a decimal comma as such."
     found = pd.to_numeric(values.str.strip(), errors="coerce")
+    _check_thousands(values, file)
     empty = values.str.strip().eq("") & gaps
     bad = values[~found.abs().lt(float("inf")) & ~empty]
     if bad.empty: return found.astype(float)
@@ -184,12 +194,21 @@ _LOOK_ALIKES = str.maketrans("АВЕКМНОРСТУХаеорсухΑΒΕΖΗΙ
 _JOINTS = re.compile(r"(?<=[^\W\d_])[_-]+(?=[^\W_])|(?<=\d)[_-]+(?=[^\W\d_])") # G1_phase, but not 1-1
 
 def _to_shape(name):
-    "What a name looks like at a glance: without case, spaces and hyphens, look-alike letters as one."
+    "What a name looks like at a glance: without case, spaces, hyphens and zeros in front, look-alike letters as one."
     plain = unicodedata.normalize("NFKC", name.translate(_LOOK_ALIKES)).translate(_LOOK_ALIKES)
-    return re.sub(r"\s+", "", _JOINTS.sub("", plain)).casefold()
+    plain = re.sub(r"(?<=\d),(?=\d)", ".", re.sub(r"(?<![\d.,])0+(?=\d)", "", _JOINTS.sub("", plain)))
+    return re.sub(r"\s+", "", plain).casefold()
+
+_MONTH = (r"(jan(uary?)?|feb(ruary?)?|mar(ch)?|m[aä]rz?|apr(il)?|ma[yi]|jun[ei]?|jul[yi]?|aug(ust)?|"
+          r"sept?(ember)?|o[ck]t(ober)?|nov(ember)?|de[cz](ember)?)")
+_DATE = re.compile(rf"\d{{1,2}}[-. /]+{_MONTH}\.?|{_MONTH}[-. /]+\d{{1,2}}", re.I)
 
 def _say_shortened(names, what, file):
-    "A warning for numbers that a spreadsheet has shortened: what was different may now be the same."
+    "A warning for names that a spreadsheet has shortened or made dates of: what was different may now be the same."
+    dates = [n for n in names if _DATE.fullmatch(n)]
+    if 0 < len(dates) < len(names):
+        told = f"{len(dates)} of {len(names)} {what} are dates such as {dates[0]!r}, as a spreadsheet makes them of 1-2"
+        warnings.warn(f"{Path(file).name}: {told}; if they are none, save the column as text", stacklevel=4)
     short = [n for n in names if re.fullmatch(r"\d([.,]\d+)?E\+\d+", n)]
     if not short: return
     told = f"{len(short)} of {len(names)} {what} are numbers such as {short[0]!r}, shortened by a spreadsheet"
@@ -206,7 +225,7 @@ def make_names_alike(
     for n in dict.fromkeys(plain): alike.setdefault(_to_shape(n), []).append(n)
     for same in (v for k, v in alike.items() if len(v) > 1 and k):
         named = " and ".join(map(repr, same[:4]))
-        told = f"{named} are {len(same)} {what}, which differ in case, spaces, hyphens or look-alike letters only"
+        told = f"{named} are {len(same)} {what}, which differ in case, spaces, signs, zeros or look-alike letters only"
         warnings.warn(f"{Path(file).name}: {told}; if they are one, write them alike", stacklevel=3)
     _say_shortened(plain, what, file)
     errors = {n for n in plain if n.startswith("#") and n.lower() in MISSING_WORDS} if what == "labels" else ()

@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 from .errors import UserError
 from .hints import Hints, choose_series
-from .layouts import Layout, find_layout, to_upright, to_upright_header
+from .layouts import Layout, find_layout, put_black_first, to_upright, to_upright_header
 from .scales import read_tiff_scale
 from .sources import Channels, Header, ImageError, Source, close_on_error
 from .tiffpages import BY_LIBTIFF, JPEGS, Mended, find_pages, read_block, read_page
@@ -61,7 +61,8 @@ def _check_companions(page, src):
 def _told_axes(axes, shape, told, unknown, file):
     "The axes as a person names them, those of length 1 left out or not; a file that knows better stays as it is."
     long = [i for i, n in enumerate(shape) if n > 1]
-    if axes.endswith("S") and "S" not in told and len(told) in (len(shape) - 1, len(long) - 1): told += "S"
+    hidden = (len(shape) - 1, len(long) - 1) if shape[-1] > 1 else (len(shape) - 1,) # colours need not be told
+    if axes.endswith("S") and "S" not in told and len(told) in hidden: told += "S"
     if axes.endswith("S") and "S" not in told and len(told) == len(shape): return axes
     if len(told) == len(shape): return told
     if len(told) == len(long):
@@ -103,7 +104,9 @@ def _pick_series(tif, hints, notes):
     "The image that is read: number, series, axes, shape; reduced copies are passed over."
     found = _list_series(tif)
     names = [f"{s.name or s.kind} {' x '.join(str(n) for n in shape if n > 1)}" for s, _, shape in found]
-    usual = next((i for i, (s, *_) in enumerate(found) if not s.keyframe.is_reduced), 0)
+    whole = [i for i, (s, *_) in enumerate(found) if not s.keyframe.is_reduced] or [0]
+    size = [math.prod(n for a, n in zip(axes, shape) if a in "YX") for _, axes, shape in found]
+    usual = next(i for i in whole if size[i] < 64 or 16*size[i] >= max(size[k] for k in whole)) # no thumbnail
     i = choose_series(names, hints if len(found) > 1 else Hints(), notes, usual)
     return i, *found[i]
 
@@ -141,6 +144,15 @@ def _cut_hyperstack(tif, page):
     sizes = [int(meta.get(k, 1)) for k in ("frames", "slices", "channels")]
     return find_layout("TZC" + page.axes, (*sizes, *page.shape), page.shape)
 
+def _recount(tif, key, n, notes) -> tuple: # layout or None; what must be asked, or ""
+    "An ImageJ hyperstack of more or fewer pages than it says: planes and channels hold, frames are counted."
+    t, z, c = (int(tif.imagej_metadata.get(k, 1)) for k in ("frames", "slices", "channels"))
+    if n < 2 or n == t*z*c or t == 1 and 1 in (z, c): return None, ""
+    said = f"ImageJ's words are {t} frames, {z} planes, {c} channels, the file holds {n} pages"
+    if n % (z*c): return None, said
+    notes.append(f"{said}: taken as {n//(z*c)} frames")
+    return find_layout("TZC" + key.axes, (n//(z*c), z, c, *key.shape), key.shape), ""
+
 # %% ../nbs/tiff.ipynb #a46d11cd
 @dataclass
 class Planes:
@@ -171,6 +183,10 @@ def find_planes(
         if lay := _cut_hyperstack(tif, page): return Planes(lay, page, page.dataoffsets[0])
     key = series.keyframe
     if series.kind in ("uniform", "generic") and broken: return Planes(*_page_by_page(tif, key, n, broken))
+    if tif.is_imagej and not broken and len(_list_series(tif)) == 1:
+        lay, question = _recount(tif, key, n, notes)
+        if lay: return Planes(lay, key, tif.pages)
+        if question: return Planes(*_page_by_page(tif, key, n, broken), question=question)
     axes, question = _name_axes(axes, shape, hints, notes, file)
     where = series if series.dataoffset is None else series.dataoffset
     lay = find_layout(axes, shape, key.shape)
@@ -278,9 +294,11 @@ def _make_look(tif, key, kind, lay, head, hints) -> tuple: # header; function of
     "What is done with the numbers of a plane, so that large is bright and the picture upright."
     tag, look = key.tags.get(274), None
     side = tag.value if tag is not None and isinstance(tag.value, int) else 1
-    if not hints.raw and (lut := _palette(key, kind)) is not None:
+    lut = _palette(key, kind)
+    if hints.raw and lut is not None: look = lambda img: put_black_first(img, lut)
+    elif lut is not None:
         head, look = _as_colour(head, lay, key, lut), lambda img: _paint(img, lut)
-    elif not hints.raw and key.photometric == 0:
+    elif key.photometric == 0 and (not hints.raw or key.bitspersample == 1 and kind != "shaped"): # tifffile's mean 1
         head.notes.append("min-is-white: turned, so that large numbers are bright")
         white = _white(tif, key, kind)
         look = lambda img: _turn(img, white)

@@ -366,3 +366,6 @@ def test_channels_and_unknown_sizes(folder):
     bundle.info["channels"] = ["H2B", "BF"]
     with pytest.raises(BundleError, match="in this order"):
         check_input(bundle, ["BF", "H2B"], 0.333)
+    with pytest.raises(BundleError, match="in this order"):
+        check_input(bundle, ["bf", "h2b"], 0.333)
+    assert check_input(bundle, ["h2b ", "Bf"], 0.333) == 1

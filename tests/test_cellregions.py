@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellprotocols.cellregions import RegionError, find_regions, measure_regions
+from cellprotocols.cellregions import RegionError, find_regions, measure_regions, read_regions
 from cellprotocols.cells import match_cells, score_detections
-from cellprotocols.images import read_image
+from cellprotocols.images import StackError, read_image, write_image
 from cellprotocols.synth_organelles import make_organelle_field
 
 
@@ -98,3 +98,9 @@ def test_seven_real_fields(shared_data):
         pairs.append(match_cells(read_reference(folder, name, "cellmask"), found.cells, 0.6))
         assert score_detections(pairs[-1])["recall"] >= 0.7, name
     assert score_detections(pd.concat(pairs))["f1"] >= 0.88
+
+
+def test_planes_of_label_images_are_not_passed_over(tmp_path, drawn):
+    write_image(tmp_path / "a_cells.tif", np.stack([0 * drawn.cells, drawn.cells]), "ZYX")
+    with pytest.raises(StackError, match="2 planes"):
+        read_regions(tmp_path, "a")

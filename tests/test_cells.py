@@ -275,3 +275,16 @@ def test_thin_rims_of_real_shapes_are_still_found(movie):
     blurred = cv2.resize((labels * 3 % 256).astype(np.uint8), None, fx=1.5, fy=1.5)
     with pytest.raises(CellError, match="thinner than 3 px"):
         check_labels(to_labels(blurred)[0])
+
+
+def test_classes_rims_and_a_ground_with_a_number_are_no_objects():
+    labels = spots()
+    classes = np.where(labels > 0, 1 + (labels > 9), 0)
+    rims = np.where((labels == 0) & (cv2.dilate(labels.astype(np.uint8), np.ones((3, 3))) > 0), 255, labels)
+    inside = cv2.erode((labels > 0).astype(np.uint8), np.ones((3, 3)))
+    for odd in (classes, rims, (labels > 0) + inside):
+        with pytest.raises(CellError, match="for (9|16) pieces, as for a class or for the rims"):
+            check_labels(to_labels(odd)[0])
+    ground = np.where(labels == 0, 5, np.where(labels == 5, 0, labels))
+    with pytest.raises(CellError, match="0 in 1.8% of the image, and one of 16 objects covers"):
+        check_labels(to_labels(ground)[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellprotocols.cellsets import check_contradictions, find_contradictions, find_copies
+from cellprotocols.cellsets import check_alike, check_contradictions, find_contradictions, find_copies
 from cellprotocols.chromatin import annotate, infer, patches, train
 from cellprotocols.images import write_image
 from cellprotocols.imagesets import read_image_set
@@ -318,3 +318,19 @@ def test_copies_are_found_in_an_array_on_disk(tmp_path):
     shutil.copy(root / "a" / "slide0" / "0.tif", root / "a" / "slide0" / "again.tif")
     made = through(root, tmp_path)
     assert find_copies(made["patches"], made.items.label).exact.sum() == 1
+
+
+@pytest.mark.parametrize(
+    "other, fits",
+    [("dna gfp", True), ("DNA mCherry", True), ("C0 C1", True), ("gfp dna", False), ("GFP mCherry", False)],
+)
+def test_channels_of_one_set_are_in_one_order(other, fits, capsys):
+    names = [["DNA", "GFP"], ["DNA", "GFP"], other.split()]
+    shapes = pd.DataFrame(dict(dtype="uint8", channels=2, names=names))
+    files = pd.Series(["a.tif", "b.tif", "c.tif"])
+    if fits:
+        check_alike(shapes, files)
+        assert "taken by their place" in capsys.readouterr().out
+        return
+    with pytest.raises(LabelledError, match=f"the channels of c.tif are {', '.join(other.split())}"):
+        check_alike(shapes, files)

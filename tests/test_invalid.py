@@ -5,14 +5,20 @@ import pytest
 import tifffile
 from PIL import Image
 
+from cellprotocols.cellregions import find_regions
 from cellprotocols.cells import estimate_diameter, find_nuclei
+from cellprotocols.confluency import measure_confluency
 from cellprotocols.features import measure_cells
 from cellprotocols.flatfield import smooth_background
+from cellprotocols.framecuts import cut_frame
 from cellprotocols.invalid import find_invalid, make_filled
 from cellprotocols.labelled import read_labelled
+from cellprotocols.levels import measure_levels
 from cellprotocols.light import to_light
 from cellprotocols.pixels import iter_pixels, read_shapes
 from cellprotocols.synth import make_movie
+from cellprotocols.synth_cultures import LINES, Culture, iter_frames
+from cellprotocols.synth_organelles import make_organelle_field
 
 field = make_movie(n_frames=1, size=(192, 192), seed=3).frames[0, ..., 0]
 rim = np.zeros(field.shape, bool)
@@ -115,3 +121,28 @@ def test_pixels_of_a_set_leave_out_transparency_and_what_holds_nothing(tmp_path)
     (_, a, ok_a), (_, b, ok_b) = iter_pixels(t, tmp_path)
     assert a.shape == (20, 24, 3) and (ok_a == (alpha > 0)).all() and np.array_equal(a[5:], rgb[5:])
     assert np.isfinite(b).all() and (ok_b == np.isfinite(torn)).all()
+
+
+def put_in_rim(img, value):
+    whole = np.full(np.add(img.shape, 90), value, np.float32 if value != value else img.dtype)
+    whole[50:-40, 30:-60] = img
+    return whole
+
+
+@pytest.mark.parametrize("value", [0, 255, np.nan])
+def test_a_culture_in_a_rim_is_the_culture_alone(value):
+    frame = list(iter_frames(LINES[2], Culture("day 1"), 3))[-1].image
+    want, found = cut_frame(frame, 64, 12), cut_frame(put_in_rim(frame, value), 64, 12)
+    assert found.confluency == want.confluency and (found.mask == put_in_rim(want.mask, False)).all()
+    assert (found.boxes[["y0", "x0"]] == want.boxes[["y0", "x0"]] + [50, 30]).to_numpy().all()
+    assert measure_confluency(put_in_rim(frame, value)) == measure_confluency(frame)
+    assert measure_levels([put_in_rim(frame, value)]) == measure_levels([frame])
+
+
+@pytest.mark.parametrize("value", [0, 255, np.nan])
+def test_stained_cells_in_a_rim_are_those_of_the_part_alone(value):
+    drawn = make_organelle_field((16,), size=(240, 320), radius=22, seed=3)
+    planes = drawn.blue, drawn.red, drawn.yellow
+    want, found = find_regions(*planes), find_regions(*(put_in_rim(x, value) for x in planes))
+    assert want.cells.any() and (found.cells == put_in_rim(want.cells, 0)).all()
+    assert (found.nuclei == put_in_rim(want.nuclei, 0)).all() and found.scale == want.scale

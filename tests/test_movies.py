@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from cellprotocols.cells import find_centroids
-from cellprotocols.images import open_image, write_image
+from cellprotocols.images import open_image, open_labels, write_image
 from cellprotocols.movies import (
     MovieError,
     MovieFrames,
@@ -209,3 +209,37 @@ def test_only_a_few_frames_are_held():
     for k, (last, table, patches, valid) in enumerate(cut_cells(found, frames, 32, 32)):
         assert len(patches) == 64 if k < 7 else len(patches) == 52
         assert frames.seen[-1] == last and table.t.tolist() == list(range(64 * k, last + 1))
+
+
+def test_slices_of_label_images_are_the_frames_of_a_movie(tmp_path):
+    labels = np.zeros((4, 60, 60), np.uint16)
+    for t in range(4):
+        labels[t, 5:12, 5:12], labels[t, 40:50, 5 * t : 5 * t + 9] = 1, 2
+    write_image(tmp_path / "movie.tif", labels, "TYX")
+    write_image(tmp_path / "labels.tif", labels, "ZYX")
+    with open_image(tmp_path / "movie.tif") as movie, open_labels(tmp_path / "labels.tif") as masks:
+        assert make_finder(MovieFrames(movie, [0]), masks)(3).x.tolist() == [8, 19]
+
+
+@pytest.mark.parametrize(
+    "names, want",
+    [
+        (["gfp", "dapi"], [1, 0]),
+        (["GFP ", "DAPI"], [1, 0]),
+        (["Cy5", "gfp", "dapi"], [2, 1]),
+        (["DAPI", "mCherry"], [0, 1]),
+        (["DAPI 405", "eGFP"], [0, 1]),
+        (["C0", "C1"], [0, 1]),
+        (["GFP", "mCherry"], None),
+        (["Cy5", "DAPI"], None),
+        (["GFP-A", "DAPI-A"], None),
+        (["em_gfp", "ex_dapi"], None),
+    ],
+)
+def test_names_that_speak_against_places(names, want):
+    if want:
+        assert choose_channels(names, known=["DAPI", "GFP"]) == want
+        return
+    with pytest.raises(MovieError, match='channels="0,1"'):
+        choose_channels(names, known=["DAPI", "GFP"])
+    assert choose_channels(names, "0,1", ["DAPI", "GFP"]) == [0, 1]

@@ -5,6 +5,7 @@ import io
 import unicodedata
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from hypothesis import given, settings
@@ -214,7 +215,9 @@ def test_marks_of_direction_and_decimal_commas_make_no_second_name(two):
 
 
 @pytest.mark.parametrize(
-    "two", [("G1 phase", "G1_phase"), ("G1-phase", "G1_phase"), ("5'", "5\u2019"), ("\u03b2", "\u00df")]
+    "two",
+    [("G1 phase", "G1_phase"), ("G1-phase", "G1_phase"), ("5'", "5\u2019"), ("\u03b2", "\u00df")]
+    + [("01", "1"), ("A01", "A1"), ("plate 007", "plate 7"), ("1,5", "1.5")],
 )
 def test_names_that_differ_in_hyphens_or_quotes_are_said(two):
     with pytest.warns(UserWarning, match="2 labels, which differ in"):
@@ -265,3 +268,51 @@ def test_clones_and_wells_are_no_shortened_numbers(recwarn):
 @pytest.mark.parametrize("text", ["name of file\nD 1 2.tif\nD 1 3.tif\n", "h:m:s\n12:30:05\n12:31:00.5\n"])
 def test_one_column_of_names_with_spaces_or_of_times(tmp_path, text):
     assert sheet(tmp_path, text).iloc[:, 0].tolist() == text.split("\n")[1:-1]
+
+
+def test_zeros_after_a_point_and_inside_of_numbers_count(recwarn):
+    make_names_alike(["1.05", "1.5", "105", "15", "0", "00h", "h", "A10", "A1"], "groups", "t.csv")
+    assert not recwarn.list
+
+
+def test_dates_that_a_spreadsheet_has_made_are_said(recwarn):
+    make_names_alike(["1-Mar", "Mar-02", "03. Jan", "March", "1 May"], "labels", "t.csv")
+    assert "4 of 5 labels are dates such as '1-Mar'" in str(recwarn.pop().message)
+    make_names_alike(["1-Mar", "2-Mar", "10 Mar"], "groups", "t.csv")  # days
+    make_names_alike(["mark1", "Marker 2", "dec"], "groups", "t.csv")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "cells, fine",
+    [
+        ("12 400 1.100", False),
+        ("1.100 2.050 400 7", False),
+        ("12 400 1.100 2.5", True),
+        ("0.125 100 1", True),
+        ("1.125 2.250 3", True),
+        ("1.100 1.200", True),
+    ],
+)
+def test_points_between_thousands_are_no_decimals(cells, fine):
+    values = pd.Series(cells.split(), name="y")
+    if fine:
+        assert to_numbers(values, "t.csv").tolist() == [*map(float, cells.split())]
+        return
+    with pytest.raises(SheetError, match="'1.100' in column 'y', row ., among whole numbers"):
+        to_numbers(values, "t.csv")
+
+
+@pytest.mark.parametrize(
+    "head, more, fine",
+    [("x,y,w,h", ",20,20", False), ("x,y,Width,Height", ",9,9", False), ("x,y,width,height", ",400,300", True)]
+    + [("X,Y,BX,BY,Width,Height", ",1,2,9,9", True), ("x,y,height", ",9", True)],
+)
+def test_corners_of_boxes_are_no_centres(tmp_path, head, more, fine):
+    Image.fromarray(np.zeros((300, 400), np.uint8)).save(tmp_path / "f.png")
+    rows = [f"f.png,{'AB'[k % 2]},{x},{y}{more}" for k, (x, y) in enumerate([(390, 20), (30, 280), (200, 150)])]
+    text = "\n".join([f"file,label,{head}", *rows])
+    if not fine:
+        with pytest.raises(LabelledError, match="boxes, of which y and x may be a corner"):
+            labelled(tmp_path, text)
+    assert labelled(tmp_path, text, clicks="auto" if fine else "yes").x.tolist() == [390, 30, 200]

@@ -44,7 +44,18 @@ def test_dtype_and_byte_order(dtype, order, bigtiff):
 
 @pytest.mark.parametrize(
     "unit, per",
-    [("micron", 3), ("um", 3), ("µm", 3), ("\\u00B5m", 3), ("nm", 0.003), ("mm", 3e3), ("cm", 3e4), ("inch", 76200)],
+    [
+        ("micron", 3),
+        ("um", 3),
+        ("µm", 3),
+        ("\\u00B5m", 3),
+        ("nm", 0.003),
+        ("mm", 3e3),
+        ("cm", 3e4),
+        ("inch", 76200),
+        ("inches", 76200),
+        ("metre", 3e6),
+    ],
 )
 def test_imagej_units(unit, per):
     a = rng.integers(0, 999, (4, 2, 9, 8), dtype=np.uint16)
@@ -458,3 +469,40 @@ def test_a_pixel_of_less_than_a_nanometre_is_doubted():
     notes = []
     assert choose_px_um((0.000325, 0.000325), notes) == (None, None)  # um that were called nm
     assert "no light microscope has" in notes[0] and choose_px_um((0.02, 0.02), []) == (0.02, None)
+
+
+@pytest.mark.parametrize(
+    "said, pages, shape",
+    [
+        ("channels=2\nframes=9\n", 10, (5, 1, 2)),  # stopped early
+        ("channels=2\nframes=4\n", 10, (5, 1, 2)),
+        ("channels=2\nslices=2\nframes=9\n", 12, (3, 2, 2)),
+        ("channels=3\nframes=5\n", 10, None),
+        ("frames=9\n", 6, (6, 1, 1)),
+    ],
+)
+def test_a_hyperstack_whose_sizes_are_not_those_of_the_file(said, pages, shape, tmp_path):
+    a = np.arange(pages, dtype=np.uint16)[:, None, None] + np.zeros((1, 9, 7), np.uint16)
+    said = f"ImageJ=1.53t\nimages={pages}\n{said}hyperstack=true\n"
+    tifffile.imwrite(tmp_path / "a.tif", a, photometric="minisblack", metadata=None, description=said)
+    if shape is None:
+        with pytest.raises(ImageError, match=f"the file holds {pages} pages"):
+            open_image(tmp_path / "a.tif", hints=Hints(ask=True))
+        return
+    with open_image(tmp_path / "a.tif") as img:
+        assert (*img.shape[:2], img.shape[4]) == shape and img.notes and not img.question
+        seen = [img.frame(t, z)[0, 0].tolist() for t in range(shape[0]) for z in range(shape[1])]
+        assert sum(seen, []) == [*range(pages)]
+
+
+def test_axes_told_for_a_file_that_says_more_change_nothing():
+    with open_image(tiff(np.zeros((4, 2, 9, 7), np.uint16), imagej=True), hints=Hints(axes="TYX")) as img:
+        assert img.shape[2:4] == (9, 7)
+
+
+def test_a_thumbnail_before_the_image_is_not_the_image(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as w:
+        for n in (8, 90, 60):
+            w.write(np.full((n, n), n, np.uint8), photometric="minisblack", metadata=None)
+    with open_image(tmp_path / "a.tif") as img:
+        assert img.shape[2:4] == (90, 90) and "number 1 is read" in img.notes[0]
