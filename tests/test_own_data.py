@@ -189,6 +189,7 @@ def cells_home(tmp_path_factory):
     return home
 
 
+@pytest.mark.slow
 def test_all_steps_of_chromatin(cells_home):
     home = cells_home
     log = dict(log="results/labels.jsonl")
@@ -255,6 +256,7 @@ def test_fields(tmp_path, what, how):
     assert {p.name for p in tmp_path.iterdir()} == {"my plates", "results"}, "nothing is written elsewhere"
 
 
+@pytest.mark.slow
 def test_all_steps_of_artifacts(tmp_path):
     write_fields(tmp_path / "my plates")
     run_twice("artifacts", "annotate", tmp_path, source="my plates", log="results/labels.jsonl")
