@@ -338,3 +338,14 @@ def test_boxes_of_other_programs_are_read_and_said(tmp_path, head, row):
     with pytest.warns(UserWarning, match="in px"):
         boxes = read_embryo_set(home).boxes
     assert boxes[["y0", "x0", "y1", "x1"]].values.tolist() == [[2, 3, 9, 12]]
+
+
+@pytest.mark.parametrize("value", [255, np.nan], ids=["white", "no numbers"])
+def test_rims_of_frames_hold_no_string(value):
+    frame = np.random.default_rng(0).normal(120, 2, (160, 160))
+    frame[60:100, 80:82] = 60
+    rimmed = np.pad(frame, 12, constant_values=value)
+    alone, found = patches.propose_boxes(frame), patches.propose_boxes(rimmed)
+    sides = ["y0", "x0", "y1", "x1"]
+    assert found[sides].iloc[0].tolist() == pytest.approx(alone[sides].iloc[0] + 12, abs=3)
+    assert found.score.iloc[0] == pytest.approx(alone.score.iloc[0], abs=0.1)

@@ -22,6 +22,7 @@ from ..boxscores import SIDES
 from ..coco import write_coco
 from ..imagesets import keep_lost, read_lost, try_image, write_lost
 from ..embryosets import name_pixels, read_embryo_frame, read_embryo_set
+from ..invalid import fill_invalid
 from ..origins import find_root, relative_to
 from ..regions import RegionError, embed_once, make_region_view
 from ..screen import Screen
@@ -54,7 +55,7 @@ class Detector:
     def look(self, img, cache) -> tuple: # screen score; all proposals with prob, fit, score; their embeddings
         "One frame: proposals, embeddings (read where they were made before), scores."
         a = self.about
-        t = propose_boxes(img, a["how"], a["most"])
+        t, img = propose_boxes(img, a["how"], a["most"]), fill_invalid(img)
         ridge = t.score[t.source.str.contains("ridge")].max() if len(t) else 0.
         x, frame = embed_once(self.view, img, t[SIDES].to_numpy(float), cache)
         prob, fit = predict_regions(self.scorer, x)

@@ -14,6 +14,7 @@ from ..boxscorer import to_region_labels
 from ..boxscores import SIDES, measure_iou
 from ..embryosets import EmbryoError, read_embryo_frame
 from ..imagesets import keep_lost, read_lost, say_lost, try_image, write_lost
+from ..invalid import find_invalid, make_filled
 from ..proposals import propose_regions
 from ..ridges import propose_ridges
 from ..sources import ImageError
@@ -27,6 +28,12 @@ HOW = ("ridges", "both", "regions") # Who proposes
 practice = dict(most=80) # Practice is quick
 
 # %% ../../nbs/strings/32_patches.ipynb #6ae8e809
+def _leave_rim(t, invalid) -> pd.DataFrame:
+    "The boxes of which half or more was recorded; all where the whole frame was."
+    if not invalid.any() or t.empty: return t
+    sides = t[SIDES].round().astype(int).to_numpy()
+    return t[[invalid[a:c, b:d].mean() < .5 for a, b, c, d in sides]].reset_index(drop=True)
+
 def propose_boxes(
     img:np.ndarray, # (H, W) or (H, W, C)
     how:str="ridges", # One of `HOW`
@@ -34,11 +41,13 @@ def propose_boxes(
 ) -> pd.DataFrame: # y0, x0, y1, x1 (px, half-open), score, source; may be empty
     "The regions of a frame that may hold something."
     if how not in HOW: raise EmbryoError(f"how={how!r}", f"one of {', '.join(HOW)}")
-    parts = []
+    parts, invalid = [], find_invalid(img)
+    img = make_filled(img, invalid)
     if how != "regions": parts.append(propose_ridges(img, most=most))
     if how != "ridges": parts.append(propose_regions(img, most=most))
     t = pd.concat(parts, ignore_index=True)
-    return t[((t[["y1", "x1"]].to_numpy() - t[["y0", "x0"]].to_numpy()) > 1).all(1)].reset_index(drop=True)
+    t = t[((t[["y1", "x1"]].to_numpy() - t[["y0", "x0"]].to_numpy()) > 1).all(1)].reset_index(drop=True)
+    return _leave_rim(t, invalid)
 
 def read_frame_table(
     made, # A `Dataset` with frames.csv

@@ -15,6 +15,7 @@ from ..architectures import ARCHITECTURES
 from ..autoencoder import VARIANTS, predict_residuals, score_residuals, train_autoencoder
 from ..boxscores import SIDES
 from ..embryosets import read_embryo_frame
+from ..invalid import fill_invalid
 from ..progress import track
 from ..regions import embed_regions, make_region_view
 from ..smallframes import SmallFrames, write_array
@@ -53,7 +54,7 @@ def score_frames(
 # %% ../../nbs/strings/33_selfsupervise.ipynb #fdc8a650
 def _read_missing(r, k, kept, root, size) -> np.ndarray:
     "A frame, its small form kept beside."
-    img = read_embryo_frame(root, r)
+    img = fill_invalid(read_embryo_frame(root, r))
     write_array(kept/f"{k}.small.npy", to_small(img, size))
     return img
 
